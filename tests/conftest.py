@@ -1,0 +1,38 @@
+"""What every test shares: markers by folder, no network, and where the optional real data lies."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("HF_DATASETS_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+ROOT = Path(__file__).resolve().parents[1]
+LAYERS = ("unit", "integration", "pipeline", "real")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test with the name of its folder."""
+    for item in items:
+        folder = Path(item.path).relative_to(ROOT / "tests").parts[0]
+        if folder in LAYERS:
+            item.add_marker(folder)
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The project's top folder."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real benchmark data beside the project, which is never committed."""
+    folder = Path(os.environ.get("SSN_SHARED_DATA", ROOT.parent / "shared" / "data"))
+    if not (folder / "MultiJail.csv").exists():
+        pytest.skip("the real benchmark data (../shared/data) is not on this machine")
+    return folder
