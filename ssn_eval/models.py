@@ -1,0 +1,193 @@
+"""Load a model and its tokenizer, and say exactly which model it is."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ssn_eval import files
+from ssn_eval.errors import FormatError, MissingInputError, ParamsError
+from ssn_eval.store import ModelRef
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """How a model is found: a hub id or a folder, or a file inside an installed Python package."""
+
+    pretrained: str = ""
+    """hub id or folder"""
+    revision: str | None = None
+    gguf_file: str | None = None
+    """a GGUF file inside `pretrained` or the package"""
+    package: str | None = None
+    """an importable package that carries the model, in place of `pretrained`"""
+    dtype: str = "auto"
+
+    def to_json(self) -> dict[str, Any]:
+        """Only what is set."""
+        return {k: v for k, v in asdict(self).items() if v not in (None, "")}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> ModelSpec:
+        """Read what `to_json` wrote.
+
+        Raises:
+            FormatError: an unknown key.
+        """
+        try:
+            return cls(**data)
+        except TypeError as error:
+            raise FormatError(f"Not a model description: {error}; expected pretrained or package, revision, gguf_file, dtype.") from error
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model in memory, in eval mode, with its tokenizer and identity."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    ref: ModelRef
+
+
+def read_spec(path: Path) -> ModelSpec:
+    """Read the pipeline's `spec.json`.
+
+    Raises:
+        MissingInputError, FormatError: it is not there, or not such a file.
+    """
+    return ModelSpec.from_json(files.read_json(path, "the pipeline's model description; run `dvc repro` first"))
+
+
+def locate(spec: ModelSpec) -> ModelSpec:
+    """Turn a `package` into the folder that it is installed in; other specs stay as they are.
+
+    Raises:
+        MissingInputError: the package is not installed or lacks the file.
+        ParamsError: neither `pretrained` nor `package` is given.
+    """
+    if spec.package:
+        return replace(spec, pretrained=str(_package_folder(spec.package, spec.gguf_file)), package=None)
+    if not spec.pretrained:
+        raise ParamsError("No model was named: give `pretrained`, a hub id or a folder.")
+    return spec
+
+
+def load(spec: ModelSpec, *, device: str | None = None, device_map: str | None = None, trust_remote_code: bool = False) -> Loaded:
+    """Load a causal language model with transformers (safetensors or GGUF only) and its tokenizer.
+
+    Raises:
+        MissingInputError: no such folder, file or hub model.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    found = locate(spec)
+    common: dict[str, Any] = {"revision": found.revision, "trust_remote_code": trust_remote_code}
+    if found.gguf_file:
+        common["gguf_file"] = found.gguf_file
+    weights = {} if found.gguf_file else {"use_safetensors": True}
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(found.pretrained, **common)
+        model = AutoModelForCausalLM.from_pretrained(
+            found.pretrained, dtype=found.dtype, device_map=device_map, **weights, **common
+        )
+    except OSError as error:
+        first = str(error).strip().split("\n")[0]
+        raise MissingInputError(f"Could not load the model {spec.pretrained or spec.package!r}: {first}") from error
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    if device_map is None:
+        model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    model.eval()
+    return Loaded(model, tokenizer, reference(spec, model))
+
+
+def reference(spec: ModelSpec, model: PreTrainedModel) -> ModelRef:
+    """The identity of a loaded model: its id, a hash of its weight files, its type and shape."""
+    from ssn_eval.architectures import geometry
+
+    name = spec.pretrained or f"package:{spec.package}"
+    return ModelRef(_portable(name), weights_hash(locate(spec)), str(model.config.model_type), geometry(model), spec.revision)
+
+
+def weights_hash(spec: ModelSpec) -> str:
+    """sha256 over the weight files' names and contents; the same for a hub model and a copy of its folder.
+
+    Raises:
+        MissingInputError: no weight file is there.
+    """
+    folder = Path(spec.pretrained)
+    if not folder.is_dir():
+        folder = _hub_snapshot(spec)
+    weights = [folder / spec.gguf_file] if spec.gguf_file else _weight_files(folder)
+    weights = [w for w in weights if w.is_file()]
+    if not weights:
+        raise MissingInputError(f"No weights (safetensors or GGUF) in {spec.pretrained}; give a model folder or a hub id.")
+    return _hash_of(tuple((str(w), w.stat().st_size, w.stat().st_mtime_ns) for w in weights))
+
+
+@lru_cache(maxsize=32)
+def _hash_of(weights: tuple[tuple[str, int, int], ...]) -> str:
+    import hashlib
+
+    digest = hashlib.sha256()
+    for name, _, _ in weights:
+        path = Path(name)
+        digest.update(f"{path.name}\0{_content_hash(path)}\n".encode())
+    return digest.hexdigest()
+
+
+def _content_hash(path: Path) -> str:
+    """The hub's cache names large files by their sha256, so a cached model needs no second reading."""
+    blob = path.resolve().name
+    return blob if path.is_symlink() and len(blob) == 64 and set(blob) <= set("0123456789abcdef") else files.sha256(path)
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    found = sorted(p for p in folder.glob("*.safetensors") if not p.name.startswith("adapter"))
+    return found or sorted(folder.glob("pytorch_model*.bin"))
+
+
+def _hub_snapshot(spec: ModelSpec) -> Path:
+    from transformers.utils import cached_file
+
+    try:
+        config = cached_file(spec.pretrained, "config.json", revision=spec.revision)
+    except OSError as error:
+        raise MissingInputError(f"{spec.pretrained!r} is neither a folder nor a hub model within reach.") from error
+    return Path(str(config)).parent
+
+
+def _package_folder(package: str, gguf_file: str | None) -> Path:
+    if importlib.util.find_spec(package) is None:
+        raise MissingInputError(f"The model package {package!r} is not installed; pip install {package.replace('_', '-')}.")
+    logging.getLogger(__name__).debug("model taken from the package %s", package)
+    found = importlib.util.find_spec(package)
+    folder = Path(str(found.origin)).parent if found else Path()
+    if gguf_file and not (folder / gguf_file).is_file():
+        module = importlib.import_module(package)
+        if not hasattr(module, "assemble"):
+            raise MissingInputError(f"The package {package!r} holds no {gguf_file}.")
+        target = Path(module.default_output_path())
+        return (target if target.is_file() else Path(module.assemble())).parent
+    return folder
+
+
+def _portable(name: str) -> str:
+    """A path relative to the current folder where it lies below it, else only its last part; hub ids stay."""
+    path = Path(name)
+    if not path.is_absolute():
+        return path.as_posix()
+    try:
+        return path.relative_to(Path.cwd()).as_posix()
+    except ValueError:
+        return path.name

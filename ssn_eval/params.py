@@ -1,0 +1,192 @@
+"""`params.yaml` as frozen values: one section a stage, unknown keys and wrong types refused with a suggestion."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from ssn_eval.errors import MissingInputError, ParamsError, UnknownNameError
+from ssn_eval.languages import language
+from ssn_eval.neurons import expand_sites
+
+T = TypeVar("T")
+_STRICT = ConfigDict(extra="forbid")
+
+ORGANISM = "organism"
+"""the key of the embedded default model, which the first stage trains"""
+SETS = ("ms_hr", "ss", "private")
+"""the named sets that `select` makes beside the per-language ones and the random controls"""
+
+
+@dataclass(frozen=True, config=_STRICT)
+class PromptParams:
+    """Where prompts come from. The organism brings its own; a real model reads these."""
+
+    harmful: str = "multijail"
+    """`multijail`, `polyrefuse`, or the path of a prompt file"""
+    harmless: str = "polyrefuse"
+    heldout: float = 0.25
+    """share of ids kept for evaluation, where the source has no split of its own"""
+    limit: int | None = None
+    """at most so many ids per label and split"""
+    replay_tokens: int = 32
+    """longest benign answer that the base model writes for replay"""
+    seed: int = 0
+
+
+@dataclass(frozen=True, config=_STRICT)
+class ScoreParams:
+    """Identification: which scorer, on how many prompts."""
+
+    method: str = "sketch"
+    sites: str | list[str] = "both"
+    prompts: int = 64
+    """prompts per language and label"""
+    probes: int = 4
+    batch_size: int = 16
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        expand_sites(self.sites)
+
+
+@dataclass(frozen=True, config=_STRICT)
+class SelectParams:
+    """Selection: the top p per cent of each layer over the chosen sites, and the controls' seeds."""
+
+    p: float = 3.0
+    sites: str | list[str] = "both"
+    random_seeds: tuple[int, ...] = (0, 1, 2)
+    sensitivity: tuple[float, ...] = (1.0, 2.0, 3.0, 5.0, 10.0)
+    """values of p whose set sizes are reported beside the chosen one"""
+
+    def __post_init__(self) -> None:
+        expand_sites(self.sites)
+        if not all(0 < p <= 100 for p in (self.p, *self.sensitivity)):
+            raise ParamsError(f"select.p must be a percentage in (0, 100], got {self.p}.")
+
+
+@dataclass(frozen=True, config=_STRICT)
+class ValidateParams:
+    """Causal validation: what is done to each set."""
+
+    sets: tuple[str, ...] = (*SETS, "random_0", "random_1", "random_2")
+    ops: tuple[str, ...] = ("suppress", "scale:1.5", "scale:2", "scale:3")
+
+
+@dataclass(frozen=True, config=_STRICT)
+class TrainParams:
+    """SS-Neuron expansion and its comparisons."""
+
+    methods: tuple[str, ...] = ("ssn", "ms_hr", "random", "full")
+    lr: float = 1e-3
+    lr_full: float = 2e-4
+    """for `full`, which trains every weight"""
+    steps: int = 40
+    batch_size: int = 16
+    pairs: int = 64
+    """safety pairs per language"""
+    replay: float = 1.0
+    """benign pairs per safety pair; 0 trains on refusals alone"""
+    warmup_ratio: float = 0.03
+    weight_decay: float = 0.0
+    """must be 0 where a mask decides what moves: decay moves masked weights"""
+    max_length: int = 512
+    seed: int = 0
+
+
+@dataclass(frozen=True, config=_STRICT)
+class EvaluateParams:
+    """Evaluation inside lm-evaluation-harness, on held-out prompts."""
+
+    judge: str = "refusal"
+    batch_size: int = 64
+    max_new_tokens: int = 48
+    limit: int | None = None
+    """at most so many prompts per language and task"""
+    capability: str | None = "organism_capability"
+    """an lm-eval task or group that measures general ability, or null for none"""
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Params:
+    """All of `params.yaml`."""
+
+    model: str
+    models: dict[str, dict[str, Any]]
+    hr: str = "en"
+    languages: tuple[str, ...] = ("en",)
+    organism: dict[str, Any] | None = None
+    prompts: PromptParams = PromptParams()
+    score: ScoreParams = ScoreParams()
+    select: SelectParams = SelectParams()
+    validate: ValidateParams = ValidateParams()
+    train: TrainParams = TrainParams()
+    evaluate: EvaluateParams = EvaluateParams()
+
+    def __post_init__(self) -> None:
+        for code in (*self.languages, self.hr):
+            language(code)
+        if self.hr not in self.languages:
+            raise ParamsError(f"The high-resource language hr={self.hr} is not among languages={', '.join(self.languages)}; add it.")
+        if len(self.languages) < 2:
+            raise ParamsError(f"Shared neurons need a second language beside {self.hr}; add one to languages.")
+        if self.model not in self.models:
+            raise UnknownNameError("model key", self.model, self.models)
+
+    @property
+    def nhr(self) -> tuple[str, ...]:
+        """The languages other than HR, in the order of the file."""
+        return tuple(code for code in self.languages if code != self.hr)
+
+
+def load(path: Path) -> Params:
+    """Read and check `params.yaml`.
+
+    Raises:
+        MissingInputError: there is no such file.
+        ParamsError: broken YAML, an unknown key (near keys are suggested), or a value of a wrong type.
+        UnknownNameError: an unknown language, site or model key.
+    """
+    if not path.is_file():
+        raise MissingInputError(f"No params file at {path}; run inside the pipeline's folder, or copy params.yaml there.")
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ParamsError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(data, Mapping):
+        raise ParamsError(f"{path} holds no settings; expected a mapping with model, models and languages.")
+    return build(Params, data, path.name)
+
+
+def build(kind: type[T], data: Mapping[str, Any], where: str) -> T:
+    """Validate a mapping as a frozen settings class.
+
+    Raises:
+        ParamsError: names the first wrong key or value, with near keys.
+    """
+    try:
+        return TypeAdapter(kind).validate_python(dict(data))
+    except ValidationError as error:
+        first = error.errors()[0]
+        cause = first.get("ctx", {}).get("error")
+        if isinstance(cause, ParamsError | UnknownNameError):
+            raise cause from None
+        place = ".".join(str(part) for part in first["loc"])
+        if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+            raise ParamsError(f"{where}: {UnknownNameError('key', place, _keys(kind))}") from None
+        raise ParamsError(f"{where}: {place or kind.__name__} is {first['input']!r}: {first['msg'].lower()}.") from None
+
+
+def _keys(kind: type, prefix: str = "") -> Iterable[str]:
+    """Every dotted key of a settings class."""
+    for item in fields(kind):  # type: ignore[arg-type]
+        yield prefix + item.name
+        if is_dataclass(item.default):
+            yield from _keys(type(item.default), f"{prefix}{item.name}.")

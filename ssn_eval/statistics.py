@@ -1,0 +1,179 @@
+"""Rates with intervals, and paired tests between variants: pure functions over booleans and floats.
+
+Benchmark prompts are parallel: the same prompt is asked in every language and of every variant, so its answers are not
+independent. Intervals over several languages resample *prompt ids* (clusters), and two variants are compared on the
+same prompts (McNemar, paired bootstrap). No function gives a rate of an empty set. `scipy.stats` is loaded on first use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import scipy
+
+from ssn_eval.errors import EmptySetError, MismatchError
+
+CONFIDENCE = 0.95
+RESAMPLES = 2000
+SEED = 0
+
+
+@dataclass(frozen=True)
+class Rate:
+    """`successes` of `total`, with the bounds of its confidence interval.
+
+    Raises:
+        EmptySetError: `total` is not positive.
+    """
+
+    successes: int
+    total: int
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        if self.total <= 0:
+            raise EmptySetError("A rate of nothing was asked for: no sample was scored.")
+
+    @property
+    def value(self) -> float:
+        """successes / total."""
+        return self.successes / self.total
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with the bounds of its confidence interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class McNemar:
+    """The outcome of an exact McNemar test on paired yes/no answers."""
+
+    only_first: int
+    """Pairs in which only the first variant says yes."""
+    only_second: int
+    """Pairs in which only the second variant says yes."""
+    p: float
+    """Two-sided exact p-value; 1.0 when the variants never disagree."""
+
+
+def wilson(successes: int, total: int, confidence: float = CONFIDENCE) -> Rate:
+    """Wilson's score interval of a proportion (Wilson 1927), without continuity correction.
+
+    Raises:
+        EmptySetError: `total` is zero.
+        MismatchError: `successes` does not lie between 0 and `total`.
+    """
+    if total <= 0:
+        raise EmptySetError("A rate of nothing was asked for: no sample was scored.")
+    if not 0 <= successes <= total:
+        raise MismatchError(f"{successes} successes of {total} samples is not a proportion.")
+    bounds = scipy.stats.binomtest(successes, total).proportion_ci(confidence, method="wilson")
+    return Rate(successes, total, float(bounds.low), float(bounds.high))
+
+
+def rate(flags: Sequence[bool], confidence: float = CONFIDENCE) -> Rate:
+    """The share of true flags with its Wilson interval; the flags must be independent (one language, one variant)."""
+    return wilson(sum(map(bool, flags)), len(flags), confidence)
+
+
+def cluster_bootstrap(
+    values: Sequence[float],
+    clusters: Sequence[Hashable],
+    *,
+    confidence: float = CONFIDENCE,
+    resamples: int = RESAMPLES,
+    seed: int = SEED,
+) -> Estimate:
+    """The mean of `values` with a percentile interval over resampled clusters (prompt ids).
+
+    Args:
+        values: one number or flag per sample, `(n,)`.
+        clusters: the prompt id of each sample, `(n,)`; all samples of a prompt are drawn together.
+        confidence: coverage of the interval.
+        resamples: bootstrap draws.
+        seed: of the draws; the same seed gives the same bounds.
+
+    Raises:
+        EmptySetError: there are fewer than two clusters, so nothing can be resampled.
+        MismatchError: the two sequences have different lengths.
+    """
+    _same_length(values, clusters, "value", "cluster")
+    labels: dict[Hashable, int] = {}
+    which = np.array([labels.setdefault(cluster, len(labels)) for cluster in clusters], dtype=int)
+    if len(labels) < 2:
+        raise EmptySetError(f"A bootstrap over prompts needs at least two prompts; found {len(labels)}.")
+    numbers = np.asarray(values, dtype=float)
+    sums = np.bincount(which, weights=numbers, minlength=len(labels))
+    counts = np.bincount(which, minlength=len(labels)).astype(float)
+    rng = np.random.default_rng(seed)
+    # Weighting the clusters by how often each was drawn needs (resamples, clusters) integers, not (…, samples) floats.
+    drawn = rng.multinomial(len(labels), np.full(len(labels), 1 / len(labels)), size=resamples)
+    means = (drawn @ sums) / (drawn @ counts)
+    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Estimate(float(numbers.mean()), float(low), float(high))
+
+
+def paired_difference(
+    first: Sequence[float],
+    second: Sequence[float],
+    clusters: Sequence[Hashable],
+    *,
+    confidence: float = CONFIDENCE,
+    resamples: int = RESAMPLES,
+    seed: int = SEED,
+) -> Estimate:
+    """mean(second) - mean(first) on the same samples, with a percentile interval over resampled prompt ids.
+
+    Raises:
+        EmptySetError: there are fewer than two clusters.
+        MismatchError: the sequences have different lengths, so the samples are not paired.
+    """
+    _same_length(first, second, "first", "second")
+    difference = np.asarray(second, dtype=float) - np.asarray(first, dtype=float)
+    return cluster_bootstrap(difference.tolist(), clusters, confidence=confidence, resamples=resamples, seed=seed)
+
+
+def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> McNemar:
+    """Exact McNemar test (binomial on the discordant pairs) of two variants on the same samples.
+
+    Raises:
+        EmptySetError: there are no pairs.
+        MismatchError: the sequences have different lengths, so the samples are not paired.
+    """
+    _same_length(first, second, "first", "second")
+    if not len(first):
+        raise EmptySetError("McNemar's test was asked of no pairs.")
+    only_first = sum(bool(a) and not b for a, b in zip(first, second, strict=True))
+    only_second = sum(bool(b) and not a for a, b in zip(first, second, strict=True))
+    discordant = only_first + only_second
+    p = float(scipy.stats.binomtest(only_first, discordant).pvalue) if discordant else 1.0
+    return McNemar(only_first, only_second, p)
+
+
+def mean_over_seeds(values: Sequence[float], confidence: float = CONFIDENCE) -> Estimate:
+    """The mean over independent repetitions with Student's t-interval (n - 1 degrees of freedom).
+
+    Raises:
+        EmptySetError: fewer than two repetitions, so their spread is unknown.
+    """
+    if len(values) < 2:
+        raise EmptySetError(f"An interval over seeds needs at least two seeds; found {len(values)}.")
+    numbers = np.asarray(values, dtype=float)
+    half = scipy.stats.t.ppf((1 + confidence) / 2, len(numbers) - 1) * scipy.stats.sem(numbers)
+    mean = float(numbers.mean())
+    return Estimate(mean, mean - float(half), mean + float(half))
+
+
+def _same_length(first: Sequence[object], second: Sequence[object], name: str, other: str) -> None:
+    if len(first) != len(second):
+        raise MismatchError(
+            f"{len(first)} of {name} but {len(second)} of {other}: they must describe the same samples."
+        )
