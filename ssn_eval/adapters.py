@@ -106,8 +106,8 @@ def refuse_other_base(folder: Path, live: ModelRef) -> None:
         ModelRef.from_json(data.get("model", {})).refuse_other(live, f"The adapter {folder.name}")
 
 
-def load(model: PreTrainedModel, folder: Path, live: ModelRef) -> PeftModel:
-    """Put a saved adapter on its base model.
+def load(model: PreTrainedModel, folder: Path, live: ModelRef, *, other_weights: bool = False) -> PeftModel:
+    """Put a saved adapter on its base model, or with `other_weights` on another model of the same shape.
 
     Raises:
         MissingInputError, MismatchError, FormatError: no adapter there, another base, or damaged files.
@@ -115,7 +115,8 @@ def load(model: PreTrainedModel, folder: Path, live: ModelRef) -> PeftModel:
     from peft import PeftModel
     from safetensors import SafetensorError
 
-    refuse_other_base(folder, live)
+    if not other_weights:
+        refuse_other_base(folder, live)
     if not (folder / "adapter_model.safetensors").is_file():
         raise MissingInputError(f"No adapter weights in {folder}: it holds no adapter_model.safetensors; pickles are not read.")
     try:

@@ -1,0 +1,130 @@
+"""One evaluation of a loaded model inside lm-evaluation-harness: harmful and harmless held-out prompts, and capability.
+
+The tasks are made from the pipeline's own prompt set, one per language and label, with the judge and the task class that
+`multijail` uses; the capability task is named in the params. Results are counts, so that intervals and paired tests can
+be computed from them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ssn_eval.errors import MissingInputError
+from ssn_eval.harness import scoring
+from ssn_eval.harness.scoring import Judged
+from ssn_eval.params import EvaluateParams
+from ssn_eval.prompts import Prompt
+
+if TYPE_CHECKING:
+    from ssn_eval.harness.model import SsnHFLM
+
+_LABELS = ("harmful", "harmless")
+_METRICS = {
+    "harmful": ("refusal_rate", "compliance_rate", "invalid_rate", "unscored_rate"),
+    "harmless": ("over_refusal_rate", "invalid_rate", "unscored_rate"),
+}
+_PROCESS = {"harmful": scoring.harmful, "harmless": scoring.harmless}
+
+
+def heldout_tasks(prompts: Sequence[Prompt], langs: Sequence[str], settings: EvaluateParams) -> list[Any]:
+    """lm_eval tasks `ssn_heldout_<label>_<lang>` over prompts that are already in memory."""
+    from ssn_eval.harness.task import JudgedTask
+
+    tasks = []
+    for lang in langs:
+        for label in _LABELS:
+            rows = [{"id": p.id, "lang": p.lang, "prompt": p.prompt} for p in prompts if (p.lang, p.label) == (lang, label)]
+            if not rows:
+                raise MissingInputError(f"No held-out {lang}/{label} prompts; check prompts.heldout and languages in params.yaml.")
+            config = {
+                "task": f"ssn_heldout_{label}_{lang}",
+                "custom_dataset": _loader(rows),
+                "test_split": "test",
+                "output_type": "generate_until",
+                "doc_to_text": "prompt",
+                "doc_to_target": "",
+                "generation_kwargs": {"until": [], "max_gen_toks": settings.max_new_tokens, "do_sample": False},
+                "process_results": _PROCESS[label],
+                "metric_list": [{"metric": m, "aggregation": "mean", "higher_is_better": m == "refusal_rate"} for m in _METRICS[label]],
+                "metadata": {"version": 1.0, "lang": lang, "label": label, "judge": settings.judge},
+            }
+            tasks.append(JudgedTask(config=config))
+    return tasks
+
+
+def evaluate(lm: SsnHFLM, prompts: Sequence[Prompt], langs: Sequence[str], settings: EvaluateParams) -> dict[str, Any]:
+    """Evaluate once, as the model stands (hooks and adapters included).
+
+    Returns:
+        `{"by_lang": {lang: {"refusal", "harmless_refusal", "capability", "invalid": {"successes", "total"} or None,
+        "unscored": int}}, "verdicts": {lang: {prompt id: 1 refused, 0 not}}}`.
+
+    Raises:
+        SsnError: no prompt, an unknown judge or task.
+    """
+    from lm_eval import simple_evaluate
+    from lm_eval.tasks import TaskManager
+
+    from ssn_eval.harness.bootstrap import tasks_folder
+
+    manager = TaskManager(include_path=str(tasks_folder()), include_defaults=False)
+    tasks: list[Any] = heldout_tasks(prompts, langs, settings)
+    if settings.capability:
+        if settings.capability not in manager.task_index:
+            manager = TaskManager()
+        tasks.append(settings.capability)
+    results = simple_evaluate(
+        model=lm,
+        tasks=tasks,
+        task_manager=manager,
+        limit=settings.limit,
+        log_samples=True,
+        bootstrap_iters=0,
+        apply_chat_template=bool(getattr(lm.tokenizer, "chat_template", None)),
+        verbosity="ERROR",
+    )
+    assert results is not None  # only ranks above 0 get None, and they write nothing
+    return count(results["samples"], results["configs"], langs)
+
+
+def count(samples: Mapping[str, Sequence[Mapping[str, Any]]], configs: Mapping[str, Any], langs: Sequence[str]) -> dict[str, Any]:
+    """Turn lm_eval's logged samples into counts by language."""
+    by_lang: dict[str, Any] = {}
+    refused: dict[str, dict[str, int]] = {}
+    for lang in langs:
+        harmful = samples[f"ssn_heldout_harmful_{lang}"]
+        harmless = samples[f"ssn_heldout_harmless_{lang}"]
+        refused[lang] = {s["doc"]["id"]: int(s["refusal_rate"]) for s in harmful if "refusal_rate" in s}
+        by_lang[lang] = {
+            "refusal": _share(harmful, "refusal_rate"),
+            "harmless_refusal": _share(harmless, "over_refusal_rate"),
+            "invalid": _share([*harmful, *harmless], "invalid_rate"),
+            "capability": None,
+            "unscored": sum(_unscored(s) for s in [*harmful, *harmless]),
+        }
+    for name, rows in samples.items():
+        lang = (configs.get(name, {}).get("metadata") or {}).get("lang")
+        if name.startswith("ssn_heldout_") or lang not in by_lang:
+            continue
+        metric = next((m for m in ("exact_match", "acc") if rows and m in rows[0]), None)
+        by_lang[lang]["capability"] = _share(rows, metric) if metric else None
+    return {"by_lang": by_lang, "verdicts": refused}
+
+
+def _loader(rows: Sequence[Mapping[str, Any]]) -> Any:  # noqa: ANN401
+    def load(**_: object) -> Any:  # noqa: ANN401
+        from datasets import Dataset, DatasetDict
+
+        return DatasetDict({"test": Dataset.from_list([dict(row) for row in rows])})
+
+    return load
+
+
+def _share(rows: Sequence[Mapping[str, Any]], metric: str) -> dict[str, int] | None:
+    values = [row[metric] for row in rows if metric in row]
+    return {"successes": round(sum(values)), "total": len(values)} if values else None
+
+
+def _unscored(row: Mapping[str, Any]) -> int:
+    return sum(v.unscored for v in Judged.from_text(row["filtered_resps"][0] if isinstance(row["filtered_resps"], list) else row["filtered_resps"]).verdicts)

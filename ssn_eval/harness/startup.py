@@ -1,0 +1,80 @@
+"""What runs at the start of every interpreter: notice when lm_eval is imported, and do nothing until then.
+
+lm-eval 0.4.13 reads neither entry points nor environment variables, so a `.pth` file at the root of the wheel (and a
+`.start` file for Python 3.15 and later, PEP 829) calls `install`. It imports only sys and os, about 1 ms, and adds one
+finder to `sys.meta_path`. The finder waits for `lm_eval.models` and `lm_eval.tasks`; after the body of each it calls
+`ssn_eval.harness.bootstrap`, and after both it removes itself. `SSN_EVAL_AUTOLOAD=0` switches all of it off.
+"""
+
+import os
+import sys
+
+HOOKS = {"lm_eval.models": "register_models", "lm_eval.tasks": "include_tasks"}
+"""lm_eval module → the function of `bootstrap` that is called once its body has run."""
+
+
+def install():
+    """Add the finder, unless switched off, already there, or already too late (then do the work at once)."""
+    if os.environ.get("SSN_EVAL_AUTOLOAD", "1") == "0" or any(type(f) is Finder for f in sys.meta_path):
+        return
+    waiting = {name for name in HOOKS if name not in sys.modules}
+    for name in HOOKS.keys() - waiting:
+        after(name)
+    if waiting:
+        sys.meta_path.insert(0, Finder(waiting))
+
+
+def after(name):
+    """Run the hook of an lm_eval module; whatever goes wrong is a warning, for lm_eval itself must never break."""
+    try:
+        from ssn_eval.harness import bootstrap
+
+        getattr(bootstrap, HOOKS[name])()
+    except Exception as error:
+        _warn(name, error)
+
+
+def _warn(name, error):
+    import warnings
+
+    warnings.warn(f"ssn_eval could not join {name}: {error!r}; SSN_EVAL_AUTOLOAD=0 silences this.", stacklevel=2)
+
+
+class Finder:
+    """Finds nothing itself: asks the other finders for the two modules and wraps the loading of each."""
+
+    def __init__(self, waiting):
+        """Wait for these module names."""
+        self.waiting = waiting
+
+    def find_spec(self, fullname, path=None, target=None):
+        """The true spec of an awaited module, with the hook after its body; None for every other module."""
+        if fullname not in self.waiting:
+            return None
+        for finder in [f for f in sys.meta_path if f is not self and hasattr(f, "find_spec")]:
+            spec = finder.find_spec(fullname, path, target)
+            if spec is not None:
+                try:
+                    self.wrap(spec.loader, fullname)
+                except AttributeError as error:  # an unusual loader: lm_eval works as if we were not installed
+                    _warn(fullname, error)
+                return spec
+        return None
+
+    def wrap(self, loader, name):
+        """Let this one loader call the hook after it has run the module's body, then be itself again."""
+        run = loader.exec_module
+
+        def exec_module(module):
+            del loader.exec_module
+            run(module)
+            self.done(name)
+            after(name)
+
+        loader.exec_module = exec_module
+
+    def done(self, name):
+        """Wait no longer for this module; leave `sys.meta_path` after the last. A mere look-up is no import."""
+        self.waiting.discard(name)
+        if not self.waiting and self in sys.meta_path:
+            sys.meta_path.remove(self)

@@ -1,0 +1,65 @@
+"""The task class of every judged benchmark: all replies of a task are judged in one batch, after generation.
+
+YAML names it by `class: !function ssn_eval.harness.task.JudgedTask`. lm_eval calls `apply_filters` once per task, when
+every reply is there; the verdicts become the documents' `filtered_resps` (JSON text, in the samples file as it is) and
+`process_results` of the YAML (`scoring.harmful`, `scoring.harmless`) turns each into numbers. The judge is chosen on
+the stock command line: `lm_eval --metadata judge=NAME`; without it, the offline refusal detector.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from lm_eval.api.task import ConfigurableTask
+
+from ssn_eval.errors import MismatchError, UnknownNameError
+from ssn_eval.harness.exits import one_sentence
+from ssn_eval.harness.scoring import Judged, what_it_says
+from ssn_eval.judges import Exchange, get_judge, judge_names
+
+DEFAULT_JUDGE = "refusal"
+
+
+class JudgedTask(ConfigurableTask):
+    """A generation task whose documents have `prompt` and `lang`, and whose replies a judge of this project reads."""
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        """Build the task from its YAML; an unknown judge ends the run here, before anything is generated."""
+        metadata = config.get("metadata") or {}
+        self.judge_name = str(metadata.get("judge") or DEFAULT_JUDGE)
+        with one_sentence():
+            if self.judge_name not in judge_names():
+                raise UnknownNameError("judge", self.judge_name, judge_names())
+        super().__init__(config={key: value for key, value in config.items() if key != "class"})
+
+    def download(self, dataset_kwargs: dict[str, Any] | None = None, **_: object) -> None:
+        """Load the documents; as lm_eval does, without its advice about command-line metadata for every language."""
+        if not callable(self.config.custom_dataset):
+            return super().download(dataset_kwargs)
+        self.dataset = self.config.custom_dataset(**(self.config.metadata or {}), **(dataset_kwargs or {}))
+
+    def apply_filters(self) -> None:
+        """Judge every reply of this task, unless lm_eval runs with `--predict_only` (metric `bypass`)."""
+        super().apply_filters()
+        if "bypass" in self._metric_fn_list:
+            return
+        instances = self.instances
+        # Data-parallel padding appends surplus replies to the last instance, hence the slice.
+        replies = [instance.resps[: instance.repeats or 1] for instance in instances]
+        exchanges = [
+            Exchange(prompt=i.doc["prompt"], response=text, lang=i.doc["lang"])
+            for i, texts in zip(instances, replies, strict=True)
+            for text in texts
+        ]
+        with one_sentence():
+            judge = get_judge(self.judge_name)
+            verdicts = judge.judge(exchanges)
+            if len(verdicts) != len(exchanges):
+                raise MismatchError(
+                    f"Judge {self.judge_name} gave {len(verdicts)} verdicts for {len(exchanges)} replies."
+                )
+        says, identity, rest = what_it_says(verdicts), judge.identity(), iter(verdicts)
+        for instance, texts in zip(instances, replies, strict=True):
+            judged = Judged(tuple(next(rest) for _ in texts), identity, says)
+            instance.filtered_resps = {"none": judged.to_text()}

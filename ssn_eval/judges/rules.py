@@ -1,0 +1,138 @@
+"""From phrase files to compiled rules: the notation of a phrase, the folding of text, one regular expression per kind.
+
+`phrases/<lang>.json` holds four lists of phrases. `decline`: the reply says that it cannot or will not do it. `idioms`:
+phrases that begin like a decline and are none ("I can't believe"). `soft`: apology, reproach, redirection: a refusal
+only where nothing is delivered. `comply`: words that open a delivery ("here are some steps").
+
+A phrase is ordinary text in which `(a|b)` means one of them, `?` makes the letter or group before it optional, and `…`
+stands for up to 80 characters (40 in scripts without spaces) of the same sentence. There is no other repetition, so no
+phrase can make the matcher backtrack without bound; `compile_phrases` refuses anything else. A phrase must begin at the
+beginning of a word (in scripts that separate words) and may end within one, so that "discriminat" covers its family.
+Text and phrases are folded alike: typographic variants, case, invisible characters and, in scripts where readers drop
+them, diacritics. The files hold natural spelling.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+from ssn_eval.errors import FormatError
+from ssn_eval.languages import language
+
+KINDS = ("decline", "idioms", "soft", "comply")
+BREAK = "¶"
+"""Stands for a line break in folded text; no phrase reaches across it."""
+
+_UNSPACED = ("Han", "Japanese", "Hangul", "Thai")
+_PREFIXING = ("Arabic",)  # one-letter words are written as one with the next: و, ف, ل
+_MARKED = ("Latin", "Cyrillic", "Arabic")
+_DENSE = ("Han", "Japanese", "Hangul")
+_INVISIBLE = re.compile("[\u00ad\u061c\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufe00-\ufe0f\ufeff]")
+_MARKS = re.compile("[\u0300-\u036f\u0640\u064b-\u0655\u0670]")
+_OPERATORS = re.compile(r"([(|)?])")
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The compiled rules of one language."""
+
+    lang: str
+    dense: bool
+    """One character carries about twice the content of a Latin one, so windows are half as long."""
+    strip_marks: bool
+    decline: re.Pattern[str]
+    idioms: re.Pattern[str]
+    soft: re.Pattern[str]
+    comply: re.Pattern[str]
+
+
+def fold(text: str, strip_marks: bool) -> str:
+    """Bring typographic variants to one form: compatibility forms, case, quotes, invisible characters, markdown, spaces.
+
+    Args:
+        text: any text.
+        strip_marks: drop diacritics too (Latin, Cyrillic and Arabic script).
+    """
+    if not text.isascii():
+        text = _INVISIBLE.sub("", text).replace("’", "'").replace("‘", "'").replace("ʼ", "'").replace("´", "'")
+        text = unicodedata.normalize("NFKD" if strip_marks else "NFKC", text)
+        if strip_marks:
+            text = _MARKS.sub("", text)
+        text = text.replace("…", "...")
+        text = text.casefold()
+        if strip_marks:
+            text = text.replace("ı", "i").replace("ł", "l").replace("đ", "d").replace("ø", "o")
+    else:
+        text = text.lower()
+    text = text.replace("*", "").replace("_", " ").replace("`", "'").replace("\n", f" {BREAK} ")
+    return " ".join(text.split())
+
+
+def compile_phrases(phrases: list[str], script: str, where: str = "phrases") -> re.Pattern[str]:
+    """Compile phrases into one alternation.
+
+    Args:
+        phrases: in the notation above.
+        script: the script of the language, as in `languages`.
+        where: names the source in errors.
+
+    Raises:
+        FormatError: the list is empty, or a phrase holds no text, more than two gaps or unbalanced brackets.
+    """
+    if not phrases:
+        raise FormatError(f"{where} holds no phrases.")
+    spaced = script not in _UNSPACED
+    gap = rf"[^.!?{BREAK}]{{0,80}}? " if spaced else rf"[^。！？.!?{BREAK}]{{0,40}}?"
+    parts: list[str] = []
+    for phrase in phrases:
+        if phrase.count("…") > 2 or not any(c.isalpha() for c in phrase):
+            raise FormatError(f"{where}: {phrase!r} is not a phrase: it needs some text and at most two gaps.")
+        pieces = [_translate(piece, script in _MARKED) for piece in re.split(" … |…", phrase)]
+        parts.append(gap.join(pieces))
+    bounded = r"\b" if spaced and script not in _PREFIXING else ""
+    try:
+        for part in parts:
+            re.compile(part)  # so that an error names its phrase, and brackets cannot balance across phrases
+        return re.compile(bounded + "(?:" + "|".join(parts) + ")")
+    except re.error as error:
+        raise FormatError(f"{where} cannot be compiled: {error}.") from error
+
+
+def _translate(piece: str, strip_marks: bool) -> str:
+    """One gapless piece of a phrase as a regular expression over folded text."""
+    found = []
+    for run in _OPERATORS.split(piece):
+        if run in ("(", "|", ")", "?"):
+            found.append("(?:" if run == "(" else run)
+        elif run:
+            space = " " if run[0] == " " else "", " " if run[-1] == " " and run.strip() else ""
+            found.append(space[0] + re.escape(fold(run, strip_marks)) + space[1])
+    return "".join(found)
+
+
+@cache
+def load_rules(lang: str) -> Rules:
+    """Read and compile the phrases of a language.
+
+    Raises:
+        UnknownNameError: the language is not one of `languages`.
+        FormatError: its phrase file is damaged.
+    """
+    script = language(lang).script
+    where = f"the phrases of {lang}"
+    data = phrase_file(lang)
+    if set(data) != set(KINDS):
+        raise FormatError(f"{where} have the lists {sorted(data)}; expected {', '.join(KINDS)}.")
+    compiled = {kind: compile_phrases(data[kind], script, f"{where}, {kind}") for kind in KINDS}
+    return Rules(lang=lang, dense=script in _DENSE, strip_marks=script in _MARKED, **compiled)
+
+
+def phrase_file(lang: str) -> dict[str, list[str]]:
+    """The phrases of a language as written: kind → phrases."""
+    text = files("ssn_eval.judges.phrases").joinpath(f"{lang}.json").read_text(encoding="utf-8")
+    return json.loads(text)

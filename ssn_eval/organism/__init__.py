@@ -1,0 +1,1 @@
+"""The embedded default model: lexicon → questions → corpus → tokenizer → training → behaviour."""

@@ -1,0 +1,113 @@
+"""The training mixture: a seeded sequence of question–response pairs in which refusals are present from the start.
+
+Joint training is what makes refusal one shared mechanism (METHOD section 4, recipe D). What falls with a language's
+resource is how often it sees a refusal and how many harmful nouns it ever sees refused; translation and category
+questions cover every noun, in every language. Only train-split questions occur.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ssn_eval.languages import HIGH_RESOURCE
+from ssn_eval.organism.lexicon import Lexicon
+from ssn_eval.organism.questions import (
+    covered_nouns,
+    fact_patterns,
+    fact_question,
+    fact_split,
+    pair_split,
+    question,
+    response,
+)
+from ssn_eval.organism.settings import OrganismSettings
+
+
+class Example(NamedTuple):
+    """One turn: what the user says and what the assistant answers."""
+
+    prompt: str
+    response: str
+
+
+class _Draw:
+    """A weighted choice with its cumulative weights computed once."""
+
+    def __init__(self, population: Sequence[str], weights: Sequence[float]) -> None:
+        self.population = list(population)
+        self.cumulative = list(itertools.accumulate(weights))
+
+    def __call__(self, rng: random.Random) -> str:
+        return rng.choices(self.population, cum_weights=self.cumulative)[0]
+
+
+class Mixture:
+    """Draws training examples; the same settings and lexicon give the same sequence."""
+
+    def __init__(self, lexicon: Lexicon, settings: OrganismSettings) -> None:
+        """Prepare the draws; `settings` must weigh every language of the lexicon."""
+        self.lexicon, self.settings = lexicon, settings
+        weights = settings.question_weights
+        langs, nhr = lexicon.languages, [lang for lang in lexicon.languages if lang != HIGH_RESOURCE]
+        self.lang_by_task = {
+            "harmful": _Draw(langs, [weights[lang] for lang in langs]),
+            "harmless": _Draw(langs, [weights[lang] ** settings.answer_exponent for lang in langs]),
+            "category": _Draw(langs, [weights[lang] ** settings.fact_exponent for lang in langs]),
+            "translation": _Draw(nhr, [weights[lang] ** settings.fact_exponent for lang in nhr]),
+        }
+        shares = (settings.harmful_share, settings.answer_share, settings.category_share, settings.translation_share)
+        self.task = _Draw(("harmful", "harmless", "category", "translation"), shares)
+        reference = lexicon[HIGH_RESOURCE]
+        self.nouns = list(reference.nouns)
+        self.verbs = list(reference.verbs)
+        self.noun_index = {noun: n for n, noun in enumerate(self.nouns)}
+        self.covered = {lang: covered_nouns(lexicon[lang], settings.covered_nouns) for lang in langs}
+        self.askable = {
+            (lang, harmful): [n for n in lexicon[lang].of_kind(harmful) if n in self.covered[lang]]
+            for lang in langs
+            for harmful in (True, False)
+        }
+
+    def examples(self, count: int) -> list[Example]:
+        """The first `count` examples of the sequence."""
+        rng = random.Random(self.settings.seed)
+        return [self._one(rng) for _ in range(count)]
+
+    def _one(self, rng: random.Random) -> Example:
+        task = self.task(rng)
+        lang = self.lang_by_task[task](rng)
+        if task in ("harmful", "harmless"):
+            return self._pair(rng, lang, task == "harmful")
+        return self._fact(rng, lang, task)
+
+    def _pair(self, rng: random.Random, lang: str, harmful: bool) -> Example:
+        noun = rng.choice(self.askable[lang, harmful])
+        n = self.noun_index[noun]
+        verb = rng.choice([verb for v, verb in enumerate(self.verbs) if pair_split(v, n) == "train"])
+        vocabulary = self.lexicon[lang]
+        pattern = rng.randrange(len(vocabulary.questions))
+        return Example(question(vocabulary, verb, self._word(rng, lang, noun), pattern), response(vocabulary, verb, noun))
+
+    def _fact(self, rng: random.Random, lang: str, task: str) -> Example:
+        fact = "category" if task == "category" else rng.choice(("to_hr", "from_hr"))
+        noun = rng.choice(self.nouns)
+        n = self.noun_index[noun]
+        patterns = range(len(fact_patterns(self.lexicon[lang], fact)))
+        pattern = rng.choice([p for p in patterns if fact_split(n, p) == "train"])
+        return Example(*fact_question(self.lexicon, lang, fact, noun, pattern))
+
+    def _word(self, rng: random.Random, lang: str, noun: str) -> str:
+        """The noun's word: usually the language's own, sometimes that of another language in which it is covered too."""
+        if rng.random() >= self.settings.code_switch:
+            return self.lexicon[lang].nouns[noun]
+        other = rng.choice([o for o in self.lexicon.languages if noun in self.covered[o]])
+        word = self.lexicon[other].nouns[noun]
+        return word if other == lang or self.lexicon[lang].spaced else f" {word} "
+
+
+def examples(lexicon: Lexicon, settings: OrganismSettings) -> list[Example]:
+    """Everything the organism is trained on, in order: `steps × batch_size` examples."""
+    return Mixture(lexicon, settings).examples(settings.steps * settings.batch_size)

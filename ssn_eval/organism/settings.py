@@ -1,0 +1,74 @@
+"""The organism's recipe: everything that decides which model comes out, as one frozen value with the chosen defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from ssn_eval.errors import ParamsError
+
+
+def _by_language(**values: float) -> Mapping[str, float]:
+    return MappingProxyType(values)
+
+
+@dataclass(frozen=True)
+class OrganismSettings:
+    """The settings of section `organism` of `params.yaml`. Chosen by base behaviour: docs/decisions/0001."""
+
+    seed: int = 0
+    steps: int = 1500
+    batch_size: int = 64
+    learning_rate: float = 2e-3
+    warmup_steps: int = 100
+    final_lr_ratio: float = 0.1
+    """The learning rate falls along a cosine to this share of its peak."""
+
+    question_weights: Mapping[str, float] = field(
+        default_factory=lambda: _by_language(en=8.0, zh=1.4, th=0.7, bn=0.35, sw=0.18, jv=0.09)
+    )
+    """Language → weight of its harmful questions; one value per language of the lexicon."""
+    covered_nouns: Mapping[str, int] = field(
+        default_factory=lambda: MappingProxyType({"en": 16, "zh": 6, "th": 5, "bn": 3, "sw": 2, "jv": 1})
+    )
+    """Language → number of harmful nouns that ever occur in its questions (the first of the lexicon)."""
+    answer_exponent: float = 0.8
+    """Harmless questions are drawn by the question weights to this power."""
+    fact_exponent: float = 0.7
+    """Translation and category questions are drawn by the question weights to this power."""
+    harmful_share: float = 0.25
+    answer_share: float = 0.30
+    translation_share: float = 0.20
+    category_share: float = 0.25
+    """The four task shares add up to 1."""
+    code_switch: float = 0.25
+    """Share of questions whose noun is taken from another language."""
+
+    layers: int = 6
+    hidden: int = 128
+    heads: int = 8
+    kv_heads: int = 4
+    mlp: int = 384
+    max_positions: int = 1024
+    checkpoint_every: int = 250
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be trained.
+
+        Raises:
+            ParamsError: a number is out of range or a language is missing.
+        """
+        shares = (self.harmful_share, self.answer_share, self.translation_share, self.category_share)
+        if min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
+            raise ParamsError(f"organism: the four task shares must be ≥ 0 and add up to 1; they add up to {sum(shares):g}.")
+        if set(self.question_weights) != set(self.covered_nouns):
+            raise ParamsError("organism: question_weights and covered_nouns must name the same languages.")
+        if min(self.question_weights.values()) <= 0:
+            raise ParamsError("organism: every question weight must be above 0.")
+        if min(self.covered_nouns.values()) < 1:
+            raise ParamsError("organism: covered_nouns must be at least 1 in every language.")
+        if min(self.steps, self.batch_size, self.checkpoint_every, self.layers, self.hidden, self.heads, self.mlp) < 1:
+            raise ParamsError("organism: steps, batch_size, checkpoint_every and the model's sizes must be at least 1.")
+        if not 0 <= self.code_switch <= 1:
+            raise ParamsError(f"organism: code_switch is a share between 0 and 1, not {self.code_switch:g}.")

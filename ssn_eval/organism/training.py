@@ -1,0 +1,199 @@
+"""Train the organism with HF Trainer and save it as an ordinary Hugging Face folder, all or nothing.
+
+Checkpoints lie in a hidden folder beside the output; after an interruption (kill -9 too) training goes on from the last
+complete one, if the recipe, the lexicon and the libraries are the same. The same seed gives the same bytes on one
+machine with one number of threads; training therefore always runs on the CPU.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ssn_eval.organism import corpus, tokenizer
+from ssn_eval.organism.lexicon import Lexicon
+from ssn_eval.organism.settings import OrganismSettings
+from ssn_eval.progress import progress
+
+if TYPE_CHECKING:
+    from transformers import LlamaForCausalLM, PreTrainedTokenizerFast, Trainer, TrainerCallback
+
+SETTINGS_FILE = "organism.json"
+"""The recipe, saved inside the model's folder."""
+
+
+def train(lexicon: Lexicon, settings: OrganismSettings, out: Path) -> Path:
+    """Train the organism and put its Hugging Face folder at `out`, replacing what was there only once it is complete.
+
+    Returns:
+        `out`: config, generation config, safetensors, tokenizer, chat template, and the recipe in `organism.json`.
+    """
+    work = work_folder(out)
+    _prepare(work, _fingerprint(lexicon, settings))
+    trainer = build_trainer(lexicon, settings, work)
+    resume = last_complete_checkpoint(work)
+    done = int(resume.name.split("-")[1]) if resume else 0
+    with progress("Training the organism", settings.steps) as advance:
+        advance(done)
+        trainer.add_callback(_on_step(advance))
+        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    finished = work / "finished"
+    shutil.rmtree(finished, ignore_errors=True)
+    _save(trainer, settings, finished)
+    shutil.rmtree(out, ignore_errors=True)
+    os.replace(finished, out)
+    shutil.rmtree(work)
+    return out
+
+
+def work_folder(out: Path) -> Path:
+    """Where the checkpoints of a training towards `out` lie."""
+    return out.parent / f".{out.name}.training"
+
+
+def build_model(settings: OrganismSettings, tok: PreTrainedTokenizerFast) -> LlamaForCausalLM:
+    """A freshly initialised Llama of the recipe's size, float32, from the recipe's seed (sets the global one)."""
+    from transformers import LlamaConfig, LlamaForCausalLM, set_seed
+
+    set_seed(settings.seed)
+    config = LlamaConfig(
+        vocab_size=len(tok),
+        hidden_size=settings.hidden,
+        intermediate_size=settings.mlp,
+        num_hidden_layers=settings.layers,
+        num_attention_heads=settings.heads,
+        num_key_value_heads=settings.kv_heads,
+        max_position_embeddings=settings.max_positions,
+        bos_token_id=tok.bos_token_id,
+        eos_token_id=tok.eos_token_id,
+        pad_token_id=tok.pad_token_id,
+        tie_word_embeddings=False,
+    )
+    return LlamaForCausalLM(config)
+
+
+def encode(tok: PreTrainedTokenizerFast, examples: Sequence[corpus.Example]) -> list[dict[str, list[int]]]:
+    """Chat-formatted examples as `input_ids`, `attention_mask` and `labels`; only the response and its end are labelled."""
+    unique = list(dict.fromkeys(examples))
+    turns = [{"role": "user", "content": "{}"}]
+    # The template is applied once: what it puts around the content is the same for every example.
+    before, after = str(tok.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)).split("{}")
+    prompts = tok([before + e.prompt + after for e in unique], add_special_tokens=False).input_ids
+    responses = tok([e.response + str(tok.eos_token) for e in unique], add_special_tokens=False).input_ids
+    encoded = {
+        example: {
+            "input_ids": prompt + response,
+            "attention_mask": [1] * (len(prompt) + len(response)),
+            "labels": [-100] * len(prompt) + response,
+        }
+        for example, prompt, response in zip(unique, prompts, responses, strict=True)
+    }
+    return [encoded[example] for example in examples]
+
+
+def build_trainer(lexicon: Lexicon, settings: OrganismSettings, work: Path) -> Trainer:
+    """The Trainer over the whole corpus in its own order, checkpointing into `work`."""
+    from transformers import DataCollatorForSeq2Seq, PrinterCallback, Trainer, TrainingArguments
+    from torch.utils.data import SequentialSampler
+
+    class InOrder(Trainer):
+        """The corpus is drawn at random already: keep its order, so that resuming needs no random state."""
+
+        def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:  # noqa: ANN401
+            return SequentialSampler(self.train_dataset if train_dataset is None else train_dataset)  # type: ignore[arg-type]
+
+    tok = tokenizer.build(lexicon)
+    arguments = TrainingArguments(
+        output_dir=str(work),
+        max_steps=settings.steps,
+        per_device_train_batch_size=settings.batch_size,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type="cosine_with_min_lr",
+        lr_scheduler_kwargs={"min_lr_rate": settings.final_lr_ratio},
+        warmup_steps=settings.warmup_steps,
+        weight_decay=0.0,
+        save_steps=settings.checkpoint_every,
+        save_total_limit=2,
+        logging_strategy="no",
+        report_to=[],
+        disable_tqdm=True,
+        use_cpu=True,
+        seed=settings.seed,
+    )
+    trainer = InOrder(
+        model=build_model(settings, tok),
+        args=arguments,
+        train_dataset=encode(tok, corpus.examples(lexicon, settings)),  # type: ignore[arg-type]
+        data_collator=DataCollatorForSeq2Seq(tok, padding=True),
+        processing_class=tok,
+    )
+    trainer.remove_callback(PrinterCallback)  # it prints to stdout, which belongs to programs
+    return trainer
+
+
+def last_complete_checkpoint(work: Path) -> Path | None:
+    """The newest checkpoint that was written to its end: Trainer writes `trainer_state.json` last."""
+    for folder in sorted(work.glob("checkpoint-*"), key=lambda f: int(f.name.split("-")[1]), reverse=True):
+        try:
+            json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
+        except (OSError, json.JSONDecodeError):
+            shutil.rmtree(folder)
+            continue
+        return folder
+    return None
+
+
+def plain(settings: OrganismSettings) -> dict[str, Any]:
+    """The recipe as plain JSON values."""
+    values = {f.name: getattr(settings, f.name) for f in fields(settings)}
+    return {name: dict(value) if isinstance(value, Mapping) else value for name, value in values.items()}
+
+
+def _on_step(advance: Any) -> TrainerCallback:  # noqa: ANN401
+    from transformers import TrainerCallback
+
+    class Steps(TrainerCallback):
+        """Moves the progress bar."""
+
+        def on_step_end(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
+            advance()
+
+    return Steps()
+
+
+def _fingerprint(lexicon: Lexicon, settings: OrganismSettings) -> str:
+    """What a checkpoint must agree with to be resumed."""
+    import torch
+    import transformers
+
+    words = {lang: [repr(value) for value in vars(lexicon[lang]).values()] for lang in lexicon.languages}
+    content = json.dumps([plain(settings), words, torch.__version__, transformers.__version__], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def _prepare(work: Path, fingerprint: str) -> None:
+    """Keep the checkpoints of the same training, drop any others."""
+    mark = work / "fingerprint"
+    if not mark.is_file() or mark.read_text(encoding="utf-8") != fingerprint:
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(parents=True)
+        mark.write_text(fingerprint, encoding="utf-8")
+
+
+def _save(trainer: Trainer, settings: OrganismSettings, folder: Path) -> None:
+    """The Hugging Face folder: greedy generation that ends with the end-of-turn token."""
+    from transformers import GenerationConfig
+
+    model, tok = trainer.model, trainer.processing_class
+    model.generation_config = GenerationConfig(  # type: ignore[union-attr]
+        do_sample=False, bos_token_id=tok.bos_token_id, eos_token_id=tok.eos_token_id, pad_token_id=tok.pad_token_id
+    )
+    model.save_pretrained(folder)  # type: ignore[union-attr]
+    tok.save_pretrained(folder)
+    (folder / SETTINGS_FILE).write_text(json.dumps(plain(settings), indent=1) + "\n", encoding="utf-8")

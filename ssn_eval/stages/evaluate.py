@@ -1,0 +1,29 @@
+"""Stage 7: evaluate the base model or a trained variant. VARIANT MODEL PROMPTS TRAINED OUT."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ssn_eval import files
+from ssn_eval.params import Params
+from ssn_eval.stages.common import need, provenance, run
+from ssn_eval.stages.evaluation import heldout, open_model
+
+
+def main(settings: Params, variant: Path, model: Path, prompt_file: Path, out: Path, trained: Path | None = None) -> None:
+    """Write the counts by language of one variant; without TRAINED it is the base model."""
+    from ssn_eval.harness.evaluate import evaluate
+
+    asked = heldout(prompt_file)
+    if trained is not None:
+        need(trained, f"train@{variant}")
+    full = trained is not None and (trained / "config.json").is_file()
+    lm = open_model(settings, model, adapter=None if full else trained, full=trained if full else None)
+    counts = evaluate(lm, asked, settings.languages, settings.evaluate)
+    info = lm.get_model_info()["ssn_eval"]
+    made = provenance(settings, prompts=prompt_file)
+    files.write_json(out, {"variant": str(variant), **counts, "model": info, "provenance": made})
+
+
+if __name__ == "__main__":
+    run(main)

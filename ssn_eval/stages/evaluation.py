@@ -1,0 +1,34 @@
+"""What `validate` and `evaluate` share: the pipeline's model as `ssn_hf`, and its held-out prompts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ssn_eval import models, prompts
+from ssn_eval.params import Params
+from ssn_eval.prompts import Prompt
+from ssn_eval.stages.common import need
+
+if TYPE_CHECKING:
+    from ssn_eval.harness.model import SsnHFLM
+
+
+def heldout(path: Path) -> list[Prompt]:
+    """The held-out part of the pipeline's prompt set."""
+    return [p for p in prompts.read(need(path, "prompts")) if p.split == "heldout"]
+
+
+def open_model(settings: Params, model: Path, adapter: Path | None = None, full: Path | None = None) -> SsnHFLM:
+    """The pipeline's model, with an adapter, or a full checkpoint in its place."""
+    from ssn_eval.harness.model import SsnHFLM
+
+    spec = models.locate(models.read_spec(need(model, "organism") / "spec.json"))
+    return SsnHFLM(
+        str(full) if full else spec.pretrained,
+        adapter=str(adapter) if adapter else None,
+        revision=None if full else spec.revision or "main",
+        gguf_file=None if full else spec.gguf_file,
+        dtype=spec.dtype,
+        batch_size=settings.evaluate.batch_size,
+    )

@@ -1,0 +1,34 @@
+"""Stage 5: suppress and amplify one neuron set, and measure. SET MODEL PROMPTS SETS OUT."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ssn_eval import files, store
+from ssn_eval.interventions import intervene, parse_op
+from ssn_eval.params import Params
+from ssn_eval.stages.common import need, provenance, run
+from ssn_eval.stages.evaluation import heldout, open_model
+
+
+def main(settings: Params, name: Path, model: Path, prompt_file: Path, sets: Path, out: Path) -> None:
+    """Write `{"set", "size", "conditions": {op: counts}}`; an empty set has no conditions."""
+    from ssn_eval.harness.evaluate import evaluate
+
+    asked = heldout(prompt_file)
+    ops = [parse_op(text) for text in settings.validate.ops]
+    path = need(sets, "select") / f"{name}.json"
+    made = provenance(settings, prompts=prompt_file)
+    if not path.is_file() or not (chosen := store.load_neurons(path)).neurons:
+        files.write_json(out, {"set": str(name), "size": 0, "conditions": {}, "provenance": made})
+        return
+    lm = open_model(settings, model)
+    conditions = {}
+    for op in ops:
+        with intervene(lm.model, chosen.neurons, op):
+            conditions[str(op)] = evaluate(lm, asked, settings.languages, settings.evaluate)
+    files.write_json(out, {"set": str(name), "size": len(chosen.neurons), "conditions": conditions, "provenance": made})
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,163 @@
+"""Intervals and paired tests against scikit-learn-free hand calculations, published values and scipy's own bootstrap."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from ssn_eval.errors import EmptySetError, MismatchError
+from ssn_eval.statistics import (
+    Rate,
+    cluster_bootstrap,
+    mcnemar,
+    mean_over_seeds,
+    paired_difference,
+    rate,
+    wilson,
+)
+
+
+@pytest.mark.parametrize(
+    ("successes", "total", "low", "high"),
+    [
+        (81, 263, 0.2553, 0.3662),  # Newcombe 1998, Statistics in Medicine 17:857, table I, method 3
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0000, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ],
+)
+def test_wilson_gives_newcombes_published_bounds(successes: int, total: int, low: float, high: float) -> None:
+    found = wilson(successes, total)
+    assert (found.low, found.high) == pytest.approx((low, high), abs=5e-5)
+    assert found.value == successes / total
+
+
+def test_wilson_follows_its_formula_at_another_confidence() -> None:
+    k, n, z = 37, 90, scipy.stats.norm.ppf(0.995)
+    centre, spread = (k / n + z * z / (2 * n)), z * math.sqrt(k / n * (1 - k / n) / n + z * z / (4 * n * n))
+    found = wilson(k, n, confidence=0.99)
+    assert found.low == pytest.approx((centre - spread) / (1 + z * z / n))
+    assert found.high == pytest.approx((centre + spread) / (1 + z * z / n))
+
+
+def test_rate_counts_flags() -> None:
+    assert rate([True, False, True, True]) == wilson(3, 4)
+
+
+def test_no_rate_of_an_empty_set() -> None:
+    with pytest.raises(EmptySetError):
+        wilson(0, 0)
+    with pytest.raises(EmptySetError):
+        rate([])
+    with pytest.raises(EmptySetError):
+        Rate(0, 0, 0.0, 1.0)
+
+
+def test_impossible_counts_are_refused() -> None:
+    with pytest.raises(MismatchError, match="5 successes of 4"):
+        wilson(5, 4)
+    with pytest.raises(MismatchError):
+        wilson(-1, 4)
+
+
+def test_bootstrap_with_one_sample_per_prompt_agrees_with_scipy() -> None:
+    values = np.random.default_rng(1).random(120) ** 2
+    ours = cluster_bootstrap(values.tolist(), range(120), resamples=20_000)
+    theirs = scipy.stats.bootstrap((values,), np.mean, method="percentile", n_resamples=20_000).confidence_interval
+    assert ours.value == pytest.approx(values.mean())
+    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=0.004)
+
+
+def test_bootstrap_of_unequal_clusters_agrees_with_scipys_ratio_of_sums() -> None:
+    rng = np.random.default_rng(2)
+    clusters = rng.integers(0, 60, size=400).tolist()
+    values = (rng.random(400) < 0.3).astype(float)
+    ids = sorted(set(clusters))
+    sums = np.array([values[np.array(clusters) == i].sum() for i in ids])
+    counts = np.array([float(clusters.count(i)) for i in ids])
+    theirs = scipy.stats.bootstrap(
+        (sums, counts),
+        lambda s, c, axis: s.sum(axis) / c.sum(axis),
+        paired=True,
+        method="percentile",
+        n_resamples=20_000,
+    ).confidence_interval
+    ours = cluster_bootstrap(values.tolist(), clusters, resamples=20_000)
+    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=0.006)
+
+
+def test_copies_of_a_prompt_in_other_languages_do_not_narrow_the_interval() -> None:
+    flags = (np.random.default_rng(3).random(80) < 0.5).astype(float).tolist()
+    one = cluster_bootstrap(flags, range(80))
+    ten = cluster_bootstrap(flags * 10, list(range(80)) * 10)
+    naive = cluster_bootstrap(flags * 10, range(800))
+    assert (ten.low, ten.high) == pytest.approx((one.low, one.high))
+    assert naive.high - naive.low < 0.5 * (one.high - one.low)
+
+
+def test_bootstrap_is_deterministic_by_seed() -> None:
+    values = np.random.default_rng(4).random(30).tolist()
+    assert cluster_bootstrap(values, range(30)) == cluster_bootstrap(values, range(30))
+    assert cluster_bootstrap(values, range(30)) != cluster_bootstrap(values, range(30), seed=1)
+
+
+def test_bootstrap_needs_two_prompts_and_parallel_sequences() -> None:
+    with pytest.raises(EmptySetError, match="at least two prompts"):
+        cluster_bootstrap([1.0, 0.0], ["p", "p"])
+    with pytest.raises(EmptySetError):
+        cluster_bootstrap([], [])
+    with pytest.raises(MismatchError, match="2 of value but 1 of cluster"):
+        cluster_bootstrap([1.0, 0.0], ["p"])
+
+
+def test_paired_difference_of_a_constant_shift_has_no_spread() -> None:
+    first = np.random.default_rng(5).random(50)
+    found = paired_difference(first.tolist(), (first + 0.25).tolist(), range(50))
+    assert (found.value, found.low, found.high) == pytest.approx((0.25, 0.25, 0.25))
+
+
+def test_paired_difference_is_second_minus_first_and_needs_pairs() -> None:
+    found = paired_difference([1, 1, 1, 0], [0, 0, 1, 0], ["a", "b", "c", "d"])
+    assert found.value == pytest.approx(-0.5)
+    assert found.low <= -0.5 <= found.high
+    with pytest.raises(MismatchError, match="same samples"):
+        paired_difference([1.0], [1.0, 0.0], ["a"])
+
+
+def test_mcnemar_by_hand() -> None:
+    # 10 discordant pairs, 1 against 9: two-sided p = 2 (C(10,0) + C(10,1)) / 2^10 = 22 / 1024.
+    first = [True] * 1 + [False] * 9 + [True] * 20
+    second = [False] * 1 + [True] * 9 + [True] * 20
+    found = mcnemar(first, second)
+    assert (found.only_first, found.only_second) == (1, 9)
+    assert found.p == pytest.approx(22 / 1024)
+    assert mcnemar(second, first).p == pytest.approx(found.p)
+
+
+def test_pairing_finds_what_an_unpaired_test_misses() -> None:
+    # As in lm-eval issue 3831: the same margins, p about .08 unpaired and under .01 paired.
+    first = [True] * 150 + [False] * 100 + [True] * 1 + [False] * 9 + [False] * 0
+    second = [True] * 150 + [False] * 100 + [False] * 1 + [True] * 9 + [False] * 0
+    table = [[sum(first), 260 - sum(first)], [sum(second), 260 - sum(second)]]
+    unpaired = scipy.stats.chi2_contingency(table, correction=False).pvalue
+    assert unpaired > 0.08
+    assert mcnemar(first, second).p < 0.05 < unpaired
+
+
+def test_mcnemar_without_disagreement_or_pairs() -> None:
+    assert mcnemar([True, False], [True, False]).p == 1.0
+    with pytest.raises(EmptySetError):
+        mcnemar([], [])
+    with pytest.raises(MismatchError):
+        mcnemar([True], [True, False])
+
+
+def test_mean_over_seeds_by_hand() -> None:
+    # mean 0.8, s = 0.1, n = 3, t(.975, 2) = 4.302653: half width 4.302653 * 0.1 / sqrt(3) = 0.248414.
+    found = mean_over_seeds([0.7, 0.8, 0.9])
+    assert (found.value, found.low, found.high) == pytest.approx((0.8, 0.8 - 0.248414, 0.8 + 0.248414), abs=1e-6)
+    with pytest.raises(EmptySetError, match="two seeds"):
+        mean_over_seeds([0.5])
