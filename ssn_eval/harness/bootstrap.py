@@ -42,10 +42,12 @@ def include_tasks() -> None:
     """Let every `TaskManager` that includes the built-in tasks read our folder too."""
     import functools
     import inspect
+    import sys
 
-    from lm_eval.tasks import TaskManager, manager
+    from lm_eval.tasks import TaskManager
 
-    if hasattr(manager, "discover_plugin_task_paths") or hasattr(manager, "TASKS_ENTRY_POINT_GROUP"):
+    home = sys.modules[TaskManager.__module__]
+    if hasattr(home, "discover_plugin_task_paths") or hasattr(home, "TASKS_ENTRY_POINT_GROUP"):
         return
     original = TaskManager.__init__
     if hasattr(original, "_ssn_eval"):

@@ -11,6 +11,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import torch
 from lm_eval.models.huggingface import HFLM
 
 from ssn_eval import adapters, files, interventions, models, store
@@ -64,6 +65,8 @@ class SsnHFLM(HFLM):
                 raise ParamsError(f"op={op} needs a neuron set: add neurons=FILE to model_args.")
             if adapter and kwargs.get("peft"):
                 raise ParamsError("Both adapter= and peft= were given; give one of them.")
+            if kwargs.get("device") is None:  # HFLM takes "cuda" for granted
+                kwargs["device"] = "cuda" if torch.cuda.is_available() else "cpu"
             super().__init__(pretrained if spec is None else spec.pretrained, **kwargs)
 
     def _create_model(self, pretrained: str, **kwargs: Any) -> None:  # noqa: ANN401

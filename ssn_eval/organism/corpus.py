@@ -89,7 +89,9 @@ class Mixture:
         verb = rng.choice([verb for v, verb in enumerate(self.verbs) if pair_split(v, n) == "train"])
         vocabulary = self.lexicon[lang]
         pattern = rng.randrange(len(vocabulary.questions))
-        return Example(question(vocabulary, verb, self._word(rng, lang, noun), pattern), response(vocabulary, verb, noun))
+        # Another language's word is a noun seen asked in that language: it must be covered there as well.
+        word = self._word(rng, lang, noun, [o for o in self.lexicon.languages if noun in self.covered[o]])
+        return Example(question(vocabulary, verb, word, pattern), response(vocabulary, verb, noun))
 
     def _fact(self, rng: random.Random, lang: str, task: str) -> Example:
         fact = "category" if task == "category" else rng.choice(("to_hr", "from_hr"))
@@ -97,13 +99,14 @@ class Mixture:
         n = self.noun_index[noun]
         patterns = range(len(fact_patterns(self.lexicon[lang], fact)))
         pattern = rng.choice([p for p in patterns if fact_split(n, p) == "train"])
-        return Example(*fact_question(self.lexicon, lang, fact, noun, pattern))
+        word = self._word(rng, lang, noun, self.lexicon.languages) if fact == "category" else None
+        return Example(*fact_question(self.lexicon, lang, fact, noun, pattern, word))
 
-    def _word(self, rng: random.Random, lang: str, noun: str) -> str:
-        """The noun's word: usually the language's own, sometimes that of another language in which it is covered too."""
+    def _word(self, rng: random.Random, lang: str, noun: str, others: Sequence[str]) -> str:
+        """The noun's word: usually the language's own, sometimes that of one of `others` (code-switched)."""
         if rng.random() >= self.settings.code_switch:
             return self.lexicon[lang].nouns[noun]
-        other = rng.choice([o for o in self.lexicon.languages if noun in self.covered[o]])
+        other = rng.choice(others)
         word = self.lexicon[other].nouns[noun]
         return word if other == lang or self.lexicon[lang].spaced else f" {word} "
 

@@ -83,10 +83,15 @@ def fact_patterns(vocabulary: Vocabulary, fact: Fact) -> tuple[str, ...]:
     return patterns[fact]
 
 
-def fact_question(lexicon: Lexicon, lang: str, fact: Fact, noun: str, pattern_index: int) -> tuple[str, str]:
-    """The prompt and answer of a fact about a noun; a `from_hr` question holds the high-resource word."""
+def fact_question(
+    lexicon: Lexicon, lang: str, fact: Fact, noun: str, pattern_index: int, word: str | None = None
+) -> tuple[str, str]:
+    """The prompt and answer of a fact about a noun; a `from_hr` question holds the high-resource word.
+
+    `word` replaces the noun's own word in the prompt (code-switching).
+    """
     vocabulary, reference = lexicon[lang], lexicon[HIGH_RESOURCE]
-    asked = (reference if fact == "from_hr" else vocabulary).nouns[noun]
+    asked = word or (reference if fact == "from_hr" else vocabulary).nouns[noun]
     told = {
         "category": vocabulary.categories[vocabulary.category_of[noun]],
         "to_hr": reference.nouns[noun],

@@ -43,7 +43,7 @@ class OrganismSettings:
     category_share: float = 0.25
     """The four task shares add up to 1."""
     code_switch: float = 0.25
-    """Share of questions whose noun is taken from another language."""
+    """Share of questions (but for translation) whose noun is taken from a random language."""
 
     layers: int = 6
     hidden: int = 128

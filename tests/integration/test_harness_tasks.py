@@ -18,6 +18,7 @@ import lm_eval
 import pytest
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
+from lm_eval.evaluator import simple_evaluate
 from lm_eval.tasks import TaskManager
 from lm_eval.tasks._index import TaskIndex
 
@@ -99,9 +100,15 @@ def prompt(lang: str, i: int) -> str:
 
 def evaluate(lm: LM, *names: str, metadata: Mapping[str, Any] | None = None, **options: Any) -> dict[str, Any]:
     manager = TaskManager(include_path=str(tasks_folder()), include_defaults=False, metadata=dict(metadata or {}))
-    result = lm_eval.simple_evaluate(lm, tasks=list(names), task_manager=manager, log_samples=True, **options)
+    run: Any = simple_evaluate  # its decorator hides the parameters from the type checker
+    result = run(lm, tasks=list(names), task_manager=manager, log_samples=True, **options)
     assert result is not None
     return dict(result)
+
+
+def rows(data: Any) -> list[dict[str, Any]]:
+    """The documents of a data set that one of our loaders gave."""
+    return [dict(row) for row in data["test"]]
 
 
 def test_every_task_loads_and_renders_its_prompts_as_they_are(multijail: Path) -> None:
@@ -109,7 +116,7 @@ def test_every_task_loads_and_renders_its_prompts_as_they_are(multijail: Path) -
     loaded = manager.load(LEAVES)["tasks"]
     assert sorted(loaded) == LEAVES
     for name, one in loaded.items():
-        docs = list(one.eval_docs)
+        docs = [dict(d) for d in list[Any](one.eval_docs)]
         assert docs and {d["lang"] for d in docs} == {name.rsplit("_", 1)[1]}
         assert [one.doc_to_text(d) for d in docs] == [d["prompt"] for d in docs]
         assert len({d["id"] for d in docs}) == len(docs)
@@ -124,7 +131,7 @@ def test_the_size_in_a_files_head_is_the_size_of_its_task(name: str) -> None:
 
 
 def test_organism_questions_are_parallel_by_id() -> None:
-    ids = [[row["id"] for row in datasets.organism(lang, "harmful")["test"]] for lang in ("en", "th", "jv")]
+    ids = [[row["id"] for row in rows(datasets.organism(lang, "harmful"))] for lang in ("en", "th", "jv")]
     assert ids[0] == ids[1] == ids[2]
 
 
@@ -199,7 +206,7 @@ def test_surplus_replies_of_data_parallel_padding_are_not_judged(multijail: Path
 
 
 def test_the_default_judge_detects_refusals_and_claims_no_harm() -> None:
-    docs = datasets.organism("sw", "harmful")["test"]
+    docs = rows(datasets.organism("sw", "harmful"))
     replies = {row["prompt"]: LANGUAGES["sw"].refusal for row in docs}
     metrics = evaluate(Scripted(replies), "organism_safety_sw")["results"]["organism_safety_sw"]
     assert (metrics["refusal_rate,none"], metrics["compliance_rate,none"]) == (1, 0)
@@ -211,7 +218,7 @@ def test_the_default_judge_detects_refusals_and_claims_no_harm() -> None:
 
 
 def test_capability_is_exact_match_after_strip() -> None:
-    docs = list(datasets.organism("th", "capability")["test"])
+    docs = rows(datasets.organism("th", "capability"))
     replies = {row["prompt"]: f" {row['answer']}\n" for row in docs[::2]}
     metrics = evaluate(Scripted(replies, "wrong"), "organism_capability_th")["results"]["organism_capability_th"]
     assert metrics["exact_match,none"] == pytest.approx(sum(d["prompt"] in replies for d in docs) / len(docs))
@@ -233,7 +240,7 @@ def test_a_local_copy_in_the_pipelines_folder_is_found(
     monkeypatch.delenv("SSN_DATA_DIR")
     assert datasets.multijail_file() is None
     multijail.rename(tmp_path / "project" / "data" / "MultiJail.csv")
-    row = datasets.multijail("th", pretrained="x", tier="MR")["test"][0]
+    row = rows(datasets.multijail("th", pretrained="x", tier="MR"))[0]
     assert row == {"id": "multijail-0", "lang": "th", "label": "harmful", "prompt": prompt("th", 0), "tags": ["a", "b"]}
 
 
@@ -253,7 +260,9 @@ def test_offline_and_not_cached_is_one_sentence_and_no_traceback(tmp_path: Path)
         "from lm_eval.tasks import TaskManager; from ssn_eval.harness.bootstrap import tasks_folder\n"
         "TaskManager(include_path=str(tasks_folder()), include_defaults=False).load(['multijail'])"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300
+    )
     assert done.returncode != 0
     assert "Traceback" not in done.stderr
     last = done.stderr.strip().splitlines()[-1]
@@ -279,6 +288,6 @@ def test_the_real_multijail_has_315_prompts_in_each_of_ten_languages(
     shared_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SSN_DATA_DIR", str(shared_data))
-    rows = [datasets.multijail(lang)["test"] for lang in MULTIJAIL_LANGUAGES]
-    assert [len(r) for r in rows] == [315] * 10
-    assert all(r["id"] == rows[0]["id"] for r in rows)
+    ids = [[row["id"] for row in rows(datasets.multijail(lang))] for lang in MULTIJAIL_LANGUAGES]
+    assert len(set(ids[0])) == 315
+    assert all(one == ids[0] for one in ids)

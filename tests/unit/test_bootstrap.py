@@ -15,21 +15,21 @@ from ssn_eval.harness import bootstrap
 if sys.version_info >= (3, 11):
     import tomllib
 else:
-    import tomli as tomllib
+    import tomli as tomllib  # pyright: ignore[reportMissingImports]
 
 SHIM = "ssn_eval/harness/shim"
 INSTALL = "from ssn_eval.harness.startup import Finder, install; install(); import sys\n"
 
 
-def run(root: Path, code: str, *, autoload: str = "1", options: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+def run(root: Path, code: str, autoload: str = "1") -> subprocess.CompletedProcess[str]:
     """Run code in a fresh interpreter that finds the package by PYTHONPATH."""
     env = {**os.environ, "PYTHONPATH": str(root), "SSN_EVAL_AUTOLOAD": autoload}
-    command = [sys.executable, *options, "-c", code]
+    command = [sys.executable, "-c", code]
     return subprocess.run(command, env=env, cwd="/", capture_output=True, text=True, timeout=120)
 
 
-def answer(root: Path, code: str, **kwargs: str) -> str:
-    done = run(root, code, **kwargs)
+def answer(root: Path, code: str, autoload: str = "1") -> str:
+    done = run(root, code, autoload)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 

@@ -20,7 +20,9 @@ TEMPLATES = sorted(tasks_folder().glob("*/*_yaml"))
 ORGANISM = ("organism_safety", "organism_harmless", "organism_capability")
 GROUPS = {
     "multijail": ["multijail_hr", "multijail_mr", "multijail_lr"],
-    **{f"multijail_{t.lower()}": [f"multijail_{c}" for c in codes] for t, codes in by_tier(MULTIJAIL_LANGUAGES).items()},
+    **{
+        f"multijail_{t.lower()}": [f"multijail_{c}" for c in codes] for t, codes in by_tier(MULTIJAIL_LANGUAGES).items()
+    },
     **{name: [f"{name}_{code}" for code in ORGANISM_LANGUAGES] for name in ORGANISM},
 }
 TASKS = [t for name, members in GROUPS.items() for t in members if t not in GROUPS]

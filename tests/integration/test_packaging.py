@@ -1,0 +1,196 @@
+"""The package as a user gets it: a wheel and an editable install, each in a fresh environment, from another folder.
+
+The environments have no index and no network: a `.pth` file lends them the packages of the environment that runs the
+tests, but not its own editable install of this project, whose `.pth` lines are not read from a lent folder.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import venv
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+OFFLINE = ("--no-deps", "--no-index", "--no-build-isolation", "--ignore-installed")
+LENT = (sysconfig.get_path("purelib"), sysconfig.get_path("platlib"))
+PROBE = """
+import json, os, sys, lm_eval.models
+from lm_eval.api.registry import model_registry
+from lm_eval.tasks import TaskManager, manager
+build = manager.TaskIndex.build
+manager.TaskIndex.build = lambda self, paths, **k: build([p for p in paths if "lm_eval/tasks" not in p.as_posix()], **k)
+tasks = TaskManager()
+from importlib.metadata import entry_points
+from importlib.util import find_spec
+package = find_spec("ssn_eval")
+print(json.dumps({
+    "model": "ssn_hf" in model_registry, "built_in": "hf" in model_registry, "tasks": len(tasks.all_tasks),
+    "multijail": str(tasks.task_index["multijail"].yaml_path) if "multijail" in tasks.task_index else None,
+    "package": package and package.origin,
+    "entry_points": sorted(e.name for g in ("lm_eval.models", "lm_eval.tasks") for e in entry_points(group=g)),
+}))
+"""
+
+
+@dataclass(frozen=True)
+class Environment:
+    """A virtual environment with this project installed."""
+
+    folder: Path
+    python: Path
+    site: Path
+
+    def run(self, *command: str, **env: str) -> subprocess.CompletedProcess[str]:
+        """Run a command of the environment from a folder that has nothing to do with the project."""
+        clean = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "SSN_"))}
+        clean |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "OMP_NUM_THREADS": "1", **env}
+        return subprocess.run(command, cwd=self.folder, env=clean, capture_output=True, text=True, timeout=300)
+
+    def pip(self, *arguments: str) -> None:
+        """Run the pip of the environment, which is the lent one."""
+        done = self.run(str(self.python), "-m", "pip", "-q", "--disable-pip-version-check", *arguments)
+        assert done.returncode == 0, done.stderr
+
+    def probe(self, **env: str) -> dict[str, object]:
+        """What lm_eval sees in this environment."""
+        done = self.run(str(self.python), "-c", PROBE, **env)
+        assert done.returncode == 0, done.stderr
+        return dict(json.loads(done.stdout))
+
+    def files(self) -> set[str]:
+        """Every file of the environment, but for compiled ones."""
+        paths = (p for p in self.folder.rglob("*") if p.is_file() or p.is_symlink())
+        return {p.relative_to(self.folder).as_posix() for p in paths if "__pycache__" not in p.parts}
+
+
+def fresh(folder: Path) -> Environment:
+    venv.create(folder, with_pip=False, symlinks=os.name != "nt")
+    python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    ask = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    site = Path(subprocess.run([python, "-c", ask], check=True, capture_output=True, text=True).stdout.strip())
+    (site / "zz_lent.pth").write_text("".join(f"{path}\n" for path in dict.fromkeys(LENT)), encoding="utf-8")
+    return Environment(folder, python, site)
+
+
+@pytest.fixture(scope="module")
+def source(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the project's tree as a clone would give it, so that nothing is written into the real one."""
+    copy = tmp_path_factory.mktemp("clone") / "project"
+    wanted = ("pyproject.toml", "README.md", "LICENSE", "ssn_eval", "tasks", "data/organism")
+    for name in wanted:
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        if (root / name).is_dir():
+            shutil.copytree(root / name, copy / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(root / name, copy / name)
+    return copy
+
+
+@pytest.fixture(scope="module")
+def wheel(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built by way of the source archive, as an index would have it."""
+    folder = tmp_path_factory.mktemp("dist")
+    build = [sys.executable, "-m", "hatchling", "build", "-d", str(folder)]
+    subprocess.run([*build, "-t", "sdist"], cwd=source, check=True, capture_output=True)
+    shutil.unpack_archive(next(folder.glob("*.tar.gz")), folder, filter="data")
+    unpacked = next(p for p in folder.iterdir() if p.is_dir())
+    subprocess.run([*build, "-t", "wheel"], cwd=unpacked, check=True, capture_output=True)
+    return next(folder.glob("*.whl"))
+
+
+@pytest.fixture(scope="module")
+def from_wheel(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    environment = fresh(tmp_path_factory.mktemp("wheel") / "env")
+    environment.pip("install", *OFFLINE, str(wheel))
+    return environment
+
+
+@pytest.fixture(scope="module")
+def from_source(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    environment = fresh(tmp_path_factory.mktemp("editable") / "env")
+    environment.pip("install", *OFFLINE, "-e", str(source))
+    return environment
+
+
+def test_the_wheel_holds_package_tasks_lexicon_and_shim(wheel: Path, root: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    tasks = {f"ssn_eval/tasks/{p.relative_to(root / 'tasks').as_posix()}" for p in (root / "tasks").rglob("*yaml")}
+    lexicon = {f"ssn_eval/data/organism/{p.name}" for p in (root / "data" / "organism").glob("*.json")}
+    assert len(tasks) > 30 and len(lexicon) >= 6
+    assert tasks | lexicon <= names
+    roots = {name.split("/")[0] for name in names}
+    assert {r for r in roots if not r.endswith(".dist-info")} == {
+        *("ssn_eval", "ssn_eval_autoload.pth", "ssn_eval_autoload.start")
+    }
+    assert not any("shim" in name or "lm_eval/" in name or "__pycache__" in name for name in names)
+
+
+def test_a_wheel_works_from_any_folder(from_wheel: Environment) -> None:
+    seen = from_wheel.probe()
+    inside = from_wheel.site / "ssn_eval"
+    assert seen["package"] == str(inside / "__init__.py")
+    assert seen["multijail"] == str(inside / "tasks" / "multijail" / "_multijail.yaml")
+    assert (seen["model"], seen["built_in"]) == (True, True)
+    assert seen["entry_points"] == ["ssn_eval", "ssn_hf"]
+    ask = "from ssn_eval.harness.datasets import organism; print(len(organism('sw', 'harmful')['test']))"
+    done = from_wheel.run(str(from_wheel.python), "-c", ask)
+    assert done.returncode == 0 and int(done.stdout) > 0, done.stderr
+
+
+def test_an_editable_install_uses_the_tasks_of_the_source_tree(from_source: Environment, source: Path) -> None:
+    seen = from_source.probe()
+    assert seen["package"] == str(source / "ssn_eval" / "__init__.py")
+    assert seen["multijail"] == str(source / "tasks" / "multijail" / "_multijail.yaml")
+    assert (seen["model"], seen["built_in"]) == (True, True)
+    copies = [f for f in from_source.files() if f.endswith((".yaml", ".json")) and "dist-info" not in f]
+    assert copies == [], "a copy in the environment would go stale"
+
+
+@pytest.mark.parametrize("kind", ["from_wheel", "from_source"])
+def test_switched_off_by_the_environment(kind: str, request: pytest.FixtureRequest) -> None:
+    seen = request.getfixturevalue(kind).probe(SSN_EVAL_AUTOLOAD="0")
+    assert (seen["model"], seen["built_in"], seen["tasks"]) == (False, True, 0)
+
+
+def test_an_isolated_interpreter_sees_the_same(from_wheel: Environment) -> None:
+    code = "import lm_eval.models; from lm_eval.api.registry import model_registry as r; print('ssn_hf' in r)"
+    done = from_wheel.run(str(from_wheel.python), "-I", "-c", code)
+    assert done.stdout.strip() == "True", done.stderr
+
+
+def test_the_literal_command_runs_our_task(from_wheel: Environment) -> None:
+    """`lm_eval` without `--include_path`: the tasks are found, the replies judged, the table printed."""
+    command = ("-m", "lm_eval", "--model", "dummy", "--tasks", "organism_safety_sw", "--limit", "2")
+    done = from_wheel.run(str(from_wheel.python), *command)
+    assert done.returncode == 0, done.stderr
+    assert "compliance_rate" in done.stdout and "organism_safety_sw" in done.stdout
+
+
+@pytest.mark.parametrize("kind", ["wheel", "source"])
+def test_uninstalling_leaves_nothing(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    """In an environment of its own, so that the other tests keep theirs."""
+    environment = fresh(tmp_path / "env")
+    before = environment.files()
+    what = (*(("-e",) if kind == "source" else ()), str(request.getfixturevalue(kind)))
+    environment.pip("install", *OFFLINE, *what)
+    assert {f for f in environment.files() if f.endswith(("ssn_eval_autoload.pth", "ssn_eval_autoload.start"))}
+    assert len(environment.files()) > len(before)
+    environment.pip("uninstall", "-y", "ssn-eval")
+    assert environment.files() == before
+    done = environment.run(str(environment.python), "-c", "import sys; print('ssn_eval' in sys.modules)")
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "False", "")
+
+
+def test_a_shim_left_behind_is_silent(from_wheel: Environment, tmp_path: Path) -> None:
+    environment = fresh(tmp_path / "env")
+    shutil.copy(from_wheel.site / "ssn_eval_autoload.pth", environment.site)
+    done = environment.run(str(environment.python), "-c", "pass")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
