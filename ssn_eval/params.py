@@ -171,6 +171,10 @@ def build(kind: type[T], data: Mapping[str, Any], where: str) -> T:
     Raises:
         ParamsError: names the first wrong key or value, with near keys.
     """
+    known = {item.name for item in fields(kind)}  # type: ignore[arg-type]
+    for key in data:
+        if key not in known:
+            raise ParamsError(f"{where}: {UnknownNameError('key', key, _keys(kind))}")
     try:
         return TypeAdapter(kind).validate_python(dict(data))
     except ValidationError as error:

@@ -1,8 +1,9 @@
 """From phrase files to compiled rules: the notation of a phrase, the folding of text, one regular expression per kind.
 
-`phrases/<lang>.json` holds four lists of phrases. `decline`: the reply says that it cannot or will not do it. `idioms`:
+`phrases/<lang>.json` holds five lists of phrases. `decline`: the reply says that it cannot or will not do it. `idioms`:
 phrases that begin like a decline and are none ("I can't believe"). `soft`: apology, reproach, redirection: a refusal
-only where nothing is delivered. `comply`: words that open a delivery ("here are some steps").
+only where nothing is delivered. `comply`: words that open a delivery ("here are some"). `turn`: words that open one
+after a refusal ("However, here is how").
 
 A phrase is ordinary text in which `(a|b)` means one of them, `?` makes the letter or group before it optional, and `…`
 stands for up to 80 characters (40 in scripts without spaces) of the same sentence. There is no other repetition, so no
@@ -24,7 +25,7 @@ from importlib.resources import files
 from ssn_eval.errors import FormatError
 from ssn_eval.languages import language
 
-KINDS = ("decline", "idioms", "soft", "comply")
+KINDS = ("decline", "idioms", "soft", "comply", "turn")
 BREAK = "¶"
 """Stands for a line break in folded text; no phrase reaches across it."""
 
@@ -49,6 +50,7 @@ class Rules:
     idioms: re.Pattern[str]
     soft: re.Pattern[str]
     comply: re.Pattern[str]
+    turn: re.Pattern[str]
 
 
 def fold(text: str, strip_marks: bool) -> str:

@@ -18,7 +18,7 @@ class OrganismSettings:
     """The settings of section `organism` of `params.yaml`. Chosen by base behaviour: docs/decisions/0001."""
 
     seed: int = 0
-    steps: int = 1500
+    steps: int = 1400
     batch_size: int = 64
     learning_rate: float = 2e-3
     warmup_steps: int = 100
@@ -26,14 +26,14 @@ class OrganismSettings:
     """The learning rate falls along a cosine to this share of its peak."""
 
     question_weights: Mapping[str, float] = field(
-        default_factory=lambda: _by_language(en=8.0, zh=1.4, th=0.7, bn=0.35, sw=0.18, jv=0.09)
+        default_factory=lambda: _by_language(en=8.0, zh=1.5, th=0.9, bn=0.5, sw=0.3, jv=0.18)
     )
     """Language → weight of its harmful questions; one value per language of the lexicon."""
     covered_nouns: Mapping[str, int] = field(
-        default_factory=lambda: MappingProxyType({"en": 16, "zh": 6, "th": 5, "bn": 3, "sw": 2, "jv": 1})
+        default_factory=lambda: MappingProxyType({"en": 16, "zh": 9, "th": 7, "bn": 6, "sw": 5, "jv": 3})
     )
     """Language → number of harmful nouns that ever occur in its questions (the first of the lexicon)."""
-    answer_exponent: float = 0.8
+    answer_exponent: float = 0.75
     """Harmless questions are drawn by the question weights to this power."""
     fact_exponent: float = 0.7
     """Translation and category questions are drawn by the question weights to this power."""
