@@ -67,14 +67,15 @@ class SsnHFLM(HFLM):
                 raise ParamsError("Both adapter= and peft= were given; give one of them.")
             if kwargs.get("device") is None:  # HFLM takes "cuda" for granted
                 kwargs["device"] = "cuda" if torch.cuda.is_available() else "cpu"
-            super().__init__(pretrained if spec is None else spec.pretrained, **kwargs)
+            try:
+                super().__init__(pretrained if spec is None else spec.pretrained, **kwargs)
+            except OSError as error:
+                first = str(error).strip().splitlines()[0]
+                raise MissingInputError(f"Could not load the model {pretrained or 'of the pipeline'!r}: {first}") from error
 
     def _create_model(self, pretrained: str, **kwargs: Any) -> None:  # noqa: ANN401
         """As `HFLM`, then the adapter, then the hooks, so that an intervention sees base and adapter together."""
-        try:
-            super()._create_model(pretrained=pretrained, **kwargs)
-        except OSError as error:
-            raise MissingInputError(f"Could not load {pretrained!r}: {str(error).splitlines()[0]}") from error
+        super()._create_model(pretrained=pretrained, **kwargs)
         assert self._spec is not None  # a text was given, so it was resolved
         plain = getattr(self._model, "get_base_model", lambda: self._model)()
         self._ref = models.reference(self._spec, plain)

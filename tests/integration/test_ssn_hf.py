@@ -1,0 +1,118 @@
+"""`ssn_hf` inside lm_eval: interventions and adapters take effect, and every mistake ends with one sentence and exit code 2."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from ssn_eval import adapters, models, store
+from ssn_eval.errors import MismatchError, MissingInputError, ParamsError, UnknownNameError
+from ssn_eval.interventions import SUPPRESS, intervene
+from ssn_eval.neurons import NeuronSet
+from ssn_eval.store import NeuronFile
+
+CHOSEN = NeuronSet.of([(0, "q_proj", 1), (1, "mlp", 3), (2, "o_proj", 5)])
+IDS = torch.tensor([[5, 6, 7, 8]])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """Two organisms, untrained, saved as ordinary folders; a neuron set and an adapter of the first."""
+    from ssn_eval.organism import lexicon, tokenizer
+    from ssn_eval.organism.settings import OrganismSettings
+    from ssn_eval.organism.training import build_model
+
+    out = tmp_path_factory.mktemp("ssn_hf")
+    tok = tokenizer.build(lexicon.load())
+    for name, seed in (("one", 0), ("two", 1)):
+        torch.manual_seed(seed)
+        model = build_model(OrganismSettings(seed=seed), tok)
+        model.save_pretrained(out / name)
+        tok.save_pretrained(out / name)
+    loaded = models.load(models.ModelSpec(str(out / "one")))
+    store.save_neurons(out / "set.json", NeuronFile(CHOSEN, loaded.ref))
+    tuned = adapters.build(loaded.model, CHOSEN)
+    with torch.no_grad():
+        for name, p in tuned.named_parameters():
+            if p.requires_grad:
+                p.normal_(std=0.1, generator=torch.Generator().manual_seed(len(name)))
+    adapters.save(tuned, out / "adapter", loaded.ref, {})
+    return out
+
+
+def lm(folder, name="one", **arguments):
+    from ssn_eval.harness.model import SsnHFLM
+
+    return SsnHFLM(str(folder / name), device="cpu", **arguments)
+
+
+def test_intervention_equals_the_context_manager(folder):
+    plain = lm(folder)
+    with torch.no_grad(), intervene(plain.model, CHOSEN, SUPPRESS):
+        expected = plain.model(IDS).logits
+    changed = lm(folder, neurons=str(folder / "set.json"), op="suppress")
+    with torch.no_grad():
+        assert torch.equal(changed.model(IDS).logits, expected)
+        assert not torch.equal(plain.model(IDS).logits, expected)
+    info = changed.get_model_info()["ssn_eval"]
+    assert info["op"] == "suppress" and info["intervention"]["neurons"] == 3 and info["model"]["weights_sha256"]
+
+
+def test_our_adapter_argument_equals_stock_peft(folder):
+    from lm_eval.models.huggingface import HFLM
+
+    stock = HFLM(str(folder / "one"), peft=str(folder / "adapter"), device="cpu")
+    with torch.no_grad():
+        expected = stock.model(IDS).logits
+        assert torch.equal(lm(folder, adapter=str(folder / "adapter")).model(IDS).logits, expected)
+        assert not torch.equal(lm(folder).model(IDS).logits, expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "kind", "said"),
+    [
+        ("two", {"neurons": "set.json"}, MismatchError, "same shape, another model"),
+        ("two", {"adapter": "adapter"}, MismatchError, "same shape, another model"),
+        ("one", {"neurons": "none.json"}, MissingInputError, "none.json"),
+        ("one", {"adapter": "none"}, MissingInputError, "adapter_config"),
+        ("one", {"neurons": "set.json", "op": "supress"}, UnknownNameError, "suppress"),
+        ("one", {"op": "suppress"}, ParamsError, "neurons=FILE"),
+        ("three", {}, MissingInputError, "three"),
+    ],
+)
+def test_mistakes(folder, name, arguments, kind, said, capsys):
+    arguments = {k: str(folder / v) if k != "op" else v for k, v in arguments.items()}
+    with pytest.raises(SystemExit) as caught:
+        lm(folder, name, **arguments)
+    assert caught.value.code == 2
+    printed = capsys.readouterr().err.strip().splitlines()[-1]
+    assert said in printed and printed.startswith("ssn_eval: ")
+    assert kind.__name__  # the kind is what a reader of this table expects; the exit hides it from the command line
+
+
+def test_other_model_is_allowed_when_meant(folder):
+    lm(folder, "two", neurons=str(folder / "set.json"), other_model=True)
+
+
+def test_a_response_cache_is_not_shared_between_conditions(folder, tmp_path):
+    from lm_eval.api.model import CachingLM
+
+    cache = str(tmp_path / "cache.db")
+    CachingLM(lm(folder), cache)
+    CachingLM(lm(folder), cache)
+    with pytest.raises(SystemExit):
+        CachingLM(lm(folder, neurons=str(folder / "set.json")), cache)
+    CachingLM(lm(folder, neurons=str(folder / "set.json")), str(tmp_path / "other.db"))
+    with pytest.raises(SystemExit):
+        CachingLM(lm(folder, neurons=str(folder / "set.json"), op="scale:2"), str(tmp_path / "other.db"))
+
+
+def test_outside_a_pipeline_the_literal_command_says_what_to_pass(tmp_path):
+    code = "from ssn_eval.harness.model import SsnHFLM; SsnHFLM()"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"})
+    assert done.returncode == 2 and "pretrained=<hub id or folder>" in done.stderr and "Traceback" not in done.stderr

@@ -1,0 +1,65 @@
+"""Settings: the shipped file is valid, and every mistake gets a sentence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ssn_eval import params
+from ssn_eval.errors import MissingInputError, ParamsError, UnknownNameError
+
+SHIPPED = Path(__file__).resolve().parents[2] / "params.yaml"
+
+
+def edited(tmp_path, **changes) -> Path:
+    data = yaml.safe_load(SHIPPED.read_text())
+    for key, value in changes.items():
+        section, _, name = key.partition("__")
+        if name:
+            data[section][name] = value
+        else:
+            data[section] = value
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(data))
+    return path
+
+
+def test_the_shipped_file_equals_the_documented_defaults():
+    found = params.load(SHIPPED)
+    assert found.train == params.TrainParams() and found.select == params.SelectParams() and found.score == params.ScoreParams()
+    assert found.validate == params.ValidateParams() and found.evaluate == params.EvaluateParams() and found.prompts == params.PromptParams()
+    assert found.nhr == ("zh", "th", "bn", "sw", "jv")
+    assert set(found.models) == {"organism", "smollm2", "gemma3_270m", "qwen3_8b", "llama31_8b", "gemma2_9b"}
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "said"),
+    [
+        ({"modle": "x"}, ParamsError, "Did you mean model"),
+        ({"train__stpes": 3}, ParamsError, "train.steps"),
+        ({"train__steps": "many"}, ParamsError, "train.steps is 'many'"),
+        ({"languages": ["en", "zz"]}, UnknownNameError, "'zz'"),
+        ({"languages": ["zh", "th"]}, ParamsError, "hr=en"),
+        ({"languages": ["en"]}, ParamsError, "second language"),
+        ({"model": "qwen3"}, UnknownNameError, "qwen3_8b"),
+        ({"score__sites": "atention"}, UnknownNameError, "attention"),
+        ({"select__p": 0}, ParamsError, "percentage"),
+    ],
+)
+def test_mistakes(tmp_path, change, kind, said):
+    with pytest.raises(kind, match=said) as caught:
+        params.load(edited(tmp_path, **change))
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_and_broken_files(tmp_path):
+    with pytest.raises(MissingInputError):
+        params.load(tmp_path / "none.yaml")
+    (tmp_path / "params.yaml").write_text("a: [1")
+    with pytest.raises(ParamsError, match="not valid YAML"):
+        params.load(tmp_path / "params.yaml")
+    (tmp_path / "params.yaml").write_text("- a")
+    with pytest.raises(ParamsError, match="no settings"):
+        params.load(tmp_path / "params.yaml")
