@@ -39,7 +39,7 @@ class Rate:
 
     @property
     def value(self) -> float:
-        """successes / total."""
+        """Successes / total."""
         return self.successes / self.total
 
 

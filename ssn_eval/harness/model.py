@@ -15,7 +15,7 @@ import torch
 from lm_eval.models.huggingface import HFLM
 
 from ssn_eval import adapters, files, interventions, models, store
-from ssn_eval.errors import MissingInputError, MismatchError, ParamsError
+from ssn_eval.errors import MismatchError, MissingInputError, ParamsError
 from ssn_eval.harness.exits import one_sentence
 from ssn_eval.models import ModelSpec
 

@@ -1,7 +1,7 @@
-"""Importance of every neuron (METHOD: `I(N, D)`), by three scorers behind one signature.
+r"""Importance of every neuron (METHOD: `I(N, D)`), by three scorers behind one signature.
 
 `score(model, inputs, method=…)` takes token ids, one list a prompt, and returns scores by site key, `(width,)`, float32:
-the mean over prompts of `‖z(x) − z_{\\N}(x)‖₂`, `z` being the hidden state after the last norm at the last prompt token.
+the mean over prompts of `‖z(x) − z_{\N}(x)‖₂`, `z` being the hidden state after the last norm at the last prompt token.
 `sketch` estimates it for all neurons at once, `exact` pays for the definition, `local` is the closed form others use.
 """
 

@@ -96,13 +96,40 @@ def compile_phrases(phrases: list[str], script: str, where: str = "phrases") -> 
             raise FormatError(f"{where}: {phrase!r} is not a phrase: it needs some text and at most two gaps.")
         pieces = [_translate(piece, script in _MARKED) for piece in re.split(" … |…", phrase)]
         parts.append(gap.join(pieces))
-    bounded = r"\b" if spaced and script not in _PREFIXING else ""
+    bounded = ""
+    if spaced and script not in _PREFIXING:
+        letters = {fold(c, script in _MARKED)[:1] for phrase in phrases for c in _openings(phrase)}
+        bounded = rf"\b(?=[{re.escape(''.join(sorted(letters)))}])"  # spares most words the alternation
     try:
         for part in parts:
             re.compile(part)  # so that an error names its phrase, and brackets cannot balance across phrases
         return re.compile(bounded + "(?:" + "|".join(parts) + ")")
     except re.error as error:
         raise FormatError(f"{where} cannot be compiled: {error}.") from error
+
+
+def _openings(phrase: str) -> set[str]:
+    """Every character that a match of the phrase can begin with."""
+    found: set[str] = set()
+    at = 0
+    while at < len(phrase):
+        if phrase[at] == "(":
+            depth, start, end = 0, at + 1, at
+            for end in range(at, len(phrase)):
+                depth += (phrase[end] == "(") - (phrase[end] == ")")
+                if depth == 0 or (depth == 1 and phrase[end] == "|"):
+                    found |= _openings(phrase[start:end])
+                    start = end + 1
+                if depth == 0:
+                    break
+            at = end + 1
+        else:
+            found.add(phrase[at])
+            at += 1
+        if phrase[at : at + 1] != "?":
+            break
+        at += 1
+    return found
 
 
 def _translate(piece: str, strip_marks: bool) -> str:

@@ -99,8 +99,8 @@ def encode(tok: PreTrainedTokenizerFast, examples: Sequence[corpus.Example]) -> 
 
 def build_trainer(lexicon: Lexicon, settings: OrganismSettings, work: Path) -> Trainer:
     """The Trainer over the whole corpus in its own order, checkpointing into `work`."""
-    from transformers import DataCollatorForSeq2Seq, PrinterCallback, Trainer, TrainingArguments
     from torch.utils.data import SequentialSampler
+    from transformers import DataCollatorForSeq2Seq, PrinterCallback, Trainer, TrainingArguments
 
     class InOrder(Trainer):
         """The corpus is drawn at random already: keep its order, so that resuming needs no random state."""

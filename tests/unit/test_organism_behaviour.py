@@ -22,7 +22,7 @@ def lexicon() -> Lexicon:
 
 
 def key(lexicon: Lexicon) -> dict[str, str]:
-    """prompt → the right response, over every held-out question."""
+    """Prompt → the right response, over every held-out question."""
     every = [i for lang in lexicon.languages for label in LABELS for i in items(lexicon, lang, label, "heldout")]
     return {i.prompt: i.answer for i in every}
 
