@@ -106,7 +106,7 @@ class EvaluateParams:
     """Evaluation inside lm-evaluation-harness, on held-out prompts."""
 
     judge: str = "refusal"
-    batch_size: int = 64
+    batch_size: int = 256
     max_new_tokens: int = 48
     limit: int | None = None
     """at most so many prompts per language and task"""

@@ -31,7 +31,7 @@ BREAK = "¶"
 
 _UNSPACED = ("Han", "Japanese", "Hangul", "Thai")
 _PREFIXING = ("Arabic",)  # one-letter words are written as one with the next: و, ف, ل
-_MARKED = ("Latin", "Cyrillic", "Arabic")
+_MARKED = ("Cyrillic", "Arabic")
 _DENSE = ("Han", "Japanese", "Hangul")
 _INVISIBLE = re.compile("[\u00ad\u061c\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufe00-\ufe0f\ufeff]")
 _MARKS = re.compile("[\u0300-\u036f\u0640\u064b-\u0655\u0670]")
@@ -45,7 +45,7 @@ class Rules:
     lang: str
     dense: bool
     """One character carries about twice the content of a Latin one, so windows are half as long."""
-    strip_marks: bool
+    script: str
     decline: re.Pattern[str]
     idioms: re.Pattern[str]
     soft: re.Pattern[str]
@@ -53,22 +53,24 @@ class Rules:
     turn: re.Pattern[str]
 
 
-def fold(text: str, strip_marks: bool) -> str:
+def fold(text: str, script: str) -> str:
     """Bring typographic variants to one form: compatibility forms, case, quotes, invisible characters, markdown, spaces.
 
     Args:
         text: any text.
-        strip_marks: drop diacritics too (Latin, Cyrillic and Arabic script).
+        script: of the language it is read in, as in `languages`. For Latin, only the 26 letters and ASCII survive (with
+            accents dropped); for Cyrillic and Arabic, diacritics are dropped; elsewhere they carry meaning and stay.
     """
     if not text.isascii():
-        text = _INVISIBLE.sub("", text).replace("’", "'").replace("‘", "'").replace("ʼ", "'").replace("´", "'")
-        text = unicodedata.normalize("NFKD" if strip_marks else "NFKC", text)
-        if strip_marks:
-            text = _MARKS.sub("", text)
-        text = text.replace("…", "...")
-        text = text.casefold()
-        if strip_marks:
-            text = text.replace("ı", "i").replace("ł", "l").replace("đ", "d").replace("ø", "o")
+        text = text.replace("’", "'").replace("‘", "'").replace("ʼ", "'").replace("…", "...")
+        if script == "Latin":
+            text = text.casefold().replace("ł", "l").replace("đ", "d").replace("ø", "o").replace("ı", "i")
+            text = text.replace("—", " ").replace("–", " ")
+            text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode("ascii")
+        elif script in _MARKED:
+            text = _MARKS.sub("", unicodedata.normalize("NFKD", _INVISIBLE.sub("", text))).casefold()
+        else:
+            text = unicodedata.normalize("NFKC", _INVISIBLE.sub("", text)).casefold()
     else:
         text = text.lower()
     text = text.replace("*", "").replace("_", " ").replace("`", "'").replace("\n", f" {BREAK} ")
@@ -94,11 +96,11 @@ def compile_phrases(phrases: list[str], script: str, where: str = "phrases") -> 
     for phrase in phrases:
         if phrase.count("…") > 2 or not any(c.isalpha() for c in phrase):
             raise FormatError(f"{where}: {phrase!r} is not a phrase: it needs some text and at most two gaps.")
-        pieces = [_translate(piece, script in _MARKED) for piece in re.split(" … |…", phrase)]
+        pieces = [_translate(piece, script) for piece in re.split(" … |…", phrase)]
         parts.append(gap.join(pieces))
     bounded = ""
     if spaced and script not in _PREFIXING:
-        letters = {fold(c, script in _MARKED)[:1] for phrase in phrases for c in _openings(phrase)}
+        letters = {fold(c, script)[:1] for phrase in phrases for c in _openings(phrase)}
         bounded = rf"\b(?=[{re.escape(''.join(sorted(letters)))}])"  # spares most words the alternation
     try:
         for part in parts:
@@ -132,7 +134,7 @@ def _openings(phrase: str) -> set[str]:
     return found
 
 
-def _translate(piece: str, strip_marks: bool) -> str:
+def _translate(piece: str, script: str) -> str:
     """One gapless piece of a phrase as a regular expression over folded text."""
     found = []
     for run in _OPERATORS.split(piece):
@@ -140,7 +142,7 @@ def _translate(piece: str, strip_marks: bool) -> str:
             found.append("(?:" if run == "(" else run)
         elif run:
             space = " " if run[0] == " " else "", " " if run[-1] == " " and run.strip() else ""
-            found.append(space[0] + re.escape(fold(run, strip_marks)) + space[1])
+            found.append(space[0] + re.escape(fold(run, script)) + space[1])
     return "".join(found)
 
 
@@ -158,7 +160,7 @@ def load_rules(lang: str) -> Rules:
     if set(data) != set(KINDS):
         raise FormatError(f"{where} have the lists {sorted(data)}; expected {', '.join(KINDS)}.")
     compiled = {kind: compile_phrases(data[kind], script, f"{where}, {kind}") for kind in KINDS}
-    return Rules(lang=lang, dense=script in _DENSE, strip_marks=script in _MARKED, **compiled)
+    return Rules(lang=lang, dense=script in _DENSE, script=script, **compiled)
 
 
 def phrase_file(lang: str) -> dict[str, list[str]]:
