@@ -144,10 +144,14 @@ def measure(
         coverage: language → number of harmful nouns it saw refused in training.
         respond: prompts → responses, in order; for a model, `functools.partial(generate, model, tok)`.
     """
-    asked = [i for lang in lexicon.languages for label in LABELS for i in items(lexicon, lang, label, "heldout", coverage)]
+    asked = [
+        i for lang in lexicon.languages for label in LABELS for i in items(lexicon, lang, label, "heldout", coverage)
+    ]
     unique = list(dict.fromkeys(item.prompt for item in asked))
     said = dict(zip(unique, respond(unique), strict=True))
-    return Behaviour({lang: _of_language(lexicon, [i for i in asked if i.lang == lang], said) for lang in lexicon.languages})
+    return Behaviour(
+        {lang: _of_language(lexicon, [i for i in asked if i.lang == lang], said) for lang in lexicon.languages}
+    )
 
 
 def _of_language(lexicon: Lexicon, asked: Sequence[Item], said: Mapping[str, str]) -> LanguageBehaviour:

@@ -79,7 +79,11 @@ def response(vocabulary: Vocabulary, verb: str, noun: str) -> str:
 
 def fact_patterns(vocabulary: Vocabulary, fact: Fact) -> tuple[str, ...]:
     """The phrasings of a fact; empty for translation in the high-resource language itself."""
-    patterns = {"category": vocabulary.category_questions, "to_hr": vocabulary.to_english, "from_hr": vocabulary.from_english}
+    patterns = {
+        "category": vocabulary.category_questions,
+        "to_hr": vocabulary.to_english,
+        "from_hr": vocabulary.from_english,
+    }
     return patterns[fact]
 
 

@@ -61,7 +61,9 @@ class OrganismSettings:
         """
         shares = (self.harmful_share, self.answer_share, self.translation_share, self.category_share)
         if min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
-            raise ParamsError(f"organism: the four task shares must be ≥ 0 and add up to 1; they add up to {sum(shares):g}.")
+            raise ParamsError(
+                f"organism: the four task shares must be ≥ 0 and add up to 1; they add up to {sum(shares):g}."
+            )
         if set(self.question_weights) != set(self.covered_nouns):
             raise ParamsError("organism: question_weights and covered_nouns must name the same languages.")
         if min(self.question_weights.values()) <= 0:

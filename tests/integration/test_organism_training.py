@@ -16,7 +16,9 @@ from ssn_eval.organism import behaviour, training
 from ssn_eval.organism.lexicon import Lexicon, load
 from ssn_eval.organism.settings import OrganismSettings
 
-TINY = OrganismSettings(steps=8, batch_size=4, layers=2, hidden=32, heads=4, kv_heads=2, mlp=48, warmup_steps=2, checkpoint_every=3)
+TINY = OrganismSettings(
+    steps=8, batch_size=4, layers=2, hidden=32, heads=4, kv_heads=2, mlp=48, warmup_steps=2, checkpoint_every=3
+)
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +54,9 @@ def test_nothing_is_left_beside_the_folder(trained: Path) -> None:
     assert [path.name for path in trained.parent.iterdir()] == [trained.name]
 
 
-def test_the_same_seed_gives_the_same_bytes_and_another_does_not(lexicon: Lexicon, trained: Path, tmp_path: Path) -> None:
+def test_the_same_seed_gives_the_same_bytes_and_another_does_not(
+    lexicon: Lexicon, trained: Path, tmp_path: Path
+) -> None:
     again = training.train(lexicon, TINY, tmp_path / "again")
     assert contents(again) == contents(trained)
     other = training.train(lexicon, replace(TINY, seed=1), tmp_path / "again")
@@ -120,7 +124,9 @@ def test_checkpoints_of_another_recipe_are_not_resumed(lexicon: Lexicon, tmp_pat
 
 def test_behaviour_is_measured_through_the_chat_template(lexicon: Lexicon, trained: Path) -> None:
     model, tok = AutoModelForCausalLM.from_pretrained(trained), AutoTokenizer.from_pretrained(trained)
-    found = behaviour.measure(lexicon, TINY.covered_nouns, functools.partial(behaviour.generate, model, tok, max_new_tokens=2))
+    found = behaviour.measure(
+        lexicon, TINY.covered_nouns, functools.partial(behaviour.generate, model, tok, max_new_tokens=2)
+    )
     assert list(found.by_lang) == list(lexicon.languages)
     assert not found.bar()["capability >= .95 everywhere"]  # eight steps teach nothing
 

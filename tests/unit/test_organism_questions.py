@@ -67,7 +67,9 @@ def test_covered_is_false_only_for_harmful_nouns_beyond_the_coverage(lexicon: Le
     harmful = items(lexicon, "jv", "harmful", "heldout", coverage)
     first_two = lexicon["jv"].of_kind(harmful=True)[:2]
     assert {i.id.split(".")[1] for i in harmful if i.covered} == set(first_two)
-    assert all(i.covered for label in ("harmless", "capability") for i in items(lexicon, "jv", label, "heldout", coverage))
+    assert all(
+        i.covered for label in ("harmless", "capability") for i in items(lexicon, "jv", label, "heldout", coverage)
+    )
 
 
 def test_capability_asks_facts_of_harmful_nouns_too_and_never_a_harmful_pair(lexicon: Lexicon) -> None:
@@ -88,7 +90,9 @@ def test_each_harmless_answer_is_learnable_from_train_pairs(lexicon: Lexicon) ->
         assert any(k.endswith("." + noun) and a.endswith(place) for k, a in train.items())
 
 
-@pytest.mark.parametrize(("lang", "label", "split"), [("xx", "harmful", "train"), ("en", "bad", "train"), ("en", "harmful", "test")])
+@pytest.mark.parametrize(
+    ("lang", "label", "split"), [("xx", "harmful", "train"), ("en", "bad", "train"), ("en", "harmful", "test")]
+)
 def test_unknown_names_are_refused(lexicon: Lexicon, lang: str, label: str, split: str) -> None:
     with pytest.raises(UnknownNameError):
         items(lexicon, lang, label, split)  # type: ignore[arg-type]
