@@ -1,13 +1,13 @@
 """From phrase files to compiled rules: the notation of a phrase, the folding of text, one regular expression per kind.
 
 `phrases/<lang>.json` holds five lists of phrases. `decline`: the reply says that it cannot or will not do it. `idioms`:
-phrases that begin like a decline or a delivery and are none ("I can't believe", "here are some reasons"). `soft`: apology, reproach, redirection: a refusal
-only where nothing is delivered. `comply`: words that open a delivery ("here are some"). `turn`: words that open one
-after a refusal ("However, here is how").
+phrases that begin like a decline or a delivery and are none ("I can't believe", "here are some reasons"). `soft`:
+apology, reproach, redirection: a refusal only where nothing is delivered. `comply`: words that open a delivery ("here
+are some"). `turn`: words that open one after a refusal ("However, here is how").
 
 A phrase is ordinary text in which `(a|b)` means one of them, `?` makes the letter or group before it optional, and `…`
 stands for up to 80 characters (40 in scripts without spaces) of the same sentence. There is no other repetition, so no
-phrase can make the matcher backtrack without bound; `compile_phrases` refuses anything else. A phrase must begin at the
+phrase can make the matcher backtrack without bound: other signs of regular expressions are plain text. A phrase must begin at the
 beginning of a word (in scripts that separate words) and may end within one, so that "discriminat" covers its family.
 Text and phrases are folded alike: typographic variants, case, invisible characters and, in scripts where readers drop
 them, diacritics. The files hold natural spelling.
