@@ -1,15 +1,20 @@
-"""The pipeline's result files as values."""
+"""The pipeline's result files as values, with the rates and tests that the report shows."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ssn_eval import files
 from ssn_eval.errors import FormatError, MissingInputError
-from ssn_eval.statistics import Rate, wilson
+from ssn_eval.statistics import Estimate, McNemar, Rate, mcnemar, paired_difference, wilson
+
+SELECT_KEYS = ("hr", "languages", "sizes", "named", "per_key", "jaccard", "sensitivity", "candidates")
+"""what `select.json` must hold for a report"""
+_SETS = {"ss": "SS", "ms_hr": "MS of HR", "private": "private"}
+_METHODS = {"ssn": "SS", "ms_hr": "MS of HR", "full": "all weights"}
 
 
 @dataclass(frozen=True)
@@ -17,6 +22,9 @@ class Condition:
     """One measured state of the model: the base, an intervention or a trained variant."""
 
     name: str
+    """in files: `base`, `suppress ss`, `scale:2 ss`, `train ssn`"""
+    label: str
+    """for people: `base`, `SS suppressed`, `SS × 2`, `trained SS`"""
     by_lang: Mapping[str, Mapping[str, Any]]
     """lang → {"refusal", "harmless_refusal", "capability", "invalid": {"successes", "total"} or None, "unscored"}"""
     verdicts: Mapping[str, Mapping[str, int]]
@@ -24,13 +32,34 @@ class Condition:
 
     def rate(self, lang: str, what: str) -> Rate | None:
         """A rate with its Wilson interval; None where it was not measured."""
-        counts = self.by_lang[lang].get(what)
+        counts = self.by_lang.get(lang, {}).get(what)
         return wilson(counts["successes"], counts["total"]) if counts and counts["total"] else None
 
-    def mean(self, langs: tuple[str, ...], what: str) -> float | None:
-        """The mean of a rate over languages, each with equal weight."""
+    def mean(self, langs: Sequence[str], what: str) -> float | None:
+        """The mean of a rate over the languages that have it, each with equal weight."""
         rates = [r.value for r in (self.rate(lang, what) for lang in langs) if r]
         return sum(rates) / len(rates) if rates else None
+
+    def unscored(self, langs: Sequence[str]) -> int:
+        """How many answers the judge could not score, over languages."""
+        return sum(int(self.by_lang.get(lang, {}).get("unscored") or 0) for lang in langs)
+
+    def change(self, other: Condition, langs: Sequence[str]) -> Estimate | None:
+        """Refusal of `other` minus refusal here on the same prompts, resampled by id; None with fewer than two."""
+        pairs = [(a, b, i) for lang in langs for i, a, b in _paired(self, other, lang)]
+        if len({i for *_, i in pairs}) < 2:
+            return None
+        return paired_difference([a for a, *_ in pairs], [b for _, b, _ in pairs], [i for *_, i in pairs])
+
+    def test(self, other: Condition, lang: str) -> McNemar | None:
+        """McNemar's test of the two conditions' refusals of the same prompts; None without a common prompt."""
+        pairs = list(_paired(self, other, lang))
+        return mcnemar([bool(a) for _, a, _ in pairs], [bool(b) for *_, b in pairs]) if pairs else None
+
+
+def _paired(first: Condition, second: Condition, lang: str) -> Iterator[tuple[str, int, int]]:
+    others = second.verdicts.get(lang, {})
+    return ((i, v, others[i]) for i, v in sorted(first.verdicts.get(lang, {}).items()) if i in others)
 
 
 @dataclass(frozen=True)
@@ -42,57 +71,104 @@ class Results:
     trained: Mapping[str, Condition]
     """method → condition"""
     interventions: Mapping[str, Mapping[str, Condition]]
-    """set → op → condition"""
+    """set → op → condition, ops by rising factor"""
     training: Mapping[str, Mapping[str, Any]]
     """method → {"trainable", "parameters", "loss"}"""
     provenance: Mapping[str, Any]
 
     @property
-    def languages(self) -> tuple[str, ...]:
-        """All languages, HR first."""
-        return tuple(self.select["languages"])
+    def hr(self) -> str:
+        """The high-resource reference language."""
+        return self.select["hr"]
 
     @property
     def nhr(self) -> tuple[str, ...]:
-        """The languages other than HR."""
-        return tuple(lang for lang in self.languages if lang != self.select["hr"])
+        """The languages other than HR, in the order of the params."""
+        return tuple(lang for lang in self.select["languages"] if lang != self.hr)
 
-    def rows(self) -> Iterator[tuple[str, Condition]]:
-        """The main comparison: base, suppressed SS and MS, each random control, amplified SS, trained variants."""
-        yield "base", self.base
-        for name, ops in self.interventions.items():
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """All languages, HR first."""
+        return (self.hr, *self.nhr)
+
+    @property
+    def randoms(self) -> dict[str, Condition]:
+        """Random set → the condition in which it is suppressed."""
+        found = {n: ops.get("suppress") for n, ops in self.interventions.items() if n.startswith("random")}
+        return {name: condition for name, condition in found.items() if condition}
+
+    def rows(self) -> Iterator[Condition]:
+        """The main comparison: base, each set suppressed, amplified SS, trained variants."""
+        yield self.base
+        for ops in self.interventions.values():
             if "suppress" in ops:
-                yield f"suppress {name}", ops["suppress"]
+                yield ops["suppress"]
         for op, condition in self.interventions.get("ss", {}).items():
             if op != "suppress":
-                yield f"{op} ss", condition
-        for method, condition in self.trained.items():
-            yield f"train {method}", condition
+                yield condition
+        yield from self.trained.values()
+
+
+def factor(op: str) -> float:
+    """The number that an op multiplies its neurons by: 0 for `suppress`, 1 for `none`, the number after `scale:`.
+
+    Raises:
+        ValueError: the op is none of these.
+    """
+    return {"suppress": 0.0, "none": 1.0}[op] if op in ("suppress", "none") else float(op.removeprefix("scale:"))
 
 
 def read(folder: Path) -> Results:
-    """Read `select.json`, `evaluate/*.json`, `validate/*.json` and `train/*.json`; only the first two kinds must be there.
+    """Read `select.json`, `evaluate/*.json`, `validate/*.json` and `train/*.json`.
 
     Raises:
-        MissingInputError: `select.json` or `evaluate/base.json` is missing.
+        MissingInputError: `select.json` or `evaluate/base.json` is missing; every other file may be.
         FormatError: a file is not what its name says.
     """
-    if not (folder / "select.json").is_file() or not (folder / "evaluate" / "base.json").is_file():
-        raise MissingInputError(f"No finished results in {folder}: select.json or evaluate/base.json is missing; run `dvc repro`.")
+    for name in ("select.json", "evaluate/base.json"):
+        if not (folder / name).is_file():
+            raise MissingInputError(f"No finished results in {folder.as_posix()}: {name} is missing; run `dvc repro`.")
+    select = files.read_json(folder / "select.json", "the summary of `select`")
+    absent = [key for key in SELECT_KEYS if not isinstance(select, dict) or key not in select]
+    if absent:
+        raise FormatError(f"{(folder / 'select.json').as_posix()} lacks {', '.join(absent)}; run `dvc repro`.")
+    evaluated = _folder(folder / "evaluate", "an evaluation")
+    validated = _folder(folder / "validate", "a validation")
+    trainings = _folder(folder / "train", "a training summary")
     try:
-        select = files.read_json(folder / "select.json", "the summary of `select`")
-        evaluated = {p.stem: files.read_json(p, "an evaluation") for p in sorted((folder / "evaluate").glob("*.json"))}
-        validated = {p.stem: files.read_json(p, "a validation") for p in sorted((folder / "validate").glob("*.json"))}
-        training = {p.stem: files.read_json(p, "a training summary") for p in sorted((folder / "train").glob("*.json"))}
-        conditions = {name: Condition(name, d["by_lang"], d["verdicts"]) for name, d in evaluated.items()}
-        interventions = {
-            name: {op: Condition(f"{op} {name}", c["by_lang"], c["verdicts"]) for op, c in d["conditions"].items()}
-            for name, d in validated.items()
-        }
-        order = ("ss", "ms_hr", "private")
-        names = [n for n in order if n in interventions] + [n for n in interventions if n not in order]
-        base = conditions.pop("base")
-        provenance = {"model": evaluated["base"].get("model"), "made": evaluated["base"].get("provenance"), "select": select["provenance"]}
-        return Results(select, base, conditions, {n: interventions[n] for n in names}, training, provenance)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise FormatError(f"The results in {folder} are not complete: {error!r}; run `dvc repro`.") from error
+        base = _condition("base", "base", evaluated["base"])
+        methods = sorted(evaluated.keys() - {"base"}, key=_place)
+        trained = {name: _condition(f"train {name}", _trained_label(name), evaluated[name]) for name in methods}
+        interventions = {name: _ops(name, validated[name]["conditions"]) for name in sorted(validated, key=_place)}
+        keys = ("trainable", "parameters", "loss")
+        training = {name: {key: trainings[name][key] for key in keys} for name in sorted(trainings, key=_place)}
+        made = {"evaluate": evaluated["base"].get("provenance"), "select": select.get("provenance")}
+        model = {"model": select.get("model"), "evaluated": evaluated["base"].get("model")}
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise FormatError(f"A file in {folder.as_posix()} is not complete: {error!r}; run `dvc repro`.") from error
+    return Results(select, base, trained, interventions, training, model | {"provenance": made})
+
+
+def _folder(folder: Path, what: str) -> dict[str, Any]:
+    return {path.stem: files.read_json(path, what) for path in sorted(folder.glob("*.json"))}
+
+
+def _condition(name: str, label: str, data: Mapping[str, Any]) -> Condition:
+    by_lang = {lang: dict(counts) for lang, counts in data["by_lang"].items()}
+    return Condition(name, label, by_lang, {lang: dict(v) for lang, v in data.get("verdicts", {}).items()})
+
+
+def _ops(name: str, conditions: Mapping[str, Any]) -> dict[str, Condition]:
+    label = _SETS.get(name, name.replace("_", " "))
+    labels = {op: f"{label} suppressed" if op == "suppress" else f"{label} × {factor(op):g}" for op in conditions}
+    return {op: _condition(f"{op} {name}", labels[op], conditions[op]) for op in sorted(conditions, key=factor)}
+
+
+def _trained_label(method: str) -> str:
+    return f"trained {_METHODS.get(method, method.replace('_', ' '))}"
+
+
+def _place(name: str) -> tuple[int, str]:
+    """SS first, then the other safety sets, then the controls."""
+    order = ("ss", "ssn", "ms_hr", "private")
+    return (order.index(name) if name in order else len(order) + (name == "full"), name)

@@ -1,0 +1,304 @@
+"""The report: made of synthetic results whose answer is known, with equal bytes for equal numbers and nothing fetched."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections import Counter
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from ssn_eval.errors import FormatError, MissingInputError, SsnError
+from ssn_eval.report import build, table
+
+LANGS = ("en", "zh", "sw")
+PROMPTS = 40
+SECTIONS = (
+    "answer",
+    "suppression",
+    "amplification",
+    "training",
+    "cost",
+    "neurons",
+    "overlap",
+    "sensitivity",
+    "provenance",
+)
+
+
+def counts(refused: dict[str, int], harmless: int = 1, capable: int | None = 38) -> dict[str, Any]:
+    """One condition in which the first `refused[lang]` of 40 prompts are refused."""
+    by_lang = {
+        lang: {
+            "refusal": {"successes": refused[lang], "total": PROMPTS},
+            "harmless_refusal": {"successes": harmless, "total": PROMPTS},
+            "capability": None if capable is None else {"successes": capable, "total": PROMPTS},
+            "invalid": {"successes": 0, "total": 2 * PROMPTS},
+            "unscored": 1,
+        }
+        for lang in LANGS
+    }
+    return {
+        "by_lang": by_lang,
+        "verdicts": {lang: {f"p{i}": int(i < refused[lang]) for i in range(PROMPTS)} for lang in LANGS},
+    }
+
+
+def rates(en: int, zh: int, sw: int) -> dict[str, int]:
+    return {"en": en, "zh": zh, "sw": sw}
+
+
+def write(path: Path, value: object) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value), encoding="utf-8")
+
+
+SELECT: dict[str, Any] = {
+    "hr": "en",
+    "languages": list(LANGS),
+    "sizes": {"ms": rates(30, 25, 20), "ss": {"zh": 7, "sw": 4}, "private": {"zh": 18, "sw": 16}},
+    "named": {"ms_hr": 30, "ss": 9, "private": 30, "random_0": 9},
+    "per_layer": {"ms_hr": {"0": 10, "2": 20}, "ss": {"0": 3, "2": 6}},
+    "per_key": {"ss": {"layers.0.q_proj": 3, "layers.2.mlp": 6}, "ms_hr": {"layers.0.q_proj": 10, "layers.2.mlp": 20}},
+    "jaccard": {a: {b: 1.0 if a == b else 0.25 for b in LANGS} for a in LANGS},
+    "sensitivity": [
+        {"p": p, "sites": sites, "lang": lang, "ms": int(10 * p), "ss": int(4 * p)}
+        for sites in ("both", "attention")
+        for p in (1.0, 3.0)
+        for lang in LANGS
+    ],
+    "candidates": 900,
+    "model": {"id": "tiny <model>", "geometry": {"layers": 3, "sites": {"q_proj": 16, "mlp": 32}}},
+    "provenance": {"versions": {"torch": "0.0.1"}, "p": 3.0},
+}
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    """A whole pipeline's results, in which suppressing SS beats every random control and training SS works."""
+    folder = tmp_path / "results"
+    write(folder / "select.json", SELECT)
+    evaluated = {"base": rates(40, 32, 20), "ssn": rates(40, 39, 38), "full": rates(40, 40, 40)}
+    for name, refused in evaluated.items():
+        condition = counts(refused, harmless=40 if name == "full" else 1)
+        write(
+            folder / "evaluate" / f"{name}.json",
+            {"variant": name, **condition, "model": {"op": "none"}, "provenance": {"seed": 0}},
+        )
+    for name in ("ss", "random_0", "random_1", "ms_hr", "private"):
+        ss = name == "ss"
+        conditions = {
+            "suppress": counts(rates(8, 4, 2) if ss else rates(40, 30, 19)),
+            "scale:10": counts(rates(40, 40, 40), capable=3),
+            "scale:2": counts(rates(40, 36, 28) if ss else rates(40, 32, 20), capable=30),
+        }
+        empty = name == "private"
+        write(
+            folder / "validate" / f"{name}.json",
+            {"set": name, "size": 0 if empty else 9, "conditions": {} if empty else conditions},
+        )
+    for name, trainable in (("ssn", 500), ("full", 100_000)):
+        curve = [{"step": step, "loss": 2.0 / step} for step in (1, 2, 3)]
+        write(
+            folder / "train" / f"{name}.json",
+            {"method": name, "trainable": trainable, "parameters": 100_000, "loss": curve},
+        )
+    return folder
+
+
+class Page(HTMLParser):
+    """What a browser would fetch, run, or get wrong in a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: Counter[str] = Counter()
+        self.ids: Counter[str] = Counter()
+        self.links: list[str] = []
+        self.unnamed: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        self.tags[tag] += 1
+        self.ids.update(v for k, v in attrs if k == "id" and v)
+        self.links += [v or "" for k, v in attrs if k in ("href", "src", "xlink:href", "srcset", "data", "action")]
+        if found.get("role") == "img" and not found.get("aria-label"):
+            self.unnamed.append(tag)
+
+
+def page(results: Path, out: Path) -> str:
+    build(results, out)
+    return (out / "index.html").read_text(encoding="utf-8")
+
+
+def spoken(text: str) -> str:
+    """The text of a page's answer section, without tags."""
+    section = text[text.index('id="answer"') : text.index('id="suppression"')]
+    return " ".join(re.sub(r"<[^>]+>", " ", section).split())
+
+
+def test_every_section_has_its_heading_and_every_chart_its_text_and_table(results: Path, tmp_path: Path):
+    text = page(results, tmp_path / "out")
+    parsed = Page(text)
+    for name in SECTIONS:
+        assert f'<h2 id="{name}">' in text
+    figures = {p.stem for p in (tmp_path / "out" / "figures").glob("*.svg")}
+    assert figures == {
+        "suppression",
+        "amplification",
+        "training",
+        "over_refusal",
+        "loss",
+        "neurons",
+        "overlap",
+        "sensitivity",
+    }
+    assert figures == {p.stem for p in (tmp_path / "out" / "figures").glob("*.png")}
+    assert parsed.tags["svg"] == len(figures) and not parsed.unnamed
+    for section in re.findall(r"<section.*?</section>", text, re.DOTALL):
+        assert "<figure>" not in section or "<table>" in section
+    assert "dvc repro" in text and "lm_eval --model ssn_hf --tasks organism_safety" in text
+    assert "tiny &lt;model&gt;" in text and "0.0.1" in text
+
+
+def test_the_page_fetches_nothing_runs_nothing_and_is_valid_where_figures_meet(results: Path, tmp_path: Path):
+    text = page(results, tmp_path / "out")
+    parsed = Page(text)
+    assert not re.search(r"https?:|@import|\bon\w+=|url\((?!#)", text)
+    assert not {"script", "link", "iframe", "object", "img", "image"} & set(parsed.tags)
+    assert [link for link in parsed.links if not link.startswith("#")] == []
+    assert [i for i, n in parsed.ids.items() if n > 1] == [], "ids of two figures clash"
+    assert {link[1:] for link in parsed.links} <= set(parsed.ids)
+    assert {name[1:] for name in re.findall(r"url\((#[^)]+)\)", text)} <= set(parsed.ids)
+    assert "prefers-color-scheme: dark" in text and "currentColor" in text and "#010203" not in text
+
+
+def test_equal_results_give_equal_bytes(results: Path, tmp_path: Path):
+    for name in ("first", "second"):
+        build(results, tmp_path / name)
+    first = {p.relative_to(tmp_path / "first"): p.read_bytes() for p in (tmp_path / "first").rglob("*") if p.is_file()}
+    second = {
+        p.relative_to(tmp_path / "second"): p.read_bytes() for p in (tmp_path / "second").rglob("*") if p.is_file()
+    }
+    assert first == second and len(first) == 20
+
+
+def test_the_answer_is_yes_when_ss_beats_every_random_control(results: Path, tmp_path: Path):
+    said = spoken(page(results, tmp_path / "out"))
+    assert "random control? Yes. With 9 SS-Neurons (1.00 % of the candidates) set to zero" in said
+    assert "mean NHR refusal goes from 65 % to 8 % (-57 points, 95 % interval -" in said
+    assert "2 matched random controls leave it at 61–61 %" in said
+    assert "significant (McNemar, p &lt; .05) in zh, sw." in said
+    assert "Yes, at α = 2, 10." in said and "α = 10: 100 %" in said and "capability 8 %" in said
+    assert "trained SS? Mean NHR refusal 65 % → 96 %" in said and "500 parameters (0.50 %)" in said
+    assert "trained all weights?" in said and "Harmless prompts refused: 100 %" in said
+
+
+def test_the_answer_is_no_when_one_random_control_does_as_much_in_one_language(results: Path, tmp_path: Path):
+    conditions = {"suppress": counts(rates(40, 4, 19))}
+    write(results / "validate" / "random_1.json", {"set": "random_1", "size": 9, "conditions": conditions})
+    said = spoken(page(results, tmp_path / "out"))
+    assert "No: in 1 of 2 (sw)." in said and "significant (McNemar, p &lt; .05) in sw." in said
+
+
+def test_metrics_and_plots_hold_the_measured_numbers(results: Path, tmp_path: Path):
+    found = build(results, tmp_path / "out")
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text()) == found
+    assert found["conditions"]["base"] == {
+        "hr_refusal": 1.0,
+        "nhr_refusal": 0.65,
+        "harmless_refusal": 0.025,
+        "capability": 0.95,
+    }
+    assert found["conditions"]["suppress ss"]["nhr_refusal"] == 0.075
+    assert {"suppress random_0", "suppress random_1", "scale:2 ss", "scale:10 ss", "train ssn", "train full"} <= set(
+        found["conditions"]
+    )
+    rows = list(csv.DictReader((tmp_path / "out" / "plots" / "refusal.csv").open()))
+    assert {"lang": "sw", "variant": "suppress ss", "refusal": "0.0500"} in rows and list(rows[0]) == [
+        "lang",
+        "variant",
+        "refusal",
+    ]
+    curve = list(csv.DictReader((tmp_path / "out" / "plots" / "loss.csv").open()))
+    assert len(curve) == 6 and curve[0] == {"method": "ssn", "step": "1", "loss": "2.0"}
+
+
+def test_factors_are_ordered_as_numbers(results: Path, tmp_path: Path):
+    names = list(build(results, tmp_path / "out")["conditions"])
+    assert names.index("scale:2 ss") < names.index("scale:10 ss")
+
+
+def test_intervals_are_wilsons(results: Path, tmp_path: Path):
+    assert "<td>80 [65, 90]</td>" in page(results, tmp_path / "out")  # 32 of 40, base in zh
+
+
+def test_the_page_needs_only_the_base_and_the_selection(results: Path, tmp_path: Path):
+    for path in [*results.glob("validate/*"), *results.glob("train/*"), *results.glob("evaluate/[!b]*")]:
+        path.unlink()
+    text = page(results, tmp_path / "out")
+    said = spoken(text)
+    assert said.count("Not measured.") == 3 and "Yes" not in said
+    assert not Page(text).tags["script"] and "80 [65, 90]" in text
+    assert (tmp_path / "out" / "plots" / "loss.csv").read_text() == "method,step,loss\n"
+
+
+def test_an_empty_ss_and_an_unmeasured_capability_are_said_not_guessed(results: Path, tmp_path: Path):
+    write(
+        results / "select.json",
+        SELECT | {"named": {"ms_hr": 30, "ss": 0}, "per_key": {"ms_hr": {}, "ss": {}}, "sensitivity": []},
+    )
+    write(results / "validate" / "ss.json", {"set": "ss", "size": 0, "conditions": {}})
+    write(results / "evaluate" / "base.json", {"variant": "base", **counts(rates(40, 32, 20), capable=None)})
+    found = build(results, tmp_path / "out")
+    said = spoken((tmp_path / "out" / "index.html").read_text(encoding="utf-8"))
+    assert "Not measured. SS is empty" in said and "capability: –" in said
+    assert found["conditions"]["base"]["capability"] is None
+
+
+@pytest.mark.parametrize("name", ["select.json", "evaluate/base.json"])
+def test_missing_results_say_what_to_run_and_write_nothing(results: Path, tmp_path: Path, name: str):
+    (results / name).unlink()
+    for call in (lambda: build(results, tmp_path / "out"), lambda: table(results)):
+        with pytest.raises(MissingInputError, match="dvc repro"):
+            call()
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("select.json", "[]"),
+        ("select.json", '{"hr": "en"}'),
+        ("evaluate/base.json", '{"variant": "base"}'),
+        ("evaluate/base.json", "[1]"),
+        ("validate/ss.json", '{"conditions": {"twist": {"by_lang": {}}}}'),
+        ("train/ssn.json", "{half"),
+    ],
+)
+def test_a_damaged_file_is_one_sentence(results: Path, tmp_path: Path, name: str, content: str):
+    (results / name).write_text(content)
+    with pytest.raises(FormatError):
+        build(results, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_more_refusals_than_prompts_is_not_a_rate(results: Path, tmp_path: Path):
+    write(results / "evaluate" / "base.json", {"variant": "base", **counts(rates(40, 41, 20))})
+    with pytest.raises(SsnError, match="41 successes of 40"):
+        build(results, tmp_path / "out")
+
+
+def test_the_terminal_table_fits_80_columns_whole(results: Path):
+    console = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console.print(table(results))
+    lines = [" ".join(line.split()) for line in console.export_text().splitlines()]
+    assert max(map(len, lines)) <= 80
+    assert "base 100 80 50 3 95" in lines and "SS suppressed 20 10 5 3 95" in lines
+    for label in ("random 0 suppressed", "random 1 suppressed", "SS × 2", "trained SS", "trained all weights"):
+        assert any(line.startswith(label + " ") for line in lines), label
