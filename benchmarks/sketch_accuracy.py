@@ -42,7 +42,10 @@ def main() -> None:
     sketched = importance.score(loaded.model, ids, probes=chosen.probes)
     measured = importance.score(loaded.model, ids, method="exact")
     closed = importance.score(loaded.model, ids, method="local", sites=("o_proj", "mlp"))
-    by_site = {site: [k for k in measured if parse_key(k)[1] == site] for site in ("q_proj", "k_proj", "v_proj", "o_proj", "mlp")}
+    by_site = {
+        site: [k for k in measured if parse_key(k)[1] == site]
+        for site in ("q_proj", "k_proj", "v_proj", "o_proj", "mlp")
+    }
 
     def rho(scores, keys):  # noqa: ANN001, ANN202
         pooled = [np.concatenate([s[k] for k in keys]) for s in (scores, measured)]
@@ -54,7 +57,10 @@ def main() -> None:
         "prompts": count,
         "probes": chosen.probes,
         "neurons": sum(map(len, measured.values())),
-        "spearman": {"all": rho(sketched, list(measured)), **{site: rho(sketched, keys) for site, keys in by_site.items()}},
+        "spearman": {
+            "all": rho(sketched, list(measured)),
+            **{site: rho(sketched, keys) for site, keys in by_site.items()},
+        },
         "top3_overlap": round(len(tops[0] & tops[1]) / len(tops[1]), 4),
         "local_spearman": {site: rho(closed, by_site[site]) for site in ("o_proj", "mlp")},
     }

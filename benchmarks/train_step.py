@@ -26,7 +26,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20)
     chosen = parser.parse_args()
     model = _model(256 if chosen.quick else 512)
-    neurons = NeuronSet.from_keys({k: range(0, w, 33) for k, w in geometry(model).widths.items() if parse_key(k)[1] in ATTENTION})
+    neurons = NeuronSet.from_keys(
+        {k: range(0, w, 33) for k, w in geometry(model).widths.items() if parse_key(k)[1] in ATTENTION}
+    )
     batches = [torch.randint(1, 1000, (4, 48), generator=torch.Generator().manual_seed(i)) for i in range(chosen.steps)]
     masked, tuned = copy.deepcopy(model), adapters.build(model, neurons)
     masks = _masks(masked, neurons)
@@ -56,7 +58,12 @@ def _model(hidden: int):  # noqa: ANN202
 
     torch.manual_seed(0)
     config = LlamaConfig(
-        vocab_size=1000, hidden_size=hidden, intermediate_size=3 * hidden, num_hidden_layers=8, num_attention_heads=8, num_key_value_heads=4
+        vocab_size=1000,
+        hidden_size=hidden,
+        intermediate_size=3 * hidden,
+        num_hidden_layers=8,
+        num_attention_heads=8,
+        num_key_value_heads=4,
     )
     return LlamaForCausalLM(config)
 
@@ -85,7 +92,9 @@ def _train(model, batches, after_backward):  # noqa: ANN001, ANN202
         after_backward()
         optimizer.step()
         state = [t for s in optimizer.state.values() for t in s.values() if torch.is_tensor(t)]
-        held = sum(t.numel() * t.element_size() for t in [*state, *(p.grad for p in model.parameters() if p.grad is not None)])
+        held = sum(
+            t.numel() * t.element_size() for t in [*state, *(p.grad for p in model.parameters() if p.grad is not None)]
+        )
         optimizer.zero_grad()
         times.append(time.perf_counter() - started)
         losses.append(loss.item())

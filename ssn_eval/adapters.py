@@ -85,7 +85,9 @@ def save(model: PeftModel, folder: Path, base: ModelRef, provenance: Mapping[str
         config["target_modules"] = sorted(config["target_modules"])
         files.write_json(config_path, config)
         (temporary / "README.md").unlink(missing_ok=True)
-        files.write_json(temporary / PROVENANCE, {"format": "ssn-adapter/1", "model": base.to_json(), "provenance": dict(provenance)})
+        files.write_json(
+            temporary / PROVENANCE, {"format": "ssn-adapter/1", "model": base.to_json(), "provenance": dict(provenance)}
+        )
 
 
 def refuse_other_base(folder: Path, live: ModelRef) -> None:
@@ -118,7 +120,9 @@ def load(model: PreTrainedModel, folder: Path, live: ModelRef, *, other_weights:
     if not other_weights:
         refuse_other_base(folder, live)
     if not (folder / "adapter_model.safetensors").is_file():
-        raise MissingInputError(f"No adapter weights in {folder}: it holds no adapter_model.safetensors; pickles are not read.")
+        raise MissingInputError(
+            f"No adapter weights in {folder}: it holds no adapter_model.safetensors; pickles are not read."
+        )
     try:
         return PeftModel.from_pretrained(model, str(folder))
     except SafetensorError as error:

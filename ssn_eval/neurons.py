@@ -60,7 +60,9 @@ def parse_key(key: str) -> tuple[int, str]:
     """
     match = _KEY.fullmatch(key)
     if not match or match[2] not in SITES:
-        raise FormatError(f"{key!r} does not name a site; expected layers.<i>.<site> with a site of {', '.join(SITES)}.")
+        raise FormatError(
+            f"{key!r} does not name a site; expected layers.<i>.<site> with a site of {', '.join(SITES)}."
+        )
     return int(match[1]), match[2]
 
 
@@ -90,7 +92,9 @@ class Geometry:
         for neuron in neurons:
             width = self.widths.get(site_key(neuron.layer, neuron.site))
             if width is None or not 0 <= neuron.index < width:
-                found = f"that site has {width} neurons" if width is not None else f"the model has {self.num_layers} layers"
+                found = (
+                    f"that site has {width} neurons" if width is not None else f"the model has {self.num_layers} layers"
+                )
                 raise MismatchError(
                     f"Neuron {neuron.index} of {site_key(neuron.layer, neuron.site)} in {what} does not exist in this "
                     f"model: {found}. Use a set identified on this model."

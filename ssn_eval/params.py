@@ -134,7 +134,9 @@ class Params:
         for code in (*self.languages, self.hr):
             language(code)
         if self.hr not in self.languages:
-            raise ParamsError(f"The high-resource language hr={self.hr} is not among languages={', '.join(self.languages)}; add it.")
+            raise ParamsError(
+                f"The high-resource language hr={self.hr} is not among languages={', '.join(self.languages)}; add it."
+            )
         if len(self.languages) < 2:
             raise ParamsError(f"Shared neurons need a second language beside {self.hr}; add one to languages.")
         if self.model not in self.models:
@@ -155,7 +157,9 @@ def load(path: Path) -> Params:
         UnknownNameError: an unknown language, site or model key.
     """
     if not path.is_file():
-        raise MissingInputError(f"No params file at {path}; run inside the pipeline's folder, or copy params.yaml there.")
+        raise MissingInputError(
+            f"No params file at {path}; run inside the pipeline's folder, or copy params.yaml there."
+        )
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -60,7 +60,9 @@ def read(path: Path) -> list[Prompt]:
     if path.is_dir():
         return polyrefuse(path)
     if not path.is_file():
-        raise MissingInputError(f"No prompt file at {path}; expected JSONL with id, lang, label, prompt, or MultiJail's CSV.")
+        raise MissingInputError(
+            f"No prompt file at {path}; expected JSONL with id, lang, label, prompt, or MultiJail's CSV."
+        )
     if path.suffix == ".csv":
         return multijail(path)
     found = [_parse(line, f"{path} line {n}") for n, line in enumerate(_lines(path), 1) if line.strip()]
@@ -114,7 +116,9 @@ def polyrefuse(folder: Path) -> list[Prompt]:
         try:
             texts = [row["instruction"] for row in json.loads(file.read_text(encoding="utf-8"))]
         except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-            raise FormatError(f"{file} is not a PolyRefuse file (a list of objects with `instruction`): {error!r}.") from error
+            raise FormatError(
+                f"{file} is not a PolyRefuse file (a list of objects with `instruction`): {error!r}."
+            ) from error
         found += [Prompt(f"{label}-{split}-{i}", lang, label, str(text), split) for i, text in enumerate(texts)]
     if not found:
         raise MissingInputError(f"No PolyRefuse files in {folder}; get them with `dvc pull data/PolyRefuse.dvc`.")
@@ -197,5 +201,7 @@ def _refuse_duplicates(prompts: Sequence[Prompt], path: Path) -> None:
     seen: set[tuple[str, str]] = set()
     for prompt in prompts:
         if (prompt.id, prompt.lang) in seen:
-            raise FormatError(f"{path} holds the id {prompt.id!r} twice in {prompt.lang}; ids must be unique in a language.")
+            raise FormatError(
+                f"{path} holds the id {prompt.id!r} twice in {prompt.lang}; ids must be unique in a language."
+            )
         seen.add((prompt.id, prompt.lang))

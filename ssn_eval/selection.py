@@ -35,7 +35,9 @@ def top(scores: Scores, p: float, sites: Sequence[str] = SITES) -> NeuronSet:
     for key, values in scores.items():
         layer, site = parse_key(key)
         if not np.isfinite(values).all():
-            raise FormatError(f"The scores of {key} hold NaN or infinite values; score again, in float32 if it was half precision.")
+            raise FormatError(
+                f"The scores of {key} hold NaN or infinite values; score again, in float32 if it was half precision."
+            )
         if site in sites:
             layers.setdefault(layer, []).append((site, values))
     if not layers:
@@ -57,7 +59,9 @@ def ms(jail: Scores, norm: Scores, p: float, sites: Sequence[str] = SITES) -> Ne
         MismatchError: the two score files are of different models or sites.
     """
     if {k: len(v) for k, v in jail.items()} != {k: len(v) for k, v in norm.items()}:
-        raise MismatchError("The harmful and the harmless scores cover different sites or shapes; identify both on one model.")
+        raise MismatchError(
+            "The harmful and the harmless scores cover different sites or shapes; identify both on one model."
+        )
     return top(jail, p, sites) - top(norm, p, sites)
 
 
@@ -90,7 +94,9 @@ def matched_random(target: NeuronSet, geometry: Geometry, seed: int) -> NeuronSe
     for key, indices in target.by_key().items():
         others = np.setdiff1d(np.arange(geometry.widths[key]), indices)
         if len(others) < len(indices):
-            raise MismatchError(f"{key} has {len(others)} neurons outside the set, fewer than the {len(indices)} of its control.")
+            raise MismatchError(
+                f"{key} has {len(others)} neurons outside the set, fewer than the {len(indices)} of its control."
+            )
         drawn[key] = sorted(int(i) for i in generator.choice(others, size=len(indices), replace=False))
     return NeuronSet.from_keys(drawn)
 

@@ -61,9 +61,13 @@ class ModelRef:
         """
         try:
             shape = Geometry.from_json(data["geometry"])
-            return cls(str(data["id"]), str(data["weights_sha256"]), str(data["model_type"]), shape, data.get("revision"))
+            return cls(
+                str(data["id"]), str(data["weights_sha256"]), str(data["model_type"]), shape, data.get("revision")
+            )
         except (KeyError, TypeError) as error:
-            raise FormatError(f"The file does not say which model it belongs to: {error!r} is missing in `model`.") from error
+            raise FormatError(
+                f"The file does not say which model it belongs to: {error!r} is missing in `model`."
+            ) from error
 
     def refuse_other(self, live: ModelRef, what: str) -> None:
         """Stop where `what`, made for this model, is about to be used on another one.
@@ -123,7 +127,9 @@ def save_scores(path: Path, file: ScoreFile) -> None:
 
     for key, values in file.scores.items():
         if not np.isfinite(values).all():
-            raise FormatError(f"The scores of {key} hold NaN or infinite values; nothing was written. Score in float32.")
+            raise FormatError(
+                f"The scores of {key} hold NaN or infinite values; nothing was written. Score in float32."
+            )
     tensors = {key: np.ascontiguousarray(values, dtype=np.float32) for key, values in file.scores.items()}
     with files.atomic(path) as temporary:
         temporary.write_bytes(save(tensors, _header(SCORES_FORMAT, file.model, file.provenance)))
@@ -187,7 +193,7 @@ def load_neurons(path: Path) -> NeuronFile:
     else:
         data = files.read_json(path, f"a neuron set ({NEURONS_FORMAT})")
         if not isinstance(data, Mapping) or data.get("format") != NEURONS_FORMAT:
-            raise FormatError(f"{path} is not a neuron set: it lacks \"format\": \"{NEURONS_FORMAT}\".")
+            raise FormatError(f'{path} is not a neuron set: it lacks "format": "{NEURONS_FORMAT}".')
         by_key, provenance = data.get("neurons"), data.get("provenance", {})
         if not isinstance(by_key, Mapping) or not all(_are_indices(v) for v in by_key.values()):
             raise FormatError(f"{path}: `neurons` must map layers.<i>.<site> to lists of whole numbers.")

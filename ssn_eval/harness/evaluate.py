@@ -34,9 +34,13 @@ def heldout_tasks(prompts: Sequence[Prompt], langs: Sequence[str], settings: Eva
     tasks = []
     for lang in langs:
         for label in _LABELS:
-            rows = [{"id": p.id, "lang": p.lang, "prompt": p.prompt} for p in prompts if (p.lang, p.label) == (lang, label)]
+            rows = [
+                {"id": p.id, "lang": p.lang, "prompt": p.prompt} for p in prompts if (p.lang, p.label) == (lang, label)
+            ]
             if not rows:
-                raise MissingInputError(f"No held-out {lang}/{label} prompts; check prompts.heldout and languages in params.yaml.")
+                raise MissingInputError(
+                    f"No held-out {lang}/{label} prompts; check prompts.heldout and languages in params.yaml."
+                )
             config = {
                 "task": f"ssn_heldout_{label}_{lang}",
                 "custom_dataset": _loader(rows),
@@ -46,7 +50,10 @@ def heldout_tasks(prompts: Sequence[Prompt], langs: Sequence[str], settings: Eva
                 "doc_to_target": "",
                 "generation_kwargs": {"until": [], "max_gen_toks": settings.max_new_tokens, "do_sample": False},
                 "process_results": _PROCESS[label],
-                "metric_list": [{"metric": m, "aggregation": "mean", "higher_is_better": m == "refusal_rate"} for m in _METRICS[label]],
+                "metric_list": [
+                    {"metric": m, "aggregation": "mean", "higher_is_better": m == "refusal_rate"}
+                    for m in _METRICS[label]
+                ],
                 "metadata": {"version": 1.0, "lang": lang, "label": label, "judge": settings.judge},
             }
             tasks.append(JudgedTask(config=config))
@@ -88,7 +95,9 @@ def evaluate(lm: SsnHFLM, prompts: Sequence[Prompt], langs: Sequence[str], setti
     return count(results["samples"], results["configs"], langs)
 
 
-def count(samples: Mapping[str, Sequence[Mapping[str, Any]]], configs: Mapping[str, Any], langs: Sequence[str]) -> dict[str, Any]:
+def count(
+    samples: Mapping[str, Sequence[Mapping[str, Any]]], configs: Mapping[str, Any], langs: Sequence[str]
+) -> dict[str, Any]:
     """Turn lm_eval's logged samples into counts by language."""
     by_lang: dict[str, Any] = {}
     refused: dict[str, dict[str, int]] = {}
@@ -127,4 +136,9 @@ def _share(rows: Sequence[Mapping[str, Any]], metric: str) -> dict[str, int] | N
 
 
 def _unscored(row: Mapping[str, Any]) -> int:
-    return sum(v.unscored for v in Judged.from_text(row["filtered_resps"][0] if isinstance(row["filtered_resps"], list) else row["filtered_resps"]).verdicts)
+    return sum(
+        v.unscored
+        for v in Judged.from_text(
+            row["filtered_resps"][0] if isinstance(row["filtered_resps"], list) else row["filtered_resps"]
+        ).verdicts
+    )

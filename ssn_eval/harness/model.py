@@ -71,7 +71,9 @@ class SsnHFLM(HFLM):
                 super().__init__(pretrained if spec is None else spec.pretrained, **kwargs)
             except OSError as error:
                 first = str(error).strip().splitlines()[0]
-                raise MissingInputError(f"Could not load the model {pretrained or 'of the pipeline'!r}: {first}") from error
+                raise MissingInputError(
+                    f"Could not load the model {pretrained or 'of the pipeline'!r}: {first}"
+                ) from error
 
     def _create_model(self, pretrained: str, **kwargs: Any) -> None:  # noqa: ANN401
         """As `HFLM`, then the adapter, then the hooks, so that an intervention sees base and adapter together."""

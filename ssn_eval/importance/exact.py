@@ -43,7 +43,11 @@ def exact(
         copies: ablated copies to a batch.
     """
     found = resolve(model, sites)
-    wanted = {k: list(range(s.width)) for k, s in found.items()} if neurons is None else {k: list(v) for k, v in neurons.items()}
+    wanted = (
+        {k: list(range(s.width)) for k, s in found.items()}
+        if neurons is None
+        else {k: list(v) for k, v in neurons.items()}
+    )
     layers = decoder_layers(model)
     totals = {key: torch.zeros(found[key].width, dtype=torch.float64) for key in wanted}
     work = len(inputs) * sum(map(len, wanted.values()))
@@ -107,7 +111,9 @@ def _skipped(layers: Sequence[nn.Module], first: int, state: torch.Tensor) -> It
     """Layers below `first` are not computed; layer `first` receives the known `state`, once per copy."""
     originals = [(layer, layer.forward) for layer in layers[:first]]
 
-    def enter(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def enter(
+        _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         given = args[0] if args else kwargs["hidden_states"]
         known = state.expand(given.shape[0], *state.shape[1:])
         return ((known, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": known})

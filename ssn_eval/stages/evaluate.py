@@ -10,7 +10,9 @@ from ssn_eval.stages.common import need, provenance, run
 from ssn_eval.stages.evaluation import heldout, open_model
 
 
-def main(settings: Params, variant: Path, model: Path, prompt_file: Path, out: Path, trained: Path | None = None) -> None:
+def main(
+    settings: Params, variant: Path, model: Path, prompt_file: Path, out: Path, trained: Path | None = None
+) -> None:
     """Write the counts by language of one variant; without TRAINED it is the base model."""
     from ssn_eval.harness.evaluate import evaluate
 

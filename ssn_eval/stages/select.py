@@ -44,7 +44,10 @@ def _read(settings: Params, folder: Path) -> tuple[dict[str, tuple[Scores, Score
     scores: dict[str, tuple[Scores, Scores]] = {}
     model: ModelRef | None = None
     for lang in settings.languages:
-        pair = [store.load_scores(need(folder / lang / f"{label}.safetensors", f"score@{lang}")) for label in ("harmful", "harmless")]
+        pair = [
+            store.load_scores(need(folder / lang / f"{label}.safetensors", f"score@{lang}"))
+            for label in ("harmful", "harmless")
+        ]
         for file in pair:
             model = model or file.model
             file.model.refuse_other(model, f"The score file of {lang}")

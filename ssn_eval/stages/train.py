@@ -24,7 +24,9 @@ def main(settings: Params, method: Path, model: Path, pairs_file: Path, sets: Pa
     work = out.parent / f".work-{name}"
     total = loaded.model.num_parameters()
     if name == "full":
-        curve = training.fit(loaded.model, loaded.tokenizer, pairs, settings.train, lr=settings.train.lr_full, work=work)
+        curve = training.fit(
+            loaded.model, loaded.tokenizer, pairs, settings.train, lr=settings.train.lr_full, work=work
+        )
         with files.atomic(out) as folder:
             loaded.model.save_pretrained(folder)
             loaded.tokenizer.save_pretrained(folder)
@@ -33,7 +35,9 @@ def main(settings: Params, method: Path, model: Path, pairs_file: Path, sets: Pa
     else:
         chosen = store.load_neurons(need(sets, "select") / f"{SET_OF_METHOD[name]}.json") if _has(sets, name) else None
         if chosen is None or not chosen.neurons:
-            raise EmptySetError(f"The method {name} trains the set {SET_OF_METHOD[name]}, which is empty; use a larger select.p.")
+            raise EmptySetError(
+                f"The method {name} trains the set {SET_OF_METHOD[name]}, which is empty; use a larger select.p."
+            )
         chosen.model.refuse_other(loaded.ref, f"The set {SET_OF_METHOD[name]}")
         tuned = adapters.build(loaded.model, chosen.neurons)
         trainable, _ = adapters.trainable_parameters(tuned)
@@ -41,7 +45,14 @@ def main(settings: Params, method: Path, model: Path, pairs_file: Path, sets: Pa
         adapters.save(tuned, out, loaded.ref, made | {"set": SET_OF_METHOD[name], "neurons": chosen.neurons.by_key()})
     files.write_json(
         summary,
-        {"method": name, "trainable": trainable, "parameters": total, "pairs": len(pairs), "loss": curve, "provenance": made},
+        {
+            "method": name,
+            "trainable": trainable,
+            "parameters": total,
+            "pairs": len(pairs),
+            "loss": curve,
+            "provenance": made,
+        },
     )
 
 

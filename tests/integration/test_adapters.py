@@ -14,7 +14,9 @@ from ssn_eval.interventions import SUPPRESS, intervene
 from ssn_eval.neurons import NeuronSet
 from ssn_eval.store import ModelRef
 
-CHOSEN = NeuronSet.of([(0, "q_proj", 1), (0, "q_proj", 5), (1, "k_proj", 3), (2, "v_proj", 2), (1, "o_proj", 7), (2, "mlp", 11)])
+CHOSEN = NeuronSet.of(
+    [(0, "q_proj", 1), (0, "q_proj", 5), (1, "k_proj", 3), (2, "v_proj", 2), (1, "o_proj", 7), (2, "mlp", 11)]
+)
 IDS = torch.randint(1, 120, (4, 10), generator=torch.Generator().manual_seed(0))
 
 
@@ -37,7 +39,11 @@ def steps(model, n=4, lr=0.05, after_backward=lambda: None):
 
 def owned(model):
     """Weight name → the mask of entries that the chosen neurons own, worked out from the method, not from the adapter."""
-    masks = {name + ".weight": torch.zeros_like(module.weight, dtype=torch.bool) for name, module in model.named_modules() if hasattr(module, "weight")}
+    masks = {
+        name + ".weight": torch.zeros_like(module.weight, dtype=torch.bool)
+        for name, module in model.named_modules()
+        if hasattr(module, "weight")
+    }
     for layer, site, index in CHOSEN:
         rows, columns = row_and_column_modules(model, site, layer)
         for name in rows:

@@ -31,7 +31,13 @@ def test_exact_equals_zeroing_the_weights(any_model):
     ids = torch.tensor([INPUTS[2]])
     with torch.no_grad():
         z = decoder(any_model)(ids).last_hidden_state[0, -1]
-        for layer, site, index in ((0, "q_proj", 3), (1, "k_proj", 5), (2, "v_proj", 1), (1, "o_proj", 9), (2, "mlp", 40)):
+        for layer, site, index in (
+            (0, "q_proj", 3),
+            (1, "k_proj", 5),
+            (2, "v_proj", 1),
+            (1, "o_proj", 9),
+            (2, "mlp", 40),
+        ):
             key = site_key(layer, site)
             module = resolve(any_model)[key].module
             saved = {name: p.clone() for name, p in module.named_parameters()}

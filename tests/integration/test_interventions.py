@@ -11,7 +11,9 @@ from ssn_eval.errors import EmptySetError, MismatchError, ParamsError, UnknownNa
 from ssn_eval.interventions import NONE, SUPPRESS, Op, bake, intervene, parse_op
 from ssn_eval.neurons import NeuronSet
 
-CHOSEN = NeuronSet.of([(0, "q_proj", 1), (1, "k_proj", 3), (2, "v_proj", 2), (1, "o_proj", 7), (2, "mlp", 11), (0, "mlp", 0)])
+CHOSEN = NeuronSet.of(
+    [(0, "q_proj", 1), (1, "k_proj", 3), (2, "v_proj", 2), (1, "o_proj", 7), (2, "mlp", 11), (0, "mlp", 0)]
+)
 
 
 @pytest.mark.parametrize("op", [SUPPRESS, Op(3.0), Op(-1.0)], ids=str)
@@ -33,7 +35,13 @@ def test_active_at_every_decode_step(llama):
     ids = torch.randint(1, 120, (1, 5), generator=torch.Generator().manual_seed(1))
     baked = copy.deepcopy(llama)
     bake(baked, CHOSEN, Op(8.0))
-    options = {"max_new_tokens": 12, "do_sample": False, "output_scores": True, "return_dict_in_generate": True, "pad_token_id": 0}
+    options = {
+        "max_new_tokens": 12,
+        "do_sample": False,
+        "output_scores": True,
+        "return_dict_in_generate": True,
+        "pad_token_id": 0,
+    }
     with intervene(llama, CHOSEN, Op(8.0)):
         hooked = llama.generate(ids, attention_mask=torch.ones_like(ids), **options)
     expected = baked.generate(ids, attention_mask=torch.ones_like(ids), **options)
@@ -53,15 +61,20 @@ def test_hooks_are_removed_after_an_exception(llama):
 def test_bad_input_changes_nothing(llama):
     with pytest.raises(EmptySetError), intervene(llama, NeuronSet(frozenset()), SUPPRESS):
         pass
-    with pytest.raises(MismatchError, match=r"Neuron 99 of layers\.0\.q_proj"), intervene(
-        llama, NeuronSet.of([(0, "mlp", 1), (0, "q_proj", 99)]), SUPPRESS
+    with (
+        pytest.raises(MismatchError, match=r"Neuron 99 of layers\.0\.q_proj"),
+        intervene(llama, NeuronSet.of([(0, "mlp", 1), (0, "q_proj", 99)]), SUPPRESS),
     ):
         pass
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in llama.modules())
 
 
 def test_parse_op():
-    assert parse_op("suppress") == SUPPRESS and parse_op("scale:2") == Op(2.0) and parse_op(None) == parse_op("none") == NONE
+    assert (
+        parse_op("suppress") == SUPPRESS
+        and parse_op("scale:2") == Op(2.0)
+        and parse_op(None) == parse_op("none") == NONE
+    )
     assert [str(parse_op(t)) for t in ("suppress", "scale:1.5", "scale:0")] == ["suppress", "scale:1.5", "suppress"]
     with pytest.raises(UnknownNameError, match="Did you mean suppress"):
         parse_op("supress")

@@ -114,5 +114,11 @@ def test_a_response_cache_is_not_shared_between_conditions(folder, tmp_path):
 
 def test_outside_a_pipeline_the_literal_command_says_what_to_pass(tmp_path):
     code = "from ssn_eval.harness.model import SsnHFLM; SsnHFLM()"
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"})
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+    )
     assert done.returncode == 2 and "pretrained=<hub id or folder>" in done.stderr and "Traceback" not in done.stderr

@@ -42,7 +42,12 @@ def small_pipeline(folder: Path) -> Path:
     for name in ("dvc.yaml", "tasks", "ssn_eval", "data", ".dvcignore", "pyproject.toml"):
         source = ROOT / name
         if source.is_dir():
-            shutil.copytree(source, folder / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__", "PolyRefuse", "*.csv", "*.jsonl"))
+            shutil.copytree(
+                source,
+                folder / name,
+                symlinks=True,
+                ignore=shutil.ignore_patterns("__pycache__", "PolyRefuse", "*.csv", "*.jsonl"),
+            )
         else:
             shutil.copy(source, folder / name)
     settings = yaml.safe_load((ROOT / "params.yaml").read_text())
@@ -55,10 +60,20 @@ def small_pipeline(folder: Path) -> Path:
 
 
 def repro(folder: Path) -> subprocess.Popen[str]:
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(folder)}
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(folder),
+    }
     command = [sys.executable, "-m", "dvc", "repro"]
     return subprocess.Popen(
-        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        command,
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
     )
 
 
@@ -80,7 +95,12 @@ def test_kill_9_then_repro_gives_the_same_results_and_then_nothing_is_left_to_do
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     finished(killed)
-    for name in ("report/metrics.json", "results/select.json", "results/evaluate/ssn.json", "artifacts/train/ssn/adapter_model.safetensors"):
+    for name in (
+        "report/metrics.json",
+        "results/select.json",
+        "results/evaluate/ssn.json",
+        "artifacts/train/ssn/adapter_model.safetensors",
+    ):
         assert (undisturbed / name).read_bytes() == (killed / name).read_bytes(), name
     metrics = json.loads((killed / "report" / "metrics.json").read_text())
     assert {"base", "suppress ss", "train ssn", "train full"} <= set(metrics["conditions"])
@@ -92,7 +112,14 @@ def test_kill_9_then_repro_gives_the_same_results_and_then_nothing_is_left_to_do
 
 def test_a_stage_before_its_inputs_says_what_to_run(tmp_path):
     shutil.copy(ROOT / "params.yaml", tmp_path)
-    command = [sys.executable, "-m", "ssn_eval.stages.select", "artifacts/scores", "artifacts/sets", "results/select.json"]
+    command = [
+        sys.executable,
+        "-m",
+        "ssn_eval.stages.select",
+        "artifacts/scores",
+        "artifacts/sets",
+        "results/select.json",
+    ]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 2
     assert "dvc repro score@en" in done.stderr and "Traceback" not in done.stderr

@@ -22,7 +22,9 @@ LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 
 
 def modules() -> list[Path]:
-    return sorted(p for p in (ROOT / "ssn_eval").rglob("*.py") if "tasks" not in p.relative_to(ROOT / "ssn_eval").parts[:1])
+    return sorted(
+        p for p in (ROOT / "ssn_eval").rglob("*.py") if "tasks" not in p.relative_to(ROOT / "ssn_eval").parts[:1]
+    )
 
 
 def unit(name: str) -> str:

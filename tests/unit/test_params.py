@@ -28,8 +28,16 @@ def edited(tmp_path, **changes) -> Path:
 
 def test_the_shipped_file_equals_the_documented_defaults():
     found = params.load(SHIPPED)
-    assert found.train == params.TrainParams() and found.select == params.SelectParams() and found.score == params.ScoreParams()
-    assert found.validate == params.ValidateParams() and found.evaluate == params.EvaluateParams() and found.prompts == params.PromptParams()
+    assert (
+        found.train == params.TrainParams()
+        and found.select == params.SelectParams()
+        and found.score == params.ScoreParams()
+    )
+    assert (
+        found.validate == params.ValidateParams()
+        and found.evaluate == params.EvaluateParams()
+        and found.prompts == params.PromptParams()
+    )
     assert found.nhr == ("zh", "th", "bn", "sw", "jv")
     assert set(found.models) == {"organism", "smollm2", "gemma3_270m", "qwen3_8b", "llama31_8b", "gemma2_9b"}
 

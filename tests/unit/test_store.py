@@ -44,7 +44,9 @@ def test_csv_is_for_people(tmp_path):
 
 def test_nan_is_not_written(tmp_path):
     with pytest.raises(FormatError, match=r"layers\.1\.mlp"):
-        store.save_scores(tmp_path / "s.safetensors", ScoreFile(SCORES | {"layers.1.mlp": np.full(6, np.nan, np.float32)}, MODEL))
+        store.save_scores(
+            tmp_path / "s.safetensors", ScoreFile(SCORES | {"layers.1.mlp": np.full(6, np.nan, np.float32)}, MODEL)
+        )
     assert not list(tmp_path.iterdir())
 
 

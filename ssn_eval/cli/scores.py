@@ -1,0 +1,179 @@
+"""`ssn identify` and `ssn select`: prompts to scores, scores to neuron sets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ssn_eval.cli.loading import DTYPES, load, spec
+from ssn_eval.cli.output import FILE, JSON, emit
+from ssn_eval.errors import MismatchError, ParamsError, UnknownNameError
+
+if TYPE_CHECKING:
+    from ssn_eval.prompts import Label
+    from ssn_eval.store import ScoreFile
+
+
+@click.command()
+@click.option("--model", required=True, help="Hub id or folder, or package:NAME.")
+@click.option("--revision", help="Hub revision.")
+@click.option("--gguf-file", help="A GGUF file inside the model's folder or package.")
+@click.option("--dtype", default="auto", show_default=True, type=click.Choice(DTYPES))
+@click.option("--device", help="cpu, cuda, …; the best one by default.")
+@click.option("--trust-remote-code", is_flag=True, help="Run code that the model's repository brings.")
+@click.option(
+    "--prompts",
+    "prompt_file",
+    required=True,
+    type=FILE,
+    help="JSONL of id, lang, label, prompt; MultiJail.csv; PolyRefuse's folder.",
+)
+@click.option("--lang", required=True, help="Language code, for example th.")
+@click.option("--label", default="harmful", show_default=True, type=click.Choice(["harmful", "harmless"]))
+@click.option("--method", default="sketch", show_default=True, help="sketch, exact or local.")
+@click.option(
+    "--sites",
+    default="attention",
+    show_default=True,
+    help="attention (the paper), mlp, both, or a comma-separated list.",
+)
+@click.option("--probes", default=4, show_default=True, type=click.IntRange(1))
+@click.option("--batch-size", default=8, show_default=True, type=click.IntRange(1))
+@click.option("--limit", type=click.IntRange(1), help="At most so many prompts.")
+@click.option("--seed", default=0, show_default=True)
+@click.option("--out", required=True, type=FILE, help="Where the scores go (.safetensors).")
+@JSON
+def identify(
+    model: str,
+    revision: str | None,
+    gguf_file: str | None,
+    dtype: str,
+    device: str | None,
+    trust_remote_code: bool,
+    prompt_file: Path,
+    lang: str,
+    label: Label,
+    method: str,
+    sites: str,
+    probes: int,
+    batch_size: int,
+    limit: int | None,
+    seed: int,
+    out: Path,
+    as_json: bool,
+) -> None:
+    """Score every neuron of a model on the prompts of one language.
+
+    Example: ssn identify --model Qwen/Qwen3-8B --prompts data/MultiJail.csv --lang th --out th.harmful.safetensors
+    """
+    from ssn_eval import importance, prompts, store
+    from ssn_eval.identification import identify as run
+
+    chosen = _sites(sites)
+    if method not in importance.METHODS:
+        raise UnknownNameError("method", method, importance.METHODS)
+    if out.suffix != ".safetensors":
+        raise ParamsError(f"Scores are written as safetensors; {out} has another ending.")
+    asked = prompts.select(prompts.read(prompt_file), lang=lang, label=label)
+    loaded = load(spec(model, revision, gguf_file, dtype), device, trust_remote_code)
+    file = run(loaded, asked, method=method, sites=chosen, probes=probes, batch_size=batch_size, seed=seed, limit=limit)
+    store.save_scores(out, file)
+    made = {"out": out.as_posix(), "neurons": sum(map(len, file.scores.values())), **file.provenance}
+    emit(made, as_json, f"{made['neurons']} neurons scored on {made['prompts']} {lang} {label} prompts → {out}")
+
+
+@click.command()
+@click.option("--harmful", required=True, type=FILE, help="Scores on D_jail.")
+@click.option("--harmless", required=True, type=FILE, help="Scores on D_norm.")
+@click.option("--hr-harmful", type=FILE, help="The same of the high-resource language, for ss and private.")
+@click.option("--hr-harmless", type=FILE)
+@click.option(
+    "--what",
+    default="ms",
+    show_default=True,
+    type=click.Choice(["ms", "ss", "private", "random"]),
+    help="random: the matched control of SS, or of MS without the high-resource scores.",
+)
+@click.option("--p", default=3.0, show_default=True, help="Per cent of each layer's neurons.")
+@click.option("--sites", default="both", show_default=True, help="Which scored sites compete.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Of --what random.")
+@click.option("--out", required=True, type=FILE, help=".json, .safetensors or .csv")
+@JSON
+def select(
+    harmful: Path,
+    harmless: Path,
+    hr_harmful: Path | None,
+    hr_harmless: Path | None,
+    what: str,
+    p: float,
+    sites: str,
+    seed: int,
+    out: Path,
+    as_json: bool,
+) -> None:
+    """Make a neuron set from scores: MS, SS or private neurons, or a matched random control.
+
+    Example: ssn select --harmful th.h.safetensors --harmless th.n.safetensors --out ms_th.json
+    """
+    from ssn_eval import selection, store
+    from ssn_eval.errors import EmptySetError
+    from ssn_eval.neurons import SITES, parse_key
+
+    if (hr_harmful is None) != (hr_harmless is None) or (what in ("ss", "private") and hr_harmful is None):
+        raise ParamsError(
+            f"--what {what} compares with the high-resource language: give --hr-harmful and --hr-harmless."
+        )
+    chosen = _sites(sites)
+    jail, norm = _pair(harmful, harmless)
+    target = "ss" if what == "random" and hr_harmful else "ms" if what == "random" else what
+    neurons = selection.ms(jail.scores, norm.scores, p, chosen)
+    made = {name: jail.provenance[name] for name in ("lang", "method") if name in jail.provenance}
+    if target != "ms" and hr_harmful is not None and hr_harmless is not None:
+        hr_jail, hr_norm = _pair(hr_harmful, hr_harmless)
+        hr_jail.model.refuse_other(jail.model, f"The score file {hr_harmful}")
+        hr = selection.ms(hr_jail.scores, hr_norm.scores, p, chosen)
+        neurons = selection.shared(neurons, hr) if target == "ss" else selection.private(neurons, hr)
+        made["hr"] = hr_jail.provenance.get("lang")
+    if not neurons:
+        raise EmptySetError(f"No {target} neuron at p = {p:g} %; use a larger --p.")
+    if what == "random":
+        neurons = selection.matched_random(neurons, jail.model.geometry, seed)
+        made |= {"seed": seed, "control_of": target}
+    scored = {parse_key(key)[1] for key in jail.scores}
+    made |= {
+        "what": what,
+        "p": p,
+        "sites": [s for s in SITES if s in chosen and s in scored],
+        "versions": store.versions(),
+    }
+    store.save_neurons(out, store.NeuronFile(neurons, jail.model, made))
+    emit({"out": out.as_posix(), "neurons": len(neurons), **made}, as_json, f"{len(neurons)} neurons → {out}")
+
+
+def _sites(text: str) -> tuple[str, ...]:
+    from ssn_eval.neurons import expand_sites
+
+    return expand_sites([name.strip() for name in text.split(",")])
+
+
+def _pair(harmful: Path, harmless: Path) -> tuple[ScoreFile, ScoreFile]:
+    """The two score files of one language.
+
+    Raises:
+        MismatchError: they are of two models or languages, or not what their options say.
+    """
+    from ssn_eval import store
+
+    jail, norm = store.load_scores(harmful), store.load_scores(harmless)
+    norm.model.refuse_other(jail.model, f"The score file {harmless}")
+    for path, file, label in ((harmful, jail, "harmful"), (harmless, norm, "harmless")):
+        if file.provenance.get("label", label) != label:
+            raise MismatchError(
+                f"{path} holds scores on {file.provenance['label']} prompts, where {label} ones are needed."
+            )
+    if jail.provenance.get("lang") != norm.provenance.get("lang"):
+        langs = f"{jail.provenance.get('lang')} and {norm.provenance.get('lang')}"
+        raise MismatchError(f"{harmful} and {harmless} are of two languages ({langs}); give both of one language.")
+    return jail, norm
