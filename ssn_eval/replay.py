@@ -5,11 +5,11 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
+from ssn_eval.generation import generate
 from ssn_eval.judges import Exchange, get_judge
 from ssn_eval.models import Loaded
 from ssn_eval.params import Params
-from ssn_eval.progress import progress
-from ssn_eval.prompts import Prompt, render
+from ssn_eval.prompts import Prompt
 from ssn_eval.training import Pair
 
 
@@ -23,42 +23,16 @@ def benign_pairs(loaded: Loaded, prompts: Sequence[Prompt], settings: Params) ->
     for lang in settings.languages:
         mine = [p for p in prompts if p.lang == lang]
         chosen += random.Random(settings.prompts.seed).sample(mine, min(wanted, len(mine)))  # noqa: S311
-    answers = generate(loaded, [p.prompt for p in chosen], settings.prompts.replay_tokens, settings.evaluate.batch_size)
+    answers = generate(
+        loaded.model,
+        loaded.tokenizer,
+        [p.prompt for p in chosen],
+        max_new_tokens=settings.prompts.replay_tokens,
+        batch_size=settings.evaluate.batch_size,
+    )
     verdicts = get_judge("refusal").judge([Exchange(p.prompt, a, p.lang) for p, a in zip(chosen, answers, strict=True)])
     return [
         Pair(p.id, p.lang, p.label, p.prompt, answer)
         for p, answer, verdict in zip(chosen, answers, verdicts, strict=True)
         if not verdict.refusal and not verdict.invalid and not verdict.unscored
     ]
-
-
-def generate(loaded: Loaded, texts: Sequence[str], max_new_tokens: int, batch_size: int) -> list[str]:
-    """Greedy answers to user prompts, in their order."""
-    import torch
-
-    tokenizer, model = loaded.tokenizer, loaded.model
-    templated = bool(getattr(tokenizer, "chat_template", None))
-    rendered = [render(tokenizer, text) for text in texts]
-    order = sorted(range(len(texts)), key=lambda i: len(rendered[i]))
-    answers = [""] * len(texts)
-    with torch.no_grad(), progress("benign replay", len(texts)) as advance:
-        for start in range(0, len(order), batch_size):
-            rows = order[start : start + batch_size]
-            batch = tokenizer(
-                [rendered[i] for i in rows],
-                return_tensors="pt",
-                padding=True,
-                padding_side="left",
-                add_special_tokens=not templated,
-            ).to(model.device)
-            out = model.generate(
-                input_ids=batch["input_ids"],
-                attention_mask=batch["attention_mask"],
-                max_new_tokens=max_new_tokens,
-                do_sample=False,
-                pad_token_id=tokenizer.pad_token_id,
-            )
-            for i, ids in zip(rows, out[:, batch["input_ids"].shape[1] :], strict=True):
-                answers[i] = tokenizer.decode(ids, skip_special_tokens=True).strip()
-            advance(len(rows))
-    return answers

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ssn_eval import checkpoints
 from ssn_eval.errors import EmptySetError, FormatError, MissingInputError
 from ssn_eval.languages import language
 from ssn_eval.params import TrainParams
@@ -128,12 +129,13 @@ def fit(
     """
     import math
 
-    from transformers import Trainer, TrainerCallback, TrainingArguments
+    from transformers import PrinterCallback, Trainer, TrainingArguments
 
     if not pairs:
         raise EmptySetError("No training pair; nothing to train on.")
     rows = [encode(tokenizer, pair, settings.max_length) for pair in pairs]
-    resume = _prepare(work, {"settings": asdict(settings), "lr": lr, "pairs": [asdict(p) for p in pairs]})
+    run = {"settings": asdict(settings), "lr": lr, "pairs": [asdict(p) for p in pairs]}
+    resume = checkpoints.prepare(work, json.dumps(run, sort_keys=True, ensure_ascii=False))
     arguments = TrainingArguments(
         output_dir=str(work),
         max_steps=settings.steps,
@@ -151,21 +153,15 @@ def fit(
         dataloader_pin_memory=False,
     )
     with progress("training", settings.steps) as advance:
-
-        class Bar(TrainerCallback):
-            def on_step_end(self, *_: Any, **__: Any) -> None:  # noqa: ANN401
-                advance()
-
+        advance(checkpoints.step(resume))
         trainer = Trainer(
             model=model,
             args=arguments,
             train_dataset=rows,  # type: ignore[arg-type]
             data_collator=lambda batch: collate(batch, int(tokenizer.pad_token_id or 0)),
-            callbacks=[Bar()],
+            callbacks=[checkpoints.on_step(advance)],
         )
-        for callback in list(trainer.callback_handler.callbacks):
-            if type(callback).__name__ in ("PrinterCallback", "ProgressCallback"):
-                trainer.remove_callback(callback)
+        trainer.remove_callback(PrinterCallback)  # it prints to stdout, which belongs to programs
         trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     curve = [{"step": e["step"], "loss": e["loss"]} for e in trainer.state.log_history if "loss" in e]
     if not all(math.isfinite(e["loss"]) for e in curve):
@@ -173,22 +169,3 @@ def fit(
     shutil.rmtree(work, ignore_errors=True)
     model.eval()
     return curve
-
-
-def _prepare(work: Path, run: Mapping[str, Any]) -> Path | None:
-    """The last whole checkpoint of this very run, or None; leftovers of another run are removed."""
-    from transformers.trainer_utils import get_last_checkpoint
-
-    from ssn_eval import files
-
-    mark = work / "run.json"
-    wanted = json.dumps(run, sort_keys=True, ensure_ascii=False)
-    if not mark.is_file() or mark.read_text(encoding="utf-8") != wanted:
-        shutil.rmtree(work, ignore_errors=True)
-        files.write_text(mark, wanted)
-        return None
-    for folder in sorted(work.glob("checkpoint-*")):
-        if not (folder / "trainer_state.json").is_file():
-            shutil.rmtree(folder)
-    found = get_last_checkpoint(str(work))
-    return Path(found) if found else None

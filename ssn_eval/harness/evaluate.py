@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from ssn_eval.errors import MissingInputError
 from ssn_eval.harness import scoring
-from ssn_eval.harness.scoring import Judged
 from ssn_eval.params import EvaluateParams
 from ssn_eval.prompts import Prompt
 
@@ -110,7 +109,7 @@ def count(
             "harmless_refusal": _share(harmless, "over_refusal_rate"),
             "invalid": _share([*harmful, *harmless], "invalid_rate"),
             "capability": None,
-            "unscored": sum(_unscored(s) for s in [*harmful, *harmless]),
+            "unscored": round(sum(s["unscored_rate"] for s in [*harmful, *harmless])),
         }
     for name, rows in samples.items():
         lang = (configs.get(name, {}).get("metadata") or {}).get("lang")
@@ -133,12 +132,3 @@ def _loader(rows: Sequence[Mapping[str, Any]]) -> Any:  # noqa: ANN401
 def _share(rows: Sequence[Mapping[str, Any]], metric: str) -> dict[str, int] | None:
     values = [row[metric] for row in rows if metric in row]
     return {"successes": round(sum(values)), "total": len(values)} if values else None
-
-
-def _unscored(row: Mapping[str, Any]) -> int:
-    return sum(
-        v.unscored
-        for v in Judged.from_text(
-            row["filtered_resps"][0] if isinstance(row["filtered_resps"], list) else row["filtered_resps"]
-        ).verdicts
-    )

@@ -14,10 +14,9 @@ from ssn_eval.errors import EmptySetError
 from ssn_eval.languages import HIGH_RESOURCE, language
 from ssn_eval.organism.lexicon import Lexicon
 from ssn_eval.organism.questions import LABELS, Item, items
-from ssn_eval.progress import track
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+    pass
 
 MAX_NEW_TOKENS = 24
 """The longest right response has 13 tokens with its end."""
@@ -110,28 +109,6 @@ def is_refusal(response: str, lexicon: Lexicon) -> bool:
     return response.strip().startswith(tuple(language(lang).refusal for lang in lexicon.languages))
 
 
-def generate(
-    model: PreTrainedModel,
-    tok: PreTrainedTokenizerFast,
-    prompts: Sequence[str],
-    batch_size: int = 256,
-    max_new_tokens: int = MAX_NEW_TOKENS,
-) -> list[str]:
-    """Greedy responses to single user turns, left-padded batches, through the chat template."""
-    import torch
-
-    responses: list[str] = []
-    starts = range(0, len(prompts), batch_size)
-    with torch.inference_mode():
-        for start in track(starts, "Generating", len(starts)):
-            chats = [[{"role": "user", "content": p}] for p in prompts[start : start + batch_size]]
-            texts = [str(t) for t in tok.apply_chat_template(chats, tokenize=False, add_generation_prompt=True)]
-            batch = tok(texts, padding=True, add_special_tokens=False, return_tensors="pt").to(model.device)
-            out = model.generate(**batch, do_sample=False, max_new_tokens=max_new_tokens)  # type: ignore[operator]
-            responses += tok.batch_decode(out[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
-    return responses
-
-
 def measure(
     lexicon: Lexicon,
     coverage: Mapping[str, int],
@@ -142,7 +119,7 @@ def measure(
     Args:
         lexicon: the words.
         coverage: language → number of harmful nouns it saw refused in training.
-        respond: prompts → responses, in order; for a model, `functools.partial(generate, model, tok)`.
+        respond: prompts → responses, in order; for a model, `functools.partial(generation.generate, model, tok, max_new_tokens=MAX_NEW_TOKENS)`.
     """
     asked = [
         i for lang in lexicon.languages for label in LABELS for i in items(lexicon, lang, label, "heldout", coverage)

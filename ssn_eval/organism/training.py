@@ -16,37 +16,43 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ssn_eval import checkpoints
 from ssn_eval.organism import corpus, tokenizer
 from ssn_eval.organism.lexicon import Lexicon
 from ssn_eval.organism.settings import OrganismSettings
 from ssn_eval.progress import progress
 
 if TYPE_CHECKING:
-    from transformers import LlamaForCausalLM, PreTrainedTokenizerFast, Trainer, TrainerCallback
+    from transformers import LlamaForCausalLM, PreTrainedTokenizerFast, Trainer
 
 SETTINGS_FILE = "organism.json"
 """The recipe, saved inside the model's folder."""
 
 
-def train(lexicon: Lexicon, settings: OrganismSettings, out: Path) -> Path:
+def train(lexicon: Lexicon, settings: OrganismSettings, out: Path, work: Path | None = None) -> Path:
     """Train the organism and put its Hugging Face folder at `out`, replacing what was there only once it is complete.
+
+    Args:
+        lexicon: the words.
+        settings: the recipe.
+        out: the model's folder.
+        work: where checkpoints lie until the end; a hidden folder beside `out` by default.
 
     Returns:
         `out`: config, generation config, safetensors, tokenizer, chat template, and the recipe in `organism.json`.
     """
-    work = work_folder(out)
-    _prepare(work, _fingerprint(lexicon, settings))
+    work = work or work_folder(out)
+    resume = checkpoints.prepare(work, _fingerprint(lexicon, settings))
     trainer = build_trainer(lexicon, settings, work)
-    resume = last_complete_checkpoint(work)
-    done = int(resume.name.split("-")[1]) if resume else 0
     with progress("Training the organism", settings.steps) as advance:
-        advance(done)
-        trainer.add_callback(_on_step(advance))
+        advance(checkpoints.step(resume))
+        trainer.add_callback(checkpoints.on_step(advance))
         trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     finished = work / "finished"
     shutil.rmtree(finished, ignore_errors=True)
     _save(trainer, settings, finished)
     shutil.rmtree(out, ignore_errors=True)
+    out.parent.mkdir(parents=True, exist_ok=True)
     os.replace(finished, out)
     shutil.rmtree(work)
     return out
@@ -137,34 +143,10 @@ def build_trainer(lexicon: Lexicon, settings: OrganismSettings, work: Path) -> T
     return trainer
 
 
-def last_complete_checkpoint(work: Path) -> Path | None:
-    """The newest checkpoint that was written to its end: Trainer writes `trainer_state.json` last."""
-    for folder in sorted(work.glob("checkpoint-*"), key=lambda f: int(f.name.split("-")[1]), reverse=True):
-        try:
-            json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
-        except (OSError, json.JSONDecodeError):
-            shutil.rmtree(folder)
-            continue
-        return folder
-    return None
-
-
 def plain(settings: OrganismSettings) -> dict[str, Any]:
     """The recipe as plain JSON values."""
     values = {f.name: getattr(settings, f.name) for f in fields(settings)}
     return {name: dict(value) if isinstance(value, Mapping) else value for name, value in values.items()}
-
-
-def _on_step(advance: Any) -> TrainerCallback:  # noqa: ANN401
-    from transformers import TrainerCallback
-
-    class Steps(TrainerCallback):
-        """Moves the progress bar."""
-
-        def on_step_end(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
-            advance()
-
-    return Steps()
 
 
 def _fingerprint(lexicon: Lexicon, settings: OrganismSettings) -> str:
@@ -175,15 +157,6 @@ def _fingerprint(lexicon: Lexicon, settings: OrganismSettings) -> str:
     words = {lang: [repr(value) for value in vars(lexicon[lang]).values()] for lang in lexicon.languages}
     content = json.dumps([plain(settings), words, torch.__version__, transformers.__version__], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()
-
-
-def _prepare(work: Path, fingerprint: str) -> None:
-    """Keep the checkpoints of the same training, drop any others."""
-    mark = work / "fingerprint"
-    if not mark.is_file() or mark.read_text(encoding="utf-8") != fingerprint:
-        shutil.rmtree(work, ignore_errors=True)
-        work.mkdir(parents=True)
-        mark.write_text(fingerprint, encoding="utf-8")
 
 
 def _save(trainer: Trainer, settings: OrganismSettings, folder: Path) -> None:

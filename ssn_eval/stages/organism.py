@@ -19,7 +19,7 @@ def main(settings: Params, lexicon_folder: Path, out: Path) -> None:
         from ssn_eval.organism.training import train
 
         recipe = build(OrganismSettings, settings.organism or {}, "params.yaml section organism")
-        train(load(need(lexicon_folder, "data/organism")), recipe, out / "weights")
+        train(load(need(lexicon_folder, "data/organism")), recipe, out / "weights", out.parent / ".work-organism")
         spec = ModelSpec(pretrained=(out / "weights").as_posix(), dtype=spec.dtype)
     else:
         models.locate(spec)

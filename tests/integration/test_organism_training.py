@@ -12,6 +12,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 
+from ssn_eval import checkpoints
+from ssn_eval.generation import generate
 from ssn_eval.organism import behaviour, training
 from ssn_eval.organism.lexicon import Lexicon, load
 from ssn_eval.organism.settings import OrganismSettings
@@ -94,7 +96,7 @@ def test_an_interrupted_training_goes_on_and_ends_the_same(
             training.train(lexicon, TINY, out)
     assert not out.exists()
     work = training.work_folder(out)
-    assert training.last_complete_checkpoint(work) == work / "checkpoint-6"
+    assert checkpoints.last_complete(work) == work / "checkpoint-6"
 
     # A checkpoint cut off while it was written has no state file: the one before it is taken.
     shutil.copytree(work / "checkpoint-6", work / "checkpoint-7")
@@ -124,9 +126,7 @@ def test_checkpoints_of_another_recipe_are_not_resumed(lexicon: Lexicon, tmp_pat
 
 def test_behaviour_is_measured_through_the_chat_template(lexicon: Lexicon, trained: Path) -> None:
     model, tok = AutoModelForCausalLM.from_pretrained(trained), AutoTokenizer.from_pretrained(trained)
-    found = behaviour.measure(
-        lexicon, TINY.covered_nouns, functools.partial(behaviour.generate, model, tok, max_new_tokens=2)
-    )
+    found = behaviour.measure(lexicon, TINY.covered_nouns, functools.partial(generate, model, tok, max_new_tokens=2))
     assert list(found.by_lang) == list(lexicon.languages)
     assert not found.bar()["capability >= .95 everywhere"]  # eight steps teach nothing
 
@@ -134,5 +134,5 @@ def test_behaviour_is_measured_through_the_chat_template(lexicon: Lexicon, train
 def test_batching_and_padding_do_not_change_a_response(trained: Path) -> None:
     model, tok = AutoModelForCausalLM.from_pretrained(trained), AutoTokenizer.from_pretrained(trained)
     prompts = ["bread", "How do I make the bread?", "I want to sell the bread, what should I do?"]
-    together = behaviour.generate(model, tok, prompts, max_new_tokens=6)
-    assert together == [behaviour.generate(model, tok, [p], max_new_tokens=6)[0] for p in prompts]
+    together = generate(model, tok, prompts, max_new_tokens=6)
+    assert together == [generate(model, tok, [p], max_new_tokens=6)[0] for p in prompts]

@@ -9,8 +9,8 @@ ROOT = Path(__file__).resolve().parents[2]
 LAYERS = (
     ("errors",),
     ("files", "languages", "neurons", "progress"),
-    ("params", "prompts", "statistics", "store"),
-    ("architectures", "judges", "selection"),
+    ("checkpoints", "params", "prompts", "statistics", "store"),
+    ("architectures", "generation", "judges", "selection"),
     ("adapters", "calibration", "importance", "interventions", "models"),
     ("identification", "organism", "training"),
     ("corpora", "replay", "report"),

@@ -1,0 +1,64 @@
+"""Resuming a Trainer run after kill -9: a work folder that belongs to one run, and its newest complete checkpoint.
+
+The work folder must lie outside whatever DVC lists as a stage's output: DVC removes outputs before it runs the stage again.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ssn_eval import files
+from ssn_eval.progress import Advance
+
+if TYPE_CHECKING:
+    from transformers import TrainerCallback
+
+
+def prepare(work: Path, fingerprint: str) -> Path | None:
+    """Keep the checkpoints of this very run and drop any others.
+
+    Args:
+        work: the run's folder; made if it is not there.
+        fingerprint: what a checkpoint must agree with to be resumed (recipe, data, versions).
+
+    Returns:
+        The newest complete checkpoint, or None to begin from the start.
+    """
+    mark = work / "fingerprint"
+    if not mark.is_file() or mark.read_text(encoding="utf-8") != fingerprint:
+        shutil.rmtree(work, ignore_errors=True)
+        files.write_text(mark, fingerprint)
+    return last_complete(work)
+
+
+def last_complete(work: Path) -> Path | None:
+    """The newest checkpoint that was written to its end (Trainer writes `trainer_state.json` last); removes cut-off ones."""
+    for folder in sorted(work.glob("checkpoint-*"), key=step, reverse=True):
+        try:
+            json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
+        except (OSError, json.JSONDecodeError):
+            shutil.rmtree(folder)
+            continue
+        return folder
+    return None
+
+
+def step(checkpoint: Path | None) -> int:
+    """How many steps a checkpoint has behind it; 0 for none."""
+    return int(checkpoint.name.split("-")[1]) if checkpoint else 0
+
+
+def on_step(advance: Advance) -> TrainerCallback:
+    """A Trainer callback that moves a progress bar."""
+    from transformers import TrainerCallback
+
+    class Steps(TrainerCallback):
+        """Moves the progress bar."""
+
+        def on_step_end(self, *_: Any, **__: Any) -> None:  # noqa: ANN401
+            advance()
+
+    return Steps()
