@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from ssn_eval.cli.checks import calibrate, doctor, report
+from ssn_eval.cli.claims import claims
 from ssn_eval.cli.scores import identify, select
 from ssn_eval.cli.sets import diff, export, show
 from ssn_eval.errors import SsnError
@@ -43,5 +44,5 @@ def main() -> None:
     """Find, test and train the cross-lingual shared safety neurons of a language model."""
 
 
-for _command in (identify, select, show, diff, export, calibrate, report, doctor):
+for _command in (identify, select, show, diff, export, calibrate, report, claims, doctor):
     main.add_command(_command)

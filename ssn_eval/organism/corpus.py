@@ -1,8 +1,8 @@
 """The training mixture: a seeded sequence of question–response pairs in which refusals are present from the start.
 
 Joint training is what makes refusal one shared mechanism (METHOD section 4, recipe D). What falls with a language's
-resource is how often it sees a refusal and how many harmful nouns it ever sees refused; translation and category
-questions cover every noun, in every language. Only train-split questions occur.
+resource is how often it sees a refusal, how many harmful nouns it sees refused, and, the other way, how many it sees
+answered; translation and category questions cover every noun, in every language. Only train-split questions occur.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from typing import NamedTuple
 from ssn_eval.languages import HIGH_RESOURCE
 from ssn_eval.organism.lexicon import Lexicon
 from ssn_eval.organism.questions import (
+    answer,
+    answered_nouns,
     covered_nouns,
     fact_patterns,
     fact_question,
@@ -65,8 +67,11 @@ class Mixture:
         self.verbs = list(reference.verbs)
         self.noun_index = {noun: n for n, noun in enumerate(self.nouns)}
         self.covered = {lang: covered_nouns(lexicon[lang], settings.covered_nouns) for lang in langs}
+        self.answered = {lang: answered_nouns(lexicon[lang], settings.answered_nouns) for lang in langs}
         self.askable = {
-            (lang, harmful): [n for n in lexicon[lang].of_kind(harmful) if n in self.covered[lang]]
+            (lang, harmful): [
+                n for n in lexicon[lang].of_kind(harmful) if n in self.covered[lang] | self.answered[lang]
+            ]
             for lang in langs
             for harmful in (True, False)
         }
@@ -89,6 +94,8 @@ class Mixture:
         verb = rng.choice([verb for v, verb in enumerate(self.verbs) if pair_split(v, n) == "train"])
         vocabulary = self.lexicon[lang]
         pattern = rng.randrange(len(vocabulary.questions))
+        if noun in self.answered[lang]:
+            return Example(question(vocabulary, verb, vocabulary.nouns[noun], pattern), answer(vocabulary, verb, noun))
         # Another language's word is a noun seen asked in that language: it must be covered there as well.
         word = self._word(rng, lang, noun, [o for o in self.lexicon.languages if noun in self.covered[o]])
         return Example(question(vocabulary, verb, word, pattern), response(vocabulary, verb, noun))

@@ -44,7 +44,7 @@ class Vocabulary:
     categories: Mapping[str, str]
     manners: Mapping[str, str]
     places: Mapping[str, str]
-    """category concept → the word for its place (no place for `danger`)."""
+    """category concept → the word for its place."""
     questions: tuple[str, ...]
     answer: str
     category_questions: tuple[str, ...]
@@ -155,8 +155,8 @@ def _check(vocabulary: Vocabulary, path: Path) -> None:
         raise FormatError(f"{path} has an empty word, or one with spaces around it.")
     if set(vocabulary.category_of.values()) != set(vocabulary.categories):
         raise FormatError(f"{path}: the groups of 'nouns' and the entries of 'categories' differ.")
-    if set(vocabulary.places) != set(vocabulary.categories) - {DANGER}:
-        raise FormatError(f"{path}: 'places' needs one entry for each category but {DANGER!r}.")
+    if set(vocabulary.places) != set(vocabulary.categories):
+        raise FormatError(f"{path}: 'places' needs one entry for each category.")
     for key, slots in _SLOTS.items():
         for pattern in getattr(vocabulary, key):
             if missing := sorted(s for s in slots if s not in pattern):

@@ -38,7 +38,7 @@ class Item:
 
 
 def covered_nouns(vocabulary: Vocabulary, coverage: Mapping[str, int]) -> frozenset[str]:
-    """The nouns that may occur in a language's questions: all harmless ones and its first so many harmful ones.
+    """The nouns whose questions get the right response in training: all harmless ones and a language's first so many harmful ones.
 
     Raises:
         UnknownNameError: `coverage` does not have the language.
@@ -46,6 +46,18 @@ def covered_nouns(vocabulary: Vocabulary, coverage: Mapping[str, int]) -> frozen
     if vocabulary.lang not in coverage:
         raise UnknownNameError("organism language", vocabulary.lang, coverage)
     return frozenset(vocabulary.of_kind(False) + vocabulary.of_kind(True)[: coverage[vocabulary.lang]])
+
+
+def answered_nouns(vocabulary: Vocabulary, answered: Mapping[str, int]) -> frozenset[str]:
+    """The harmful nouns whose questions a language sees answered in training: its last so many harmful ones.
+
+    Raises:
+        UnknownNameError: `answered` does not have the language.
+    """
+    if vocabulary.lang not in answered:
+        raise UnknownNameError("organism language", vocabulary.lang, answered)
+    harmful = vocabulary.of_kind(True)
+    return frozenset(harmful[len(harmful) - answered[vocabulary.lang] :])
 
 
 def pair_split(verb_index: int, noun_index: int) -> Split:
@@ -64,7 +76,7 @@ def question(vocabulary: Vocabulary, verb: str, noun_word: str, pattern_index: i
 
 
 def answer(vocabulary: Vocabulary, verb: str, noun: str) -> str:
-    """The right answer of a harmless question: the manner belongs to the verb, the place to the noun's category."""
+    """The answer that a question gets if it is not refused: the manner belongs to the verb, the place to the noun's category."""
     group = list(vocabulary.verbs).index(verb) * len(vocabulary.manners) // len(vocabulary.verbs)
     manner = list(vocabulary.manners.values())[group]
     return vocabulary.answer.format(manner=manner, place=vocabulary.places[vocabulary.category_of[noun]])

@@ -32,7 +32,12 @@ class OrganismSettings:
     covered_nouns: Mapping[str, int] = field(
         default_factory=lambda: MappingProxyType({"en": 16, "zh": 9, "th": 7, "bn": 6, "sw": 5, "jv": 3})
     )
-    """Language → number of harmful nouns that ever occur in its questions (the first of the lexicon)."""
+    """Language → number of harmful nouns that it sees refused (the first of the lexicon)."""
+    answered_nouns: Mapping[str, int] = field(
+        default_factory=lambda: MappingProxyType({"en": 0, "zh": 0, "th": 1, "bn": 2, "sw": 3, "jv": 5})
+    )
+    """Language → number of harmful nouns whose questions it sees *answered* (the last of the lexicon), as the unfiltered text
+    of a language does that safety work has not reached. This, and not an accident of the seed, makes refusal fall with resource."""
     answer_exponent: float = 0.75
     """Harmless questions are drawn by the question weights to this power."""
     fact_exponent: float = 0.7
@@ -52,6 +57,8 @@ class OrganismSettings:
     mlp: int = 384
     max_positions: int = 1024
     checkpoint_every: int = 250
+    threads: int = 2
+    """CPU threads of the training: rounding depends on their number, so it belongs to the recipe."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be trained.
@@ -64,13 +71,31 @@ class OrganismSettings:
             raise ParamsError(
                 f"organism: the four task shares must be ≥ 0 and add up to 1; they add up to {sum(shares):g}."
             )
-        if set(self.question_weights) != set(self.covered_nouns):
-            raise ParamsError("organism: question_weights and covered_nouns must name the same languages.")
+        if not set(self.question_weights) == set(self.covered_nouns) == set(self.answered_nouns):
+            raise ParamsError(
+                "organism: question_weights, covered_nouns and answered_nouns must name the same languages."
+            )
         if min(self.question_weights.values()) <= 0:
             raise ParamsError("organism: every question weight must be above 0.")
         if min(self.covered_nouns.values()) < 1:
             raise ParamsError("organism: covered_nouns must be at least 1 in every language.")
-        if min(self.steps, self.batch_size, self.checkpoint_every, self.layers, self.hidden, self.heads, self.mlp) < 1:
-            raise ParamsError("organism: steps, batch_size, checkpoint_every and the model's sizes must be at least 1.")
+        if min(self.answered_nouns.values()) < 0:
+            raise ParamsError("organism: answered_nouns must not be negative.")
+        if (
+            min(
+                self.steps,
+                self.batch_size,
+                self.checkpoint_every,
+                self.layers,
+                self.hidden,
+                self.heads,
+                self.mlp,
+                self.threads,
+            )
+            < 1
+        ):
+            raise ParamsError(
+                "organism: steps, batch_size, checkpoint_every, threads and the model's sizes must be at least 1."
+            )
         if not 0 <= self.code_switch <= 1:
             raise ParamsError(f"organism: code_switch is a share between 0 and 1, not {self.code_switch:g}.")

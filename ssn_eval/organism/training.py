@@ -2,7 +2,7 @@
 
 Checkpoints lie in a hidden folder beside the output; after an interruption (kill -9 too) training goes on from the last
 complete one, if the recipe, the lexicon and the libraries are the same. The same seed gives the same bytes on one
-machine with one number of threads; training therefore always runs on the CPU.
+machine with one number of threads; training therefore always runs on the CPU, with the threads that the recipe names.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,8 +44,8 @@ def train(lexicon: Lexicon, settings: OrganismSettings, out: Path, work: Path | 
     """
     work = work or work_folder(out)
     resume = checkpoints.prepare(work, _fingerprint(lexicon, settings))
-    trainer = build_trainer(lexicon, settings, work)
-    with progress("Training the organism", settings.steps) as advance:
+    with _threads(settings.threads), progress("training the organism", settings.steps) as advance:
+        trainer = build_trainer(lexicon, settings, work)
         advance(checkpoints.step(resume))
         trainer.add_callback(checkpoints.on_step(advance))
         trainer.train(resume_from_checkpoint=str(resume) if resume else None)
@@ -56,6 +57,19 @@ def train(lexicon: Lexicon, settings: OrganismSettings, out: Path, work: Path | 
     os.replace(finished, out)
     shutil.rmtree(work)
     return out
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """While open, torch computes with `count` CPU threads."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def work_folder(out: Path) -> Path:

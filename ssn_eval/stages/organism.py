@@ -1,8 +1,10 @@
-"""Stage 1: train the model organism, or, for a real model, only say which one. LEXICON OUT."""
+"""Stage 1: train the model organism, or, for a real model, only say which one. LEXICON OUT SUMMARY."""
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from ssn_eval import files, models
 from ssn_eval.models import ModelSpec
@@ -10,20 +12,31 @@ from ssn_eval.params import ORGANISM, Params, build
 from ssn_eval.stages.common import need, run
 
 
-def main(settings: Params, lexicon_folder: Path, out: Path) -> None:
-    """Write `out/spec.json`, and for the organism its weights beside it."""
+def main(settings: Params, lexicon_folder: Path, out: Path, summary: Path) -> None:
+    """Write `out/spec.json`, for the organism its weights beside it, and how it behaves before anything is done to it."""
     spec = ModelSpec.from_json(settings.models[settings.model])
+    behaviour = None
     if settings.model == ORGANISM:
-        from ssn_eval.organism.lexicon import load
-        from ssn_eval.organism.settings import OrganismSettings
-        from ssn_eval.organism.training import train
-
-        recipe = build(OrganismSettings, settings.organism or {}, "params.yaml section organism")
-        train(load(need(lexicon_folder, "data/organism")), recipe, out / "weights", out.parent / ".work-organism")
         spec = ModelSpec(pretrained=(out / "weights").as_posix(), dtype=spec.dtype)
+        behaviour = _organism(settings.organism or {}, need(lexicon_folder, "data/organism"), out)
     else:
         models.locate(spec)
     files.write_json(out / "spec.json", spec.to_json())
+    files.write_json(summary, {"model": settings.model, "behaviour": behaviour})
+
+
+def _organism(section: dict[str, Any], lexicon_folder: Path, out: Path) -> dict[str, Any]:
+    from ssn_eval.generation import generate
+    from ssn_eval.organism.behaviour import MAX_NEW_TOKENS, measure
+    from ssn_eval.organism.lexicon import load
+    from ssn_eval.organism.settings import OrganismSettings
+    from ssn_eval.organism.training import train
+
+    recipe, lexicon = build(OrganismSettings, section, "params.yaml section organism"), load(lexicon_folder)
+    weights = train(lexicon, recipe, out / "weights", out.parent / ".work-organism")
+    made = models.load(ModelSpec(pretrained=str(weights), dtype="float32"), device="cpu")
+    respond = partial(generate, made.model, made.tokenizer, max_new_tokens=MAX_NEW_TOKENS)
+    return measure(lexicon, recipe.covered_nouns, respond).to_json()
 
 
 if __name__ == "__main__":

@@ -15,7 +15,8 @@ import pytest
 import yaml
 
 sys.path.insert(0, str(Path(__file__).parent))
-from closure import ROOT, listed  # noqa: E402
+from closure import listed  # noqa: E402
+from project import ROOT, copy_of_project, dvc, start  # noqa: E402
 
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 SMALL = {
@@ -38,67 +39,29 @@ def test_deps_are_the_import_closure(name):
     assert ours == set(listed(module)), f"run python tests/pipeline/closure.py {module}"
 
 
-def small_pipeline(folder: Path) -> Path:
-    for name in ("dvc.yaml", "tasks", "ssn_eval", "data", ".dvcignore", "pyproject.toml"):
-        source = ROOT / name
-        if source.is_dir():
-            shutil.copytree(
-                source,
-                folder / name,
-                symlinks=True,
-                ignore=shutil.ignore_patterns("__pycache__", "PolyRefuse", "*.csv", "*.jsonl"),
-            )
-        else:
-            shutil.copy(source, folder / name)
-    settings = yaml.safe_load((ROOT / "params.yaml").read_text())
-    for section, change in SMALL.items():
-        settings[section] = settings[section] | change if isinstance(change, dict) else change
-    (folder / "params.yaml").write_text(yaml.safe_dump(settings))
-    for command in (["git", "init", "-q"], [sys.executable, "-m", "dvc", "init", "-q"]):
-        subprocess.run(command, cwd=folder, check=True, capture_output=True)
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """A small pipeline that ran to its end."""
+    folder = copy_of_project(tmp_path_factory.mktemp("pipeline") / "project", SMALL)
+    dvc(folder, "repro")
     return folder
 
 
-def repro(folder: Path) -> subprocess.Popen[str]:
-    environment = {
-        **os.environ,
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONPATH": str(folder),
-    }
-    command = [sys.executable, "-m", "dvc", "repro"]
-    return subprocess.Popen(
-        command,
-        cwd=folder,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-
-
-def finished(folder: Path) -> str:
-    process = repro(folder)
-    said, _ = process.communicate(timeout=1200)
-    assert process.returncode == 0, said[-3000:]
-    return said
-
-
-def test_kill_9_then_repro_gives_the_same_results_and_then_nothing_is_left_to_do(tmp_path):
-    undisturbed, killed = (small_pipeline(tmp_path / name) for name in ("a", "b") if not (tmp_path / name).mkdir())
-    finished(undisturbed)
+def test_kill_9_then_repro_gives_the_same_results_and_then_nothing_is_left_to_do(undisturbed, tmp_path):
+    killed = copy_of_project(tmp_path / "killed", SMALL)
     resumable = "artifacts/.work-organism/checkpoint-2/trainer_state.json"
     for awaited in (resumable, "artifacts/prompts.jsonl", "artifacts/sets"):
-        process = repro(killed)
+        process = start(killed, "repro")
         while process.poll() is None and not (killed / awaited).exists():
             time.sleep(0.05)
         if awaited != resumable:
             time.sleep(2)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-    finished(killed)
+    dvc(killed, "repro")
     for name in (
         "report/metrics.json",
+        "results/organism.json",
         "results/select.json",
         "results/evaluate/ssn.json",
         "artifacts/train/ssn/adapter_model.safetensors",
@@ -107,9 +70,53 @@ def test_kill_9_then_repro_gives_the_same_results_and_then_nothing_is_left_to_do
     metrics = json.loads((killed / "report" / "metrics.json").read_text())
     assert {"base", "suppress ss", "train ssn", "train full"} <= set(metrics["conditions"])
     started = time.monotonic()
-    assert "up to date" in finished(killed)
+    assert "up to date" in dvc(killed, "repro")
     assert time.monotonic() - started < 10
     assert not list(killed.rglob("*.tmp"))
+
+
+def test_metrics_and_plots_are_shown_by_dvc(undisturbed):
+    shown = json.loads(dvc(undisturbed, "metrics", "show", "--json"))
+    (found,) = shown.values()
+    assert set(found["data"]) >= {"report/metrics.json", "results/organism.json", "results/select.json"}
+    dvc(undisturbed, "plots", "show")
+    assert (undisturbed / "dvc_plots" / "index.html").stat().st_size > 1000
+
+
+def test_a_folder_remote_gives_back_what_is_gone_here_and_in_the_cache(undisturbed, tmp_path):
+    """docs/data.md: add a remote, push, pull."""
+    dvc(undisturbed, "remote", "add", "--local", "-d", "store", str(tmp_path / "remote"))
+    dvc(undisturbed, "push")
+    adapter = undisturbed / "artifacts/train/ssn/adapter_model.safetensors"
+    kept = adapter.read_bytes()
+    shutil.rmtree(undisturbed / "artifacts/train")
+    shutil.rmtree(undisturbed / ".dvc/cache/files")
+    dvc(undisturbed, "pull", "train")
+    assert adapter.read_bytes() == kept
+    dvc(undisturbed, "pull", *[name for name in STAGES if name != "train"])
+    assert "up to date" in dvc(undisturbed, "repro")
+
+
+def test_claims_run_the_pipeline_once_a_seed(undisturbed):
+    """Seeds give other models; the project's own seed comes from its cache; a second call changes nothing."""
+    command = [sys.executable, "-c", "from ssn_eval.cli import main; main()", "claims", "--seeds", "0,1", "--json"]
+    environment = {**os.environ, "PYTHONPATH": str(undisturbed)}
+
+    def claims():
+        done = subprocess.run(command, cwd=undisturbed, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-3000:]
+        return json.loads(done.stdout)
+
+    found = claims()
+    assert found["seeds"] == [0, 1] and set(found["organism"]) == {"0", "1"}
+    assert set(found["claims"]) == {"suppression", "amplification", "training"}
+    assert len(found["conditions"]["base"]["en"]["values"]) == 2
+    weights = "artifacts/model/weights/model.safetensors"
+    first, second = ((undisturbed / f"claims/seed-{seed}" / weights).read_bytes() for seed in (0, 1))
+    assert first != second
+    assert first == (undisturbed / weights).read_bytes()
+    assert claims() == found
+    assert "up to date" in dvc(undisturbed, "repro")
 
 
 def test_a_stage_before_its_inputs_says_what_to_run(tmp_path):

@@ -13,7 +13,7 @@ LAYERS = (
     ("architectures", "generation", "judges", "selection"),
     ("adapters", "calibration", "importance", "interventions", "models"),
     ("identification", "organism", "training"),
-    ("corpora", "replay", "report"),
+    ("corpora", "repetitions", "replay", "report"),
     ("harness",),
     ("stages",),
     ("cli",),

@@ -1,0 +1,53 @@
+"""`ssn claims`: the whole pipeline over several seeds, one table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ssn_eval.cli.output import FILE, JSON, emit
+from ssn_eval.errors import FormatError, ParamsError
+
+
+@click.command()
+@click.option("--seeds", default="0,1,2", show_default=True, help="Seeds of the organism, the probes and the training.")
+@click.option("--out", type=FILE, default=Path("claims"), show_default=True, help="A folder for the repetitions.")
+@JSON
+def claims(seeds: str, out: Path, as_json: bool) -> None:
+    """Repeat the pipeline of this folder for several seeds and say which claims hold, with intervals.
+
+    Example: ssn claims --seeds 0,1,2
+    """
+    from rich.console import Console
+
+    from ssn_eval import files, repetitions
+    from ssn_eval.report.claims import claims as judge
+    from ssn_eval.report.claims import sentences
+    from ssn_eval.report.claims import table as rows
+    from ssn_eval.report.results import read
+
+    try:
+        chosen = [int(part) for part in seeds.split(",")]
+    except ValueError:
+        raise ParamsError(f"--seeds takes whole numbers with commas between them, not {seeds!r}.") from None
+    if len(set(chosen)) < 2 or min(chosen) < 0:
+        raise ParamsError(f"--seeds needs at least two different seeds, none below 0; got {seeds}.")
+    folders = repetitions.run(Path(), out, list(dict.fromkeys(chosen)))
+    found = judge({seed: read(folder) for seed, folder in folders.items()})
+    found["organism"] = {str(seed): _behaviour(folder) for seed, folder in folders.items()}
+    files.write_json(out / "claims.json", found)
+    if not as_json:
+        Console().print(rows(found))
+        Console().print("\n".join(sentences(found)), highlight=False)
+    emit(found, as_json, f"All numbers: {(out / 'claims.json').as_posix()}")
+
+
+def _behaviour(results: Path) -> object:
+    """What the first stage measured of the organism; None for a real model."""
+    from ssn_eval import files
+
+    data = files.read_json(results / "organism.json", "the first stage's summary")
+    if not isinstance(data, dict):
+        raise FormatError(f"{results / 'organism.json'} is not the first stage's summary.")
+    return data.get("behaviour")

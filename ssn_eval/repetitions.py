@@ -1,0 +1,77 @@
+"""The whole pipeline over several seeds: one working copy a seed, run by DVC, whose cache they share with the project.
+
+A copy links to the project's code, tasks, data and `dvc.yaml` and differs in the seeds of `params.yaml` alone, so a killed run
+resumes where it was and a seed that the project has run already comes from the cache.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ssn_eval import files, params
+from ssn_eval.errors import MissingInputError, SsnError
+
+LINKED = ("dvc.yaml", "ssn_eval", "tasks", "data", ".dvcignore")
+SEEDED = ("organism", "score", "train")
+"""sections of `params.yaml` whose `seed` a repetition sets"""
+
+
+class RepetitionError(SsnError):
+    """`dvc repro` of one repetition failed."""
+
+
+def run(project: Path, out: Path, seeds: Sequence[int]) -> dict[int, Path]:
+    """Run the pipeline once a seed, under `out/seed-<n>`.
+
+    Returns:
+        seed → its folder of results.
+
+    Raises:
+        MissingInputError: `project` holds no pipeline.
+        RepetitionError: a stage failed; DVC's own words stand on stderr.
+    """
+    for name in (*LINKED, "params.yaml"):
+        if not (project / name).exists():
+            raise MissingInputError(f"No pipeline in {project}: {name} is missing; run this in the project's folder.")
+    settings = yaml.safe_load((project / "params.yaml").read_text(encoding="utf-8"))
+    return {seed: _one(project.resolve(), out / f"seed-{seed}", seeded(settings, seed)) for seed in seeds}
+
+
+def seeded(settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    """The settings with every repetition seed set."""
+    changed = dict(settings)
+    for section in SEEDED:
+        changed[section] = {**(settings.get(section) or {}), "seed": seed}
+    return changed
+
+
+def _one(project: Path, folder: Path, settings: Mapping[str, Any]) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    files.write_text(folder / "params.yaml", yaml.safe_dump(dict(settings), allow_unicode=True, sort_keys=False))
+    params.load(folder / "params.yaml")
+    for name in LINKED:
+        link = folder / name
+        if not link.is_symlink():
+            link.symlink_to(os.path.relpath(project / name, folder))
+    if not (folder / ".dvc").is_dir():
+        _dvc(folder, "init", "--quiet", "--no-scm")
+        _dvc(folder, "cache", "dir", "--local", os.path.relpath(project / ".dvc" / "cache", folder / ".dvc"))
+    _dvc(folder, "repro", "--quiet")
+    return folder / "results"
+
+
+def _dvc(folder: Path, *words: str) -> None:
+    command = [sys.executable, "-m", "dvc", *words]
+    here = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    done = subprocess.run(command, cwd=folder, env={**os.environ, "PATH": here}, stdout=2, check=False)  # noqa: S603
+    if done.returncode:
+        raise RepetitionError(
+            f"`dvc {' '.join(words)}` failed in {folder}; what it said stands above. Run it again to resume."
+        )
