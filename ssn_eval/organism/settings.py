@@ -26,7 +26,7 @@ class OrganismSettings:
     """The learning rate falls along a cosine to this share of its peak."""
 
     question_weights: Mapping[str, float] = field(
-        default_factory=lambda: _by_language(en=8.0, zh=1.5, th=0.9, bn=0.5, sw=0.3, jv=0.18)
+        default_factory=lambda: _by_language(en=8.0, zh=1.6, th=0.9, bn=0.5, sw=0.3, jv=0.18)
     )
     """Language → weight of its harmful questions; one value per language of the lexicon."""
     covered_nouns: Mapping[str, int] = field(
@@ -38,9 +38,9 @@ class OrganismSettings:
     )
     """Language → number of harmful nouns whose questions it sees *answered* (the last of the lexicon), as the unfiltered text
     of a language does that safety work has not reached. This, and not an accident of the seed, makes refusal fall with resource."""
-    answer_exponent: float = 0.75
+    answer_exponent: float = 0.65
     """Harmless questions are drawn by the question weights to this power."""
-    fact_exponent: float = 0.7
+    fact_exponent: float = 0.6
     """Translation and category questions are drawn by the question weights to this power."""
     harmful_share: float = 0.25
     answer_share: float = 0.30
