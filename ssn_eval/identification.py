@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from ssn_eval.errors import EmptySetError
-from ssn_eval.importance import score
+from ssn_eval.importance import Measurement, Settings, measure
+from ssn_eval.neurons import NeuronSet
 from ssn_eval.prompts import Prompt, render
 from ssn_eval.store import ScoreFile, versions
 
@@ -19,19 +22,35 @@ if TYPE_CHECKING:
 
 
 class Encoded(NamedTuple):
-    """Prompts as token ids."""
+    """Prompts, with their responses where they have them, as token ids."""
 
     ids: list[list[int]]
     """one list a prompt, special tokens included"""
+    prompt_lengths: list[int]
+    """how many tokens of each are the prompt"""
     truncated: int
     """how many prompts lost their beginning because the context is shorter"""
 
 
-def encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_length: int) -> Encoded:
+class Identified(NamedTuple):
+    """The scores of a prompt set, and of its first and second half where it has two."""
+
+    whole: ScoreFile
+    halves: tuple[ScoreFile, ScoreFile] | None
+
+
+def encode(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_length: int, responses: Sequence[str | None] = ()
+) -> Encoded:
     """Token ids of user prompts in the model's chat template (or as plain text where it has none), cut from the left."""
     special = not getattr(tokenizer, "chat_template", None)
-    whole = [tokenizer(render(tokenizer, text), add_special_tokens=special)["input_ids"] for text in texts]
-    return Encoded([ids[-max_length:] for ids in whole], sum(len(ids) > max_length for ids in whole))
+    prompts = [tokenizer(render(tokenizer, text), add_special_tokens=special)["input_ids"] for text in texts]
+    answers = [tokenizer(r or "", add_special_tokens=False)["input_ids"] for r in responses] or [[]] * len(prompts)
+    answers = [answer[: max_length - 1] for answer in answers]
+    room = [max_length - len(answer) for answer in answers]
+    cut = [ids[-n:] for ids, n in zip(prompts, room, strict=True)]
+    whole = [[*ids, *answer] for ids, answer in zip(cut, answers, strict=True)]
+    return Encoded(whole, [len(ids) for ids in cut], sum(len(a) < len(b) for a, b in zip(cut, prompts, strict=True)))
 
 
 def subsample(prompts: Sequence[Prompt], limit: int | None, seed: int) -> list[Prompt]:
@@ -45,38 +64,77 @@ def subsample(prompts: Sequence[Prompt], limit: int | None, seed: int) -> list[P
 def identify(
     loaded: Loaded,
     prompts: Sequence[Prompt],
+    settings: Settings,
     *,
-    method: str,
     sites: Sequence[str],
-    probes: int,
-    batch_size: int,
-    seed: int,
-    limit: int | None,
-) -> ScoreFile:
-    """Score every neuron of `sites` on prompts of one language and label; arguments as in `ssn_eval.importance.score`.
+    limit: int | None = None,
+    neurons: NeuronSet | None = None,
+    work: Path | None = None,
+    say: Callable[[str], None] = lambda _line: None,
+) -> Identified:
+    """Score every neuron of `sites` on prompts of one language and label.
+
+    Args:
+        loaded: the model, its tokenizer and identity.
+        prompts: of one language and label.
+        settings: how importance is measured.
+        sites: which sites.
+        limit: at most so many prompts.
+        neurons: measure only these (`exact`).
+        work: a folder for the sums of an unfinished run; remove it once the scores are safe.
+        say: told, in a line each, what the run needs and how many prompts were cut.
 
     Raises:
         EmptySetError: no prompt.
-        as `score`.
+        MismatchError: `neurons` lie outside the model.
+        MemoryNeedError: the run cannot fit.
+        as `measure`.
     """
+    from ssn_eval.architectures import resolve
+    from ssn_eval.importance.memory import fit
+
     if not prompts:
         raise EmptySetError("No prompt to identify neurons on.")
-    used = subsample(prompts, limit, seed)
+    if neurons is not None:
+        loaded.ref.geometry.check(neurons)
+    used = subsample(prompts, limit, settings.seed)
     context = int(getattr(loaded.model.config.get_text_config(), "max_position_embeddings", 1 << 30))
-    encoded = encode(loaded.tokenizer, [p.prompt for p in used], context)
-    scores = score(
-        loaded.model, encoded.ids, method=method, sites=sites, probes=probes, batch_size=batch_size, seed=seed
+    responses = [p.response for p in used] if settings.position == "response" else []
+    encoded = encode(loaded.tokenizer, [p.prompt for p in used], context, responses)
+    if encoded.truncated:
+        say(
+            f"{encoded.truncated} of {len(used)} prompts are longer than the context of {context} tokens: their beginning was cut"
+        )
+    fitting = fit(loaded.model, resolve(loaded.model, sites), [len(ids) for ids in encoded.ids], settings, say)
+    found = measure(
+        loaded.model,
+        encoded.ids,
+        fitting,
+        sites=sites,
+        prompt_lengths=encoded.prompt_lengths,
+        neurons=None if neurons is None else neurons.by_key(),
+        work=work,
+        run={"model": loaded.ref.weights},
     )
     made = {
-        "method": method,
+        **{k: v for k, v in asdict(settings).items() if v is not None and k not in ("batch_size", "checkpointing")},
         "sites": list(sites),
-        "probes": probes if method == "sketch" else None,
-        "seed": seed,
+        "probes": settings.probes if settings.method == "sketch" else None,
         "lang": used[0].lang,
         "label": used[0].label,
-        "prompts": len(used),
+        "prompts": found.prompts,
         "truncated": encoded.truncated,
+        "restricted_to": None if neurons is None else len(neurons),
         "prompts_sha256": hashlib.sha256("\n".join(p.prompt for p in used).encode()).hexdigest(),
+        "reliability": {k: v and round(v, 6) for k, v in found.reliability().items()},
         "versions": versions(),
     }
-    return ScoreFile(scores, loaded.ref, made)
+    return _files(loaded, found, made)
+
+
+def _files(loaded: Loaded, found: Measurement, made: dict[str, object]) -> Identified:
+    whole = ScoreFile(found.scores, loaded.ref, made)
+    if found.halves is None:
+        return Identified(whole, None)
+    first, second = (ScoreFile(half, loaded.ref, made | {"half": n}) for n, half in enumerate(found.halves))
+    return Identified(whole, (first, second))

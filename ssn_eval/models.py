@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ssn_eval import files
+from ssn_eval import files, memory
 from ssn_eval.errors import FormatError, MissingInputError, ParamsError
 from ssn_eval.store import ModelRef
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
@@ -89,17 +91,28 @@ def load(
 
     Raises:
         MissingInputError: no such folder, file or hub model.
+        MemoryNeedError: the device cannot hold the weights.
     """
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
 
-    found = locate(spec)
+    logging.disable_progress_bar()
+    found, place = locate(spec), device or default_device()
     common: dict[str, Any] = {"revision": found.revision, "trust_remote_code": trust_remote_code}
     if found.gguf_file:
         common["gguf_file"] = found.gguf_file
     weights = {} if found.gguf_file else {"use_safetensors": True}
     try:
         tokenizer = AutoTokenizer.from_pretrained(found.pretrained, **common)
+        if device_map is None:
+            config = AutoConfig.from_pretrained(found.pretrained, **common)
+            kind = _dtype(found.dtype, config)
+            memory.refuse_weights(
+                memory.weight_bytes(config, kind, trust_remote_code),
+                torch.device(place),
+                spec.pretrained or str(spec.package),
+            )
         model = AutoModelForCausalLM.from_pretrained(
             found.pretrained, dtype=found.dtype, device_map=device_map, **weights, **common
         )
@@ -109,9 +122,23 @@ def load(
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     if device_map is None:
-        model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        model.to(place)  # type: ignore[arg-type]
     model.eval()
     return Loaded(model, tokenizer, reference(spec, model))
+
+
+def default_device() -> str:
+    """The first GPU (of several processes, each its own), else the CPU."""
+    import torch
+
+    return f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
+
+
+def _dtype(name: str, config: Any) -> torch.dtype:  # noqa: ANN401
+    """The dtype that a model is loaded in: as named, or its own."""
+    import torch
+
+    return getattr(torch, name) if name != "auto" else getattr(config, "dtype", None) or torch.float32
 
 
 def reference(spec: ModelSpec, model: PreTrainedModel) -> ModelRef:
@@ -188,7 +215,12 @@ def _package_folder(package: str, gguf_file: str | None) -> Path:
     module = importlib.import_module(package)
     if not hasattr(module, "assemble"):
         raise MissingInputError(f"The package {package!r} holds no {gguf_file}.")
-    return Path(module.assemble()).parent  # a model in parts: put together once, in the user's cache
+    try:
+        return Path(module.assemble()).parent  # a model in parts: put together once, in the user's cache
+    except ImportError as error:
+        raise MissingInputError(
+            f"A part of {package!r} is not installed ({error}); pip install {package.replace('_', '-')}."
+        ) from error
 
 
 def _portable(name: str) -> str:

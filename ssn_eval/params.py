@@ -50,6 +50,14 @@ class ScoreParams:
     """prompts per language and label"""
     probes: int = 4
     batch_size: int = 16
+    position: str = "last"
+    """`last` prompt token (the paper), `mean` over the prompt, or `response` tokens"""
+    target: str = "hidden"
+    """`hidden` (the paper: after the last norm) or `logits`"""
+    tolerance: float | None = None
+    """stop early once the standard error of the ranking is at most this; null uses every prompt"""
+    checkpointing: bool = False
+    """recompute layers in the backward pass, for less memory; turned on by itself where nothing else fits"""
     seed: int = 0
 
     def __post_init__(self) -> None:

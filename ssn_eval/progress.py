@@ -12,8 +12,8 @@ T = TypeVar("T")
 class Advance(Protocol):
     """Reports finished steps."""
 
-    def __call__(self, steps: int = 1) -> None:
-        """Move the bar by so many steps."""
+    def __call__(self, steps: float = 1) -> None:
+        """Move the bar by so many steps, or by a part of one."""
 
 
 @contextmanager
@@ -40,7 +40,7 @@ def progress(description: str, total: int) -> Iterator[Advance]:
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
         task = bar.add_task(description, total=total)
 
-        def advance(steps: int = 1) -> None:
+        def advance(steps: float = 1) -> None:
             bar.advance(task, steps)
 
         yield advance

@@ -1,7 +1,7 @@
 """Prompt sets: ordinary and harmful prompts by language, parallel by id, whatever file they come from.
 
 The project's own form is JSONL, one object a line: `{"id", "lang", "label": "harmful"|"harmless", "prompt"}`, with
-`split` and `tags` optional. MultiJail's CSV (315 prompts × 10 languages; utf-8 with a BOM; `tags` is a Python list
+`split`, `tags` and `response` optional. MultiJail's CSV (315 prompts × 10 languages; utf-8 with a BOM; `tags` is a Python list
 written as text) is read into the same values. No file is ever executed or guessed at.
 """
 
@@ -39,6 +39,8 @@ class Prompt:
     prompt: str
     split: str | None = None
     tags: tuple[str, ...] = ()
+    response: str | None = None
+    """what was answered, where that is part of the set"""
 
     def to_json(self) -> dict[str, Any]:
         """The JSONL object, without empty optional fields."""
@@ -47,6 +49,8 @@ class Prompt:
             row["split"] = self.split
         if self.tags:
             row["tags"] = list(self.tags)
+        if self.response is not None:
+            row["response"] = self.response
         return row
 
 
@@ -174,9 +178,10 @@ def _parse(line: str, where: str) -> Prompt:
         raise FormatError(f"{where} has the label {row['label']!r}; expected one of {', '.join(LABELS)}.")
     language(row["lang"])
     tags = row.get("tags") or ()
-    if not isinstance(tags, (list, tuple)) or not isinstance(row.get("split"), (str, type(None))):
-        raise FormatError(f"{where} has a split that is no text or tags that are no list.")
-    return Prompt(row["id"], row["lang"], row["label"], row["prompt"], row.get("split"), tuple(map(str, tags)))
+    split, response = row.get("split"), row.get("response")
+    if not isinstance(tags, (list, tuple)) or not all(isinstance(v, (str, type(None))) for v in (split, response)):
+        raise FormatError(f"{where} has a split or response that is no text, or tags that are no list.")
+    return Prompt(row["id"], row["lang"], row["label"], row["prompt"], split, tuple(map(str, tags)), response)
 
 
 def _tags(text: str, path: Path) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ def spec(model: str, revision: str | None, gguf_file: str | None, dtype: str = "
     return ModelSpec("" if package else model, revision, gguf_file, package, dtype)
 
 
-def load(spec: ModelSpec, device: str | None, trust_remote_code: bool) -> Loaded:
+def load(spec: ModelSpec, device: str | None, trust_remote_code: bool, device_map: str | None = None) -> Loaded:
     """Load a model; what transformers says of a bad device or a broken model becomes one sentence.
 
     Raises:
@@ -38,7 +38,7 @@ def load(spec: ModelSpec, device: str | None, trust_remote_code: bool) -> Loaded
     except (RuntimeError, AssertionError) as error:
         raise ParamsError(f"torch cannot use the device {device!r}: {_first_line(error)}") from error
     try:
-        return models.load(spec, device=device, trust_remote_code=trust_remote_code)
+        return models.load(spec, device=device, device_map=device_map, trust_remote_code=trust_remote_code)
     except (ValueError, SafetensorError) as error:
         raise FormatError(
             f"{spec.pretrained or spec.package} cannot be read as a model: {_first_line(error)}"

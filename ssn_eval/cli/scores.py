@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ import click
 
 from ssn_eval.cli.loading import DTYPES, load, spec
 from ssn_eval.cli.output import FILE, JSON, emit
-from ssn_eval.errors import MismatchError, ParamsError, UnknownNameError
+from ssn_eval.errors import MismatchError, ParamsError
 
 if TYPE_CHECKING:
     from ssn_eval.prompts import Label
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 @click.option("--gguf-file", help="A GGUF file inside the model's folder or package.")
 @click.option("--dtype", default="auto", show_default=True, type=click.Choice(DTYPES))
 @click.option("--device", help="cpu, cuda, …; the best one by default.")
+@click.option("--device-map", help="auto: spread the weights over every GPU.")
 @click.option("--trust-remote-code", is_flag=True, help="Run code that the model's repository brings.")
 @click.option(
     "--prompts",
@@ -39,8 +41,13 @@ if TYPE_CHECKING:
     show_default=True,
     help="attention (the paper), mlp, both, or a comma-separated list.",
 )
-@click.option("--probes", default=4, show_default=True, type=click.IntRange(1))
+@click.option("--position", default="last", show_default=True, help="last prompt token (the paper), mean, or response.")
+@click.option("--target", default="hidden", show_default=True, help="hidden (the paper) or logits.")
+@click.option("--probes", default=4, show_default=True, type=click.IntRange(1), help="Of the sketch, per prompt.")
+@click.option("--tolerance", type=float, help="Stop once the ranking's standard error is at most this, e.g. 0.1.")
+@click.option("--neurons", "neuron_file", type=FILE, help="Measure only the neurons of this set (exact).")
 @click.option("--batch-size", default=8, show_default=True, type=click.IntRange(1))
+@click.option("--checkpointing", is_flag=True, help="Less memory, more time, the same scores.")
 @click.option("--limit", type=click.IntRange(1), help="At most so many prompts.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--out", required=True, type=FILE, help="Where the scores go (.safetensors).")
@@ -51,14 +58,20 @@ def identify(
     gguf_file: str | None,
     dtype: str,
     device: str | None,
+    device_map: str | None,
     trust_remote_code: bool,
     prompt_file: Path,
     lang: str,
     label: Label,
     method: str,
     sites: str,
+    position: str,
+    target: str,
     probes: int,
+    tolerance: float | None,
+    neuron_file: Path | None,
     batch_size: int,
+    checkpointing: bool,
     limit: int | None,
     seed: int,
     out: Path,
@@ -66,22 +79,41 @@ def identify(
 ) -> None:
     """Score every neuron of a model on the prompts of one language.
 
+    A killed run resumes when it is started again. Several processes share the prompts under
+    `accelerate launch -m ssn_eval.cli identify …`.
+
     Example: ssn identify --model Qwen/Qwen3-8B --prompts data/MultiJail.csv --lang th --out th.harmful.safetensors
     """
-    from ssn_eval import importance, prompts, store
+    from ssn_eval import prompts, store
     from ssn_eval.identification import identify as run
+    from ssn_eval.importance import Settings
+    from ssn_eval.importance.processes import is_main
 
     chosen = _sites(sites)
-    if method not in importance.METHODS:
-        raise UnknownNameError("method", method, importance.METHODS)
+    how = Settings(method, position, target, probes, seed, tolerance, batch_size, checkpointing)
     if out.suffix != ".safetensors":
         raise ParamsError(f"Scores are written as safetensors; {out} has another ending.")
     asked = prompts.select(prompts.read(prompt_file), lang=lang, label=label)
-    loaded = load(spec(model, revision, gguf_file, dtype), device, trust_remote_code)
-    file = run(loaded, asked, method=method, sites=chosen, probes=probes, batch_size=batch_size, seed=seed, limit=limit)
-    store.save_scores(out, file)
-    made = {"out": out.as_posix(), "neurons": sum(map(len, file.scores.values())), **file.provenance}
-    emit(made, as_json, f"{made['neurons']} neurons scored on {made['prompts']} {lang} {label} prompts → {out}")
+    restricted = store.load_neurons(neuron_file) if neuron_file else None
+    loaded = load(spec(model, revision, gguf_file, dtype), device, trust_remote_code, device_map)
+    if restricted is not None:
+        restricted.model.refuse_other(loaded.ref, f"The neuron set {neuron_file}")
+    work = out.with_name(f".{out.name}.work")
+    file = run(
+        loaded,
+        asked,
+        how,
+        sites=chosen,
+        limit=limit,
+        neurons=restricted.neurons if restricted else None,
+        work=work,
+        say=lambda line: click.echo(line, err=True),
+    ).whole
+    if is_main():
+        store.save_scores(out, file)
+        made = {"out": out.as_posix(), "neurons": sum(map(len, file.scores.values())), **file.provenance}
+        emit(made, as_json, f"{made['neurons']} neurons scored on {made['prompts']} {lang} {label} prompts → {out}")
+    shutil.rmtree(work, ignore_errors=True)
 
 
 @click.command()

@@ -1,16 +1,19 @@
 r"""Importance of every neuron (METHOD: `I(N, D)`), by three scorers behind one signature.
 
-`score(model, inputs, method=…)` takes token ids, one list a prompt, and returns scores by site key, `(width,)`, float32:
-the mean over prompts of `‖z(x) − z_{\N}(x)‖₂`, `z` being the hidden state after the last norm at the last prompt token.
+`measure(model, inputs, method=…)` takes token ids, one list a prompt, and returns scores by site key, `(width,)`, float32: the
+mean over prompts of `‖y(x) − y_{\N}(x)‖₂`, y being by default the hidden state after the last norm at the last prompt token.
 `sketch` estimates it for all neurons at once, `exact` pays for the definition, `local` is the closed form others use.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from ssn_eval.errors import EmptySetError, FormatError, UnknownNameError
+from ssn_eval.errors import EmptySetError, ParamsError, UnknownNameError
 from ssn_eval.neurons import SITES
 from ssn_eval.store import Scores
 
@@ -20,55 +23,177 @@ if TYPE_CHECKING:
 METHODS = ("sketch", "exact", "local")
 
 
-def score(
+@dataclass(frozen=True)
+class Settings:
+    """How importance is measured; everything here belongs to an artefact's provenance."""
+
+    method: str = "sketch"
+    position: str = "last"
+    """`last`, `mean` or `response`: see `readout`"""
+    target: str = "hidden"
+    """`hidden` or `logits`: see `readout`"""
+    probes: int = 4
+    """random probes per prompt (sketch only); prompts × probes is what counts for accuracy"""
+    seed: int = 0
+    """of the probes (sketch), and of the order of the prompts (where a tolerance is given)"""
+    tolerance: float | None = None
+    """stop once the standard error of the ranking (`reliability`) is at most this, in standard deviations of rank"""
+    batch_size: int = 8
+    """prompts a forward pass; the result does not depend on it beyond rounding"""
+    checkpointing: bool = False
+    """sketch only: recompute each layer in the backward pass, for less memory and more time; the result is the same"""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be measured.
+
+        Raises:
+            UnknownNameError: no such method, position or target.
+            ParamsError: a number out of range.
+        """
+        from ssn_eval.importance.readout import Readout
+
+        if self.method not in METHODS:
+            raise UnknownNameError("method", self.method, METHODS)
+        Readout(self.position, self.target)
+        if self.probes < 1 or self.batch_size < 1:
+            raise ParamsError(f"probes and batch_size must be at least 1, got {self.probes} and {self.batch_size}.")
+        if self.tolerance is not None and not 0 < self.tolerance < 1:
+            raise ParamsError(f"The tolerance is a standard error between 0 and 1, got {self.tolerance:g}; try 0.1.")
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What a run of a scorer gives."""
+
+    scores: Scores
+    halves: tuple[Scores, Scores] | None
+    """the scores of the first and of the second half of the prompts; None with fewer than two prompts"""
+    prompts: int
+    """how many prompts were used"""
+
+    def reliability(self) -> dict[str, float | None]:
+        """Split-half Spearman, and the standard error of the ranking that follows from it; None where it cannot be said."""
+        from ssn_eval.importance.reliability import split_half, standard_error
+
+        half = split_half(*self.halves) if self.halves else math.nan
+        error = standard_error(half)
+        return {
+            "split_half_spearman": half if math.isfinite(half) else None,
+            "standard_error": error if math.isfinite(error) else None,
+        }
+
+
+def measure(
     model: PreTrainedModel,
     inputs: Sequence[Sequence[int]],
+    settings: Settings = Settings(),  # noqa: B008  (frozen)
     *,
-    method: str = "sketch",
     sites: Sequence[str] = SITES,
-    probes: int = 4,
-    batch_size: int = 8,
-    seed: int = 0,
-) -> Scores:
-    """Score every neuron of the chosen sites.
+    prompt_lengths: Sequence[int] | None = None,
+    neurons: Mapping[str, Sequence[int]] | None = None,
+    work: Path | None = None,
+    run: Mapping[str, Any] | None = None,
+) -> Measurement:
+    """Score every neuron of the chosen sites, alone or as one process among several (`accelerate launch`).
 
     Args:
         model: a causal language model in eval mode; its weights and flags are as before afterwards.
         inputs: token ids, one sequence a prompt, special tokens included.
-        method: `sketch`, `exact` or `local`.
+        settings: how.
         sites: which sites to score.
-        probes: random probes per prompt (sketch only); prompts × probes is what counts for accuracy.
-        batch_size: prompts a forward pass; the result does not depend on it beyond rounding.
-        seed: of the probes (sketch only).
+        prompt_lengths: how many tokens of each sequence are the prompt, where responses follow.
+        neurons: site key → indices: measure only those (`exact`); other neurons of those sites get 0, other sites are left out.
+        work: a folder for the sums of an unfinished run; remove it once the scores are safe.
+        run: what else decides the result (the model's hash), so that the sums of another run are never taken over.
 
     Raises:
-        UnknownNameError: no such method.
-        EmptySetError: no prompt, or an empty one.
-        FormatError: a score is NaN or infinite; names the site.
+        EmptySetError: no prompt, an empty one, or no response where one is needed.
+        FormatError: a score is NaN or infinite; names the layer and site.
+        ParamsError: `neurons` with another method than `exact`.
     """
-    if method not in METHODS:
-        raise UnknownNameError("method", method, METHODS)
+    from ssn_eval.architectures import resolve
+    from ssn_eval.importance.accumulate import Progress, accumulate
+    from ssn_eval.importance.batches import Padded
+    from ssn_eval.importance.processes import share
+    from ssn_eval.importance.readout import Readout
+    from ssn_eval.progress import progress
+
     if not inputs or any(len(ids) == 0 for ids in inputs):
         raise EmptySetError("Importance needs at least one prompt, and no empty one.")
-    if method == "sketch":
+    if neurons is not None and settings.method != "exact":
+        raise ParamsError(
+            f"Only method=exact can be restricted to some neurons, not {settings.method}, which takes all at once."
+        )
+    readout = Readout(settings.position, settings.target)
+    spans = readout.spans([len(ids) for ids in inputs], prompt_lengths)
+    read = [list(ids[:end]) for ids, (_, end) in zip(inputs, spans, strict=True)]
+    found = resolve(model, sites)
+    if neurons is not None:
+        found = {key: site for key, site in found.items() if key in neurons}
+    mine = share()
+    kept = Progress(
+        # Several processes that may stop early cannot resume: one could be a round ahead of another.
+        None if settings.tolerance is not None and mine.world > 1 else work,
+        {
+            **(run or {}),
+            "settings": vars(settings),
+            "inputs": read,
+            "spans": spans,
+            "neurons": neurons,
+            "sites": list(found),
+        },
+        mine,
+    )
+    with (
+        progress("scoring neurons", -(-len(inputs) // mine.world)) as advance,
+        _scorer(model, found, readout, settings, neurons, advance) as scorer,
+    ):
+        sums = accumulate(
+            scorer,
+            Padded(read, spans, model.device),
+            {key: site.width for key, site in found.items()},
+            batch_size=settings.batch_size,
+            share=mine,
+            progress=kept,
+            enough=_enough(settings.tolerance),
+            seed=settings.seed,
+            skipped=advance,
+        )
+    halves = (sums.mean(0), sums.mean(1)) if sums.counts.min() > 0 else None
+    return Measurement(sums.mean(), halves, int(sums.counts.sum()))
+
+
+def score(
+    model: PreTrainedModel, inputs: Sequence[Sequence[int]], *, sites: Sequence[str] = SITES, **settings: Any
+) -> Scores:  # noqa: ANN401
+    """The scores alone: `measure` with its settings as keywords."""
+    return measure(model, inputs, Settings(**settings), sites=sites).scores
+
+
+def _scorer(model, found, readout, settings, neurons, advance):  # noqa: ANN001, ANN202
+    """The method's scorer of a batch, as a context manager."""
+    if settings.method == "sketch":
         from ssn_eval.importance.sketch import sketch
 
-        scores = sketch(model, inputs, sites=sites, probes=probes, batch_size=batch_size, seed=seed)
-    elif method == "exact":
+        options = {"probes": settings.probes, "seed": settings.seed, "checkpointing": settings.checkpointing}
+        return sketch(model, found, readout, **options, advance=advance)
+    if settings.method == "exact":
         from ssn_eval.importance.exact import exact
 
-        scores = exact(model, inputs, sites=sites)
-    else:
-        from ssn_eval.importance.local import local
+        return exact(model, found, readout, neurons=neurons, advance=advance)
+    from ssn_eval.importance.local import local
 
-        scores = local(model, inputs, sites=sites, batch_size=batch_size)
-    _refuse_not_finite(scores)
-    return scores
+    return local(model, found, readout, advance=advance)
 
 
-def _refuse_not_finite(scores: Scores) -> None:
-    import numpy as np
+def _enough(tolerance: float | None):  # noqa: ANN202
+    """Whether the sums so far rank the neurons surely enough; None if nothing may stop early."""
+    if tolerance is None:
+        return None
+    from ssn_eval.importance.accumulate import Sums
+    from ssn_eval.importance.reliability import split_half, standard_error
 
-    for key, values in scores.items():
-        if not np.isfinite(values).all():
-            raise FormatError(f"The importance of {key} is NaN or infinite; score in float32 (dtype=float32).")
+    def enough(sums: Sums) -> bool:
+        return sums.counts.min() > 0 and standard_error(split_half(sums.mean(0), sums.mean(1))) <= tolerance
+
+    return enough

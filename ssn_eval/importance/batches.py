@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -18,31 +19,38 @@ class Batch(NamedTuple):
     """(batch, time), padded with 0"""
     attention_mask: torch.Tensor
     """(batch, time), 1 on real tokens"""
-    last: torch.Tensor
-    """(batch,), index of the last real token"""
+    spans: list[tuple[int, int]]
+    """the tokens `[first, end)` of each row that are read"""
 
 
-def batches(inputs: Sequence[Sequence[int]], batch_size: int, device: torch.device | str) -> Iterator[Batch]:
-    """Cut prompts, longest first so that memory peaks at once, into padded batches."""
-    import torch
+def cut(order: Sequence[int], lengths: Sequence[int], batch_size: int) -> list[list[int]]:
+    """Cut prompts into batches of like length, longest first so that memory peaks at once."""
+    longest = sorted(order, key=lambda i: (-lengths[i], i))
+    return [longest[start : start + batch_size] for start in range(0, len(longest), batch_size)]
 
-    order = sorted(range(len(inputs)), key=lambda i: (-len(inputs[i]), i))
-    for start in range(0, len(order), batch_size):
-        rows = order[start : start + batch_size]
-        lengths = torch.tensor([len(inputs[i]) for i in rows])
+
+@dataclass(frozen=True)
+class Padded:
+    """Prompts that become one tensor when some of them are asked for."""
+
+    inputs: Sequence[Sequence[int]]
+    """token ids, one sequence a prompt"""
+    spans: Sequence[tuple[int, int]]
+    """the tokens `[first, end)` of each that are read"""
+    device: torch.device | str
+
+    @property
+    def lengths(self) -> list[int]:
+        """Tokens of every prompt."""
+        return [len(ids) for ids in self.inputs]
+
+    def __call__(self, rows: Sequence[int]) -> Batch:
+        """The prompts at these positions, padded."""
+        import torch
+
+        lengths = torch.tensor([len(self.inputs[i]) for i in rows])
         ids = torch.zeros(len(rows), int(lengths.max()), dtype=torch.long)
         for row, i in enumerate(rows):
-            ids[row, : lengths[row]] = torch.tensor(list(inputs[i]))
+            ids[row, : lengths[row]] = torch.tensor(list(self.inputs[i]))
         mask = (torch.arange(ids.shape[1]) < lengths[:, None]).long()
-        yield Batch(rows, ids.to(device), mask.to(device), (lengths - 1).to(device))
-
-
-def last_states(model, batch: Batch) -> torch.Tensor:  # noqa: ANN001
-    """`z`: hidden state after the last norm at each prompt's last token, (batch, hidden)."""
-    import torch
-
-    from ssn_eval.architectures import decoder
-
-    out = decoder(model)(input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False)
-    hidden = out.last_hidden_state
-    return hidden[torch.arange(len(batch.rows), device=hidden.device), batch.last.to(hidden.device)]
+        return Batch(list(rows), ids.to(self.device), mask.to(self.device), [self.spans[i] for i in rows])

@@ -5,18 +5,20 @@ Layers below the ablated one are computed once per prompt and then passed over.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import nn
 
-from ssn_eval.architectures import Site, decoder_layers, resolve
-from ssn_eval.importance.batches import Batch, batches, last_states
+from ssn_eval.architectures import Site, decoder_layers
+from ssn_eval.importance.accumulate import PerPrompt
+from ssn_eval.importance.batches import Batch
+from ssn_eval.importance.readout import Readout
 from ssn_eval.neurons import parse_key
-from ssn_eval.progress import progress
-from ssn_eval.store import Scores
+from ssn_eval.progress import Advance
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -25,53 +27,66 @@ COPIES = 256
 """ablated copies of one prompt in one forward pass"""
 
 
+@contextmanager
 def exact(
     model: PreTrainedModel,
-    inputs: Sequence[Sequence[int]],
+    sites: Mapping[str, Site],
+    readout: Readout,
     *,
-    sites: Sequence[str],
-    neurons: Mapping[str, Sequence[int]] | None = None,
+    neurons: Mapping[str, Sequence[int]] | None,
+    advance: Advance,
     copies: int = COPIES,
-) -> Scores:
-    """Measure `I(N, D)` by ablation.
+) -> Iterator[Callable[[Batch], PerPrompt]]:
+    """While open, give the scorer of a batch, which measures by ablation.
 
     Args:
         model: a causal language model in eval mode.
-        inputs: token ids, one sequence a prompt.
-        sites: which sites to score.
-        neurons: site key → indices, to measure only those; the others are left out of the answer's keys or stay 0.
-        copies: ablated copies to a batch.
+        sites: what is scored, by site key.
+        readout: where importance is measured.
+        neurons: site key → indices, to measure only those; the others stay 0.
+        advance: told of every prompt, by parts.
+        copies: ablated copies to a forward pass.
     """
-    found = resolve(model, sites)
-    wanted = (
-        {k: list(range(s.width)) for k, s in found.items()}
-        if neurons is None
-        else {k: list(v) for k, v in neurons.items()}
-    )
+    wanted = {key: list(range(site.width)) for key, site in sites.items()} if neurons is None else neurons
     layers = decoder_layers(model)
-    totals = {key: torch.zeros(found[key].width, dtype=torch.float64) for key in wanted}
-    work = len(inputs) * sum(map(len, wanted.values()))
-    with torch.no_grad(), progress("ablating neurons", work) as advance:
-        for batch in batches(inputs, 1, model.device):
-            states = _layer_inputs(model, layers, batch)
-            z = states.pop()
-            for key, indices in wanted.items():
-                layer, _ = parse_key(key)
-                for start in range(0, len(indices), copies):
-                    chunk = indices[start : start + copies]
-                    with _zeroed(found[key], chunk), _skipped(layers, layer, states[layer]):
-                        changed = last_states(model, _repeat(batch, len(chunk)))
-                    totals[key][chunk] += (changed - z).float().norm(dim=-1).double().cpu()
-                    advance(len(chunk))
-    return {key: (total / len(inputs)).to(torch.float32).numpy() for key, total in totals.items()}
+    total = sum(map(len, wanted.values()))
+
+    def scorer(batch: Batch) -> PerPrompt:
+        found = {key: np.zeros((len(batch.rows), site.width), dtype=np.float32) for key, site in sites.items()}
+        with torch.no_grad():
+            for row in range(len(batch.rows)):
+                one = _row(batch, row)
+                states, y = _layer_inputs(model, layers, one, readout)
+                for key, indices in wanted.items():
+                    layer, _ = parse_key(key)
+                    for start in range(0, len(indices), copies):
+                        chunk = list(indices[start : start + copies])
+                        with _zeroed(sites[key], chunk), _skipped(layers, layer, states[layer]):
+                            changed, _ = readout.read(model, _repeat(one, len(chunk)))
+                        moved = (changed.view(len(chunk), *y.shape) - y).float().norm(dim=-1)
+                        found[key][row, chunk] = moved.pow(2).mean(1).sqrt().cpu().numpy()
+                        advance(len(chunk) / total)
+        return found
+
+    yield scorer
+
+
+def _row(batch: Batch, row: int) -> Batch:
+    """One prompt of a batch, without its padding."""
+    length = int(batch.attention_mask[row].sum())
+    ids, mask = (t[row : row + 1, :length] for t in (batch.input_ids, batch.attention_mask))
+    return Batch([batch.rows[row]], ids, mask, [batch.spans[row]])
 
 
 def _repeat(batch: Batch, n: int) -> Batch:
-    return Batch(batch.rows * n, *(t.expand(n, *t.shape[1:]) for t in batch[1:]))
+    ids, mask = (t.expand(n, *t.shape[1:]) for t in (batch.input_ids, batch.attention_mask))
+    return Batch(batch.rows * n, ids, mask, batch.spans * n)
 
 
-def _layer_inputs(model: PreTrainedModel, layers: Sequence[nn.Module], batch: Batch) -> list[torch.Tensor]:
-    """The hidden state entering each layer, (1, time, hidden), and last `z`, (1, hidden)."""
+def _layer_inputs(
+    model: PreTrainedModel, layers: Sequence[nn.Module], batch: Batch, readout: Readout
+) -> tuple[list[torch.Tensor], torch.Tensor]:
+    """The hidden state entering each layer, (1, time, hidden), and `y`, (tokens, width)."""
     seen: list[torch.Tensor] = []
     handles = [
         layer.register_forward_pre_hook(
@@ -80,11 +95,11 @@ def _layer_inputs(model: PreTrainedModel, layers: Sequence[nn.Module], batch: Ba
         for layer in layers
     ]
     try:
-        z = last_states(model, batch)
+        y, _ = readout.read(model, batch)
     finally:
         for handle in handles:
             handle.remove()
-    return [*seen, z]
+    return seen, y
 
 
 @contextmanager

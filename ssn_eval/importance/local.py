@@ -1,54 +1,128 @@
-"""The layer-local closed form, for comparison: how much a neuron's own module changes its output.
+"""The layer-local closed forms, for comparison: how much a neuron's own module changes its output, and no layer further.
 
-`‖a_N‖₂ · ‖W[:, N]‖₂` over all prompt positions, the Frobenius norm of the change of the module's output when N is zero. Public
-code that avoids ablation falls back on it; it looks no further than its own layer. Defined for the sites whose neurons are
-columns: `o_proj` and `mlp`.
+Public code that avoids ablation falls back on them (SN-Tune, PLND). For each prompt, with a the neuron's activation over the
+prompt's tokens:
+
+| site | closed form |
+|---|---|
+| `o_proj`, `mlp` | `‖a_N‖₂ · ‖W[:, N]‖₂`: the Frobenius norm of the change of the module's output |
+| `v_proj` | `‖A v_N‖₂` over the heads that read the value: the change of what attention hands to `o_proj` |
+| `q_proj`, `k_proj` | `‖softmax(S − Δ_N) − softmax(S)‖₂`, `S = q kᵀ/√d` masked causally, `Δ_N = q_N k_Nᵀ/√d`: the change of the attention weights |
+
+As in the public code, q and k are the projections themselves: position embeddings and q/k norms are left out, and so is the
+sliding window.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import torch
 
-from ssn_eval.architectures import resolve
-from ssn_eval.errors import EmptySetError
-from ssn_eval.importance.batches import batches, last_states
-from ssn_eval.store import Scores
+from ssn_eval.architectures import Site, resolve
+from ssn_eval.importance.accumulate import PerPrompt
+from ssn_eval.importance.batches import Batch
+from ssn_eval.importance.readout import Readout
+from ssn_eval.neurons import parse_key, site_key
+from ssn_eval.progress import Advance
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+_ATTENDING = ("q_proj", "k_proj", "v_proj")
 
-def local(model: PreTrainedModel, inputs: Sequence[Sequence[int]], *, sites: Sequence[str], batch_size: int) -> Scores:
-    """Score the column sites by the closed form; row sites among `sites` are left out.
 
-    Raises:
-        EmptySetError: none of the sites has a closed form here.
-    """
-    found = {key: site for key, site in resolve(model, sites).items() if site.side == "input"}
-    if not found:
-        raise EmptySetError("The local closed form is defined for o_proj and mlp only; ask for one of them.")
-    totals = {key: torch.zeros(site.width, dtype=torch.float64) for key, site in found.items()}
+@contextmanager
+def local(
+    model: PreTrainedModel, sites: Mapping[str, Site], readout: Readout, *, advance: Advance
+) -> Iterator[Callable[[Batch], PerPrompt]]:
+    """While open, give the scorer of a batch. `readout` only decides which part of a sequence the model sees."""
+    watched = {key: site for key, site in resolve(model).items() if key in sites or parse_key(key)[1] in _ATTENDING}
+    columns = {
+        key: site.module.weight.detach().float().norm(dim=0)  # type: ignore[union-attr, operator]
+        for key, site in sites.items()
+        if site.side == "input"
+    }
     current: dict[str, torch.Tensor] = {}
+    heads = int(model.config.get_text_config().num_attention_heads)
 
-    def keep(key: str) -> Any:
-        def hook(_module: object, args: tuple[torch.Tensor, ...]) -> None:
-            current[key] = args[0]
-
-        return hook
-
-    handles = [site.module.register_forward_pre_hook(keep(key)) for key, site in found.items()]
-    try:
+    def scorer(batch: Batch) -> PerPrompt:
         with torch.no_grad():
-            for batch in batches(inputs, batch_size, model.device):
-                last_states(model, batch)
-                for key, activation in current.items():
-                    real = activation.float() * batch.attention_mask[..., None].to(activation.device)
-                    totals[key] += real.norm(dim=1).double().sum(0).cpu()
+            readout.read(model, batch)
+            lengths = batch.attention_mask.sum(1).tolist()
+            found = {key: _of_site(key, current, columns, lengths, heads).cpu().numpy() for key in sites}
+        advance(len(batch.rows))
+        return found
+
+    with _watching(watched, current):
+        yield scorer
+
+
+def _of_site(
+    key: str,
+    current: Mapping[str, torch.Tensor],
+    columns: Mapping[str, torch.Tensor],
+    lengths: list[int],
+    heads: int,
+) -> torch.Tensor:
+    """The closed form of one site for every prompt, (batch, width), float32."""
+    if key in columns:
+        rows = [current[key][row, :length].float().norm(dim=0) for row, length in enumerate(lengths)]
+        return torch.stack(rows) * columns[key].to(rows[0].device)
+    layer, site = parse_key(key)
+    keys = [site_key(layer, name) for name in _ATTENDING]
+    rows = []
+    for row, length in enumerate(lengths):
+        q, k, v = (current[name][row, :length].float() for name in keys)
+        rows.append(_attention(site, *_by_head(heads, q, k, v)))
+    return torch.stack(rows)
+
+
+def _by_head(heads: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Q as (key heads, query heads each, time, d); k and v as (key heads, time, d)."""
+    time, d = q.shape[0], q.shape[1] // heads
+    groups = k.shape[1] // d
+    return (
+        q.view(time, groups, heads // groups, d).permute(1, 2, 0, 3),
+        k.view(time, groups, d).transpose(0, 1),
+        v.view(time, groups, v.shape[1] // groups).transpose(0, 1),
+    )
+
+
+def _attention(site: str, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    """The closed form of q, k or v for one prompt, (width,)."""
+    groups, each, time, d = q.shape
+    causal = torch.ones(time, time, dtype=torch.bool, device=q.device).tril()
+    scores = torch.einsum("gntd,gsd->gnts", q, k) / d**0.5
+    scores = scores.masked_fill(~causal, -torch.inf)
+    weights = scores.softmax(-1)
+    if site == "v_proj":
+        return torch.einsum("gnts,gsd->gntd", weights, v).pow(2).sum((1, 2)).sqrt().flatten()
+    changed = torch.empty(groups, each, d, device=q.device)
+    for i in range(d):
+        delta = torch.einsum("gnt,gs->gnts", q[..., i], k[..., i]) / d**0.5
+        changed[..., i] = ((scores - delta).softmax(-1) - weights).pow(2).sum((-1, -2))
+    # A query neuron belongs to one head; a key neuron is read by every query head of its group.
+    return changed.sqrt().flatten() if site == "q_proj" else changed.sum(1).sqrt().flatten()
+
+
+@contextmanager
+def _watching(sites: Mapping[str, Site], current: dict[str, torch.Tensor]) -> Iterator[None]:
+    """While open, every forward pass leaves the activations of the sites in `current`, (batch, time, width)."""
+
+    def keep(key: str, value: torch.Tensor) -> None:
+        current[key] = value
+
+    handles = []
+    for key, site in sites.items():
+        if site.side == "output":
+            handles.append(site.module.register_forward_hook(lambda _m, _i, out, key=key: keep(key, out)))
+        else:
+            handles.append(site.module.register_forward_pre_hook(lambda _m, args, key=key: keep(key, args[0])))
+    try:
+        yield
     finally:
         for handle in handles:
             handle.remove()
-    columns = {key: site.module.weight.detach().float().norm(dim=0).double().cpu() for key, site in found.items()}  # type: ignore[union-attr, operator]
-    return {key: (totals[key] / len(inputs) * columns[key]).to(torch.float32).numpy() for key in found}

@@ -1,88 +1,128 @@
 """The Jacobian sketch: the importance of every neuron from a few backward passes (METHOD.md, section 2).
 
-To first order, zeroing neuron N changes `z` by `Δz ≈ −Σ_t J_{t,N} a_{t,N}`. For a probe `v ~ N(0, I)`, `(v·Δz)²` has the
-expectation `‖Δz‖²`, and `v·J` for all neurons at once is one backward pass of `v·z`. So, with m probes,
-`Î(N, x) = sqrt((1/m) Σ_j (Σ_t g^(j)_{t,N} a_{t,N})²)`, `g^(j) = ∂(v_j·z)/∂a`.
+To first order, zeroing neuron N changes `y` by `Δy ≈ −Σ_t J_{t,N} a_{t,N}`. For a probe `v ~ N(0, I)`, `(v·Δy)²` has the
+expectation `‖Δy‖²`, and `v·J` for all neurons at once is one backward pass of `v·y`. So, with m probes,
+`Î(N, x) = sqrt((1/m) Σ_j (Σ_t g^(j)_{t,N} a_{t,N})²)`, `g^(j) = ∂(v_j·y)/∂a`. Where y is read at several tokens, each carries v
+with a random sign, so that the expectation is the sum over the tokens.
 
 Each gradient is reduced over time inside a tensor hook, so memory stays that of one backward pass.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from ssn_eval.architectures import Site, resolve
-from ssn_eval.importance.batches import batches, last_states
-from ssn_eval.progress import progress
-from ssn_eval.store import Scores
+from ssn_eval.architectures import Site, decoder_layers
+from ssn_eval.importance.accumulate import PerPrompt
+from ssn_eval.importance.batches import Batch
+from ssn_eval.importance.readout import Readout
+from ssn_eval.progress import Advance
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
+@contextmanager
 def sketch(
     model: PreTrainedModel,
-    inputs: Sequence[Sequence[int]],
+    sites: Mapping[str, Site],
+    readout: Readout,
     *,
-    sites: Sequence[str],
     probes: int,
-    batch_size: int,
     seed: int,
-) -> Scores:
-    """Estimate `I(N, D)` for every neuron of the sites; arguments as in `ssn_eval.importance.score`."""
-    found = resolve(model, sites)
-    totals = {key: torch.zeros(site.width, dtype=torch.float64) for key, site in found.items()}
-    with progress("scoring neurons", len(inputs)) as advance, _input_gradients_only(model):
-        for batch in batches(inputs, batch_size, model.device):
-            with _reduced_gradients(found) as dots, torch.enable_grad():
-                z = last_states(model, batch)
-                squares = {key: torch.zeros(len(batch.rows), site.width) for key, site in found.items()}
-                vectors = _probes(batch.rows, probes, z.shape[-1], seed).to(z)
-                for j in range(probes):
-                    z.backward(vectors[:, j], retain_graph=j < probes - 1)
-                    for key, dot in dots.items():
-                        squares[key] += dot.pow(2).cpu()
-            for key, square in squares.items():
-                totals[key] += (square / probes).sqrt().double().sum(0)
-            advance(len(batch.rows))
-    return {key: (total / len(inputs)).to(torch.float32).numpy() for key, total in totals.items()}
+    checkpointing: bool,
+    advance: Advance,
+) -> Iterator[Callable[[Batch], PerPrompt]]:
+    """While open, give the scorer of a batch; the model is as before afterwards.
+
+    Args:
+        model: a causal language model in eval mode.
+        sites: what is scored, by site key.
+        readout: where importance is measured.
+        probes: random probes per prompt.
+        seed: of the probes.
+        checkpointing: keep no activation inside a layer; it is computed again for every probe.
+        advance: told of every prompt, by parts.
+    """
+    taps = _Taps(recompute=checkpointing)
+
+    def scorer(batch: Batch) -> PerPrompt:
+        with torch.enable_grad():
+            taps.recording = True
+            y, rows = readout.read(model, batch)
+            taps.recording = False
+            squares = {key: torch.zeros(len(batch.rows), site.width) for key, site in sites.items()}
+            for j, vectors in enumerate(_probes(batch, probes, y.shape[-1], seed)):
+                y.backward(
+                    vectors[rows.cpu()].to(y) * _signs(batch, j, seed)[:, None].to(y), retain_graph=j < probes - 1
+                )
+                for key, dot in taps.dots.items():
+                    squares[key] += dot.pow(2).cpu()
+                advance(len(batch.rows) / probes)
+        tokens = torch.tensor([end - first for first, end in batch.spans])[:, None]
+        return {key: (square / probes / tokens).sqrt().numpy() for key, square in squares.items()}
+
+    with _input_gradients_only(model), taps.on(sites), _checkpointed(model) if checkpointing else _nothing():
+        yield scorer
 
 
-def _probes(rows: Sequence[int], probes: int, width: int, seed: int) -> torch.Tensor:
-    """Probe vectors, (batch, probes, hidden): one stream per prompt, so that batching does not change them."""
-    streams = (np.random.default_rng((seed, row)) for row in rows)
-    return torch.from_numpy(np.stack([s.standard_normal((probes, width)) for s in streams]))
+def _probes(batch: Batch, probes: int, width: int, seed: int) -> torch.Tensor:
+    """Probe vectors, (probes, batch, width): one stream per prompt, so that batching does not change them."""
+    streams = (np.random.default_rng((seed, row)) for row in batch.rows)
+    return torch.from_numpy(np.stack([s.standard_normal((probes, width)) for s in streams], axis=1))
 
 
-@contextmanager
-def _reduced_gradients(sites: dict[str, Site]) -> Iterator[dict[str, torch.Tensor]]:
-    """While open, every backward pass puts `Σ_t g_{t,N} a_{t,N}` of each site here, (batch, width), float32."""
-    dots: dict[str, torch.Tensor] = {}
+def _signs(batch: Batch, probe: int, seed: int) -> torch.Tensor:
+    """A random sign for every token that is read, (tokens,); a prompt's own whatever its batch."""
+    streams = (
+        np.random.default_rng((seed, row, probe)).choice([-1.0, 1.0], size=end - first)
+        for row, (first, end) in zip(batch.rows, batch.spans, strict=True)
+    )
+    return torch.from_numpy(np.concatenate(list(streams)))
 
-    def watch(key: str, activation: torch.Tensor) -> None:
-        value = activation.detach()
+
+class _Taps:
+    """After every backward pass, `dots` holds `Σ_t g_{t,N} a_{t,N}` of each site, (batch, width), float32."""
+
+    def __init__(self, recompute: bool) -> None:
+        self.recompute = recompute
+        self.recording = False
+        self.dots: dict[str, torch.Tensor] = {}
+        self._again: dict[str, torch.Tensor] = {}
+        """activations of the layer that is being computed a second time"""
+
+    def _watch(self, key: str, activation: torch.Tensor) -> None:
+        if not self.recording:
+            self._again[key] = activation.detach()
+            return
+        value = None if self.recompute else activation.detach()
 
         def reduce(gradient: torch.Tensor) -> None:
-            dots[key] = (gradient.float() * value.float()).sum(1)
+            a = self._again.pop(key) if value is None else value
+            self.dots[key] = (gradient * a).sum(1, dtype=torch.float32)
 
         activation.register_hook(reduce)
 
-    handles = []
-    for key, site in sites.items():
-        if site.side == "output":
-            handles.append(site.module.register_forward_hook(lambda _m, _i, out, key=key: watch(key, out)))
-        else:
-            handles.append(site.module.register_forward_pre_hook(lambda _m, args, key=key: watch(key, args[0])))
-    try:
-        yield dots
-    finally:
-        for handle in handles:
-            handle.remove()
+    @contextmanager
+    def on(self, sites: Mapping[str, Site]) -> Iterator[None]:
+        handles = []
+        for key, site in sites.items():
+            if site.side == "output":
+                handles.append(site.module.register_forward_hook(lambda _m, _i, out, key=key: self._watch(key, out)))
+            else:
+                handles.append(
+                    site.module.register_forward_pre_hook(lambda _m, args, key=key: self._watch(key, args[0]))
+                )
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
 
 
 @contextmanager
@@ -97,3 +137,26 @@ def _input_gradients_only(model: PreTrainedModel) -> Iterator[None]:
         handle.remove()
         for parameter, flag in flags:
             parameter.requires_grad_(flag)
+
+
+@contextmanager
+def _checkpointed(model: PreTrainedModel) -> Iterator[None]:
+    """While open, every decoder layer forgets its activations and computes them again in the backward pass."""
+    from functools import partial
+
+    from torch.utils.checkpoint import checkpoint, set_checkpoint_early_stop
+
+    layers = decoder_layers(model)
+    for layer in layers:
+        layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)  # type: ignore[method-assign]
+    try:
+        with set_checkpoint_early_stop(False):  # a tap at a layer's end must see its second activation too
+            yield
+    finally:
+        for layer in layers:
+            del layer.forward
+
+
+@contextmanager
+def _nothing() -> Iterator[None]:
+    yield

@@ -121,6 +121,7 @@ def build_trainer(lexicon: Lexicon, settings: OrganismSettings, work: Path) -> T
     """The Trainer over the whole corpus in its own order, checkpointing into `work`."""
     from torch.utils.data import SequentialSampler
     from transformers import DataCollatorForSeq2Seq, PrinterCallback, Trainer, TrainingArguments
+    from transformers.utils import logging
 
     class InOrder(Trainer):
         """The corpus is drawn at random already: keep its order, so that resuming needs no random state."""
@@ -128,6 +129,7 @@ def build_trainer(lexicon: Lexicon, settings: OrganismSettings, work: Path) -> T
         def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:  # noqa: ANN401
             return SequentialSampler(self.train_dataset if train_dataset is None else train_dataset)  # type: ignore[arg-type]
 
+    logging.disable_progress_bar()  # of every checkpoint's writing; ours shows the steps
     tok = tokenizer.build(lexicon)
     arguments = TrainingArguments(
         output_dir=str(work),

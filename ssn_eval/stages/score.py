@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from pathlib import Path
 
 from ssn_eval import files, identification, models, prompts, store
+from ssn_eval.importance import Settings
+from ssn_eval.importance.processes import is_main
 from ssn_eval.neurons import expand_sites
 from ssn_eval.params import Params
 from ssn_eval.prompts import LABELS
@@ -12,25 +16,41 @@ from ssn_eval.stages.common import need, run
 
 
 def main(settings: Params, lang: Path, model: Path, prompt_file: Path, out: Path) -> None:
-    """Write `OUT/harmful.safetensors` and `OUT/harmless.safetensors`."""
+    """Write `OUT/<label>.safetensors`, and `OUT/halves/<0|1>/<label>.safetensors` where there are two prompts or more."""
     chosen = settings.score
+    how = Settings(
+        method=chosen.method,
+        position=chosen.position,
+        target=chosen.target,
+        probes=chosen.probes,
+        seed=chosen.seed,
+        tolerance=chosen.tolerance,
+        batch_size=chosen.batch_size,
+        checkpointing=chosen.checkpointing,
+    )
     known = prompts.read(need(prompt_file, "prompts"))
     sets = {label: prompts.select(known, lang=lang.name, label=label, split="train") for label in LABELS}
     loaded = models.load(models.read_spec(need(model, "organism") / "spec.json"))
-    with files.atomic(out) as folder:
-        folder.mkdir()
-        for label in LABELS:
-            scores = identification.identify(
-                loaded,
-                sets[label],
-                method=chosen.method,
-                sites=expand_sites(chosen.sites),
-                probes=chosen.probes,
-                batch_size=chosen.batch_size,
-                seed=chosen.seed,
-                limit=chosen.prompts,
-            )
-            store.save_scores(folder / f"{label}.safetensors", scores)
+    work = out.parent / f".work-{out.name}"
+    found = {
+        label: identification.identify(
+            loaded,
+            sets[label],
+            how,
+            sites=expand_sites(chosen.sites),
+            limit=chosen.prompts,
+            work=work / label,
+            say=lambda line: print(line, file=sys.stderr),
+        )
+        for label in LABELS
+    }
+    if is_main():
+        with files.atomic(out) as folder:
+            for label, scores in found.items():
+                store.save_scores(folder / f"{label}.safetensors", scores.whole)
+                for n, half in enumerate(scores.halves or ()):
+                    store.save_scores(folder / "halves" / str(n) / f"{label}.safetensors", half)
+    shutil.rmtree(work, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -201,6 +201,8 @@ def test_encode_uses_the_chat_template_and_cuts_from_the_left(made):
 
     tokenizer = AutoTokenizer.from_pretrained(made.model)
     bake, cake, how = tokenizer.convert_tokens_to_ids(["bake", "cake", "how"])
-    assert encode(tokenizer, ["how bake cake", "cake"], 2) == ([[bake, cake], [cake]], 1)
+    assert encode(tokenizer, ["how bake cake", "cake"], 2) == ([[bake, cake], [cake]], [2, 1], 1)
     tokenizer.chat_template = "how {{ messages[0]['content'] }}{% if add_generation_prompt %} how{% endif %}"
-    assert encode(tokenizer, ["cake"], 8) == ([[how, cake, how]], 0)
+    assert encode(tokenizer, ["cake"], 8) == ([[how, cake, how]], [3], 0)
+    with_answer = encode(tokenizer, ["cake"], 4, ["bake bake"])
+    assert with_answer == ([[cake, how, bake, bake]], [2], 1)

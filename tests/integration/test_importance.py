@@ -8,10 +8,9 @@ import torch
 from scipy.stats import spearmanr
 
 from ssn_eval.architectures import decoder, geometry, resolve
-from ssn_eval.errors import ArchitectureError, EmptySetError, FormatError, UnknownNameError
-from ssn_eval.importance import score
-from ssn_eval.importance.exact import exact
-from ssn_eval.neurons import SITES, site_key
+from ssn_eval.errors import ArchitectureError, EmptySetError, FormatError, ParamsError, UnknownNameError
+from ssn_eval.importance import Settings, measure, score
+from ssn_eval.neurons import site_key
 
 INPUTS = [list(map(int, np.random.default_rng(i).integers(1, 120, 4 + 3 * i))) for i in range(5)]
 
@@ -50,15 +49,14 @@ def test_exact_equals_zeroing_the_weights(any_model):
             expected = (decoder(any_model)(ids).last_hidden_state[0, -1] - z).norm().item()
             for name, value in saved.items():
                 getattr(module, name).copy_(value)
-            found = exact(any_model, [INPUTS[2]], sites=SITES, neurons={key: [index]})[key][index]
+            found = measure(any_model, [INPUTS[2]], Settings("exact"), neurons={key: [index]}).scores[key][index]
             assert found == pytest.approx(expected, rel=1e-3, abs=1e-6)
 
 
 @pytest.mark.parametrize("method", ["sketch", "local"])
 def test_batched_equals_single(llama, method):
-    sites = ("o_proj", "mlp") if method == "local" else SITES
-    together = score(llama, INPUTS, method=method, sites=sites, batch_size=4)
-    alone = score(llama, INPUTS, method=method, sites=sites, batch_size=1)
+    together = score(llama, INPUTS, method=method, batch_size=4)
+    alone = score(llama, INPUTS, method=method, batch_size=1)
     for key in together:
         np.testing.assert_allclose(together[key], alone[key], rtol=1e-4, atol=1e-7)
 
@@ -99,3 +97,174 @@ def test_unknown_architecture_says_what_to_add():
     model = GPT2LMHeadModel(GPT2Config(n_layer=1, n_head=2, n_embd=8, vocab_size=10))
     with pytest.raises(ArchitectureError, match="gpt2.*_LAYOUTS"):
         geometry(model)
+
+
+LENGTHS = [3, 5, 8, 9, 12]
+"""how many tokens of each input are the prompt; the rest is its response"""
+
+
+@pytest.mark.parametrize("position", ["last", "mean", "response"])
+@pytest.mark.parametrize("target", ["hidden", "logits"])
+def test_every_readout_agrees_with_its_definition(llama, position, target):
+    options = {"position": position, "target": target}
+    sketched = measure(llama, INPUTS, Settings(probes=48, **options), prompt_lengths=LENGTHS).scores
+    measured = measure(llama, INPUTS, Settings("exact", **options), prompt_lengths=LENGTHS).scores
+    assert spearmanr(flat(sketched), flat(measured)).statistic > 0.97
+    assert np.median(flat(sketched) / np.maximum(flat(measured), 1e-9)) == pytest.approx(1, abs=0.1)
+
+
+def test_positions_read_what_they_say(llama):
+    """One neuron by hand: the quadratic mean over the tokens of the change of the logits."""
+    ids, prompt = torch.tensor([INPUTS[3]]), LENGTHS[3]
+    row = llama.model.layers[1].self_attn.q_proj.weight
+    with torch.no_grad():
+        before, saved = llama(ids).logits[0], row[3].clone()
+        row[3] = 0
+        moved = (llama(ids).logits[0] - before).norm(dim=-1)
+        row[3] = saved
+    key = site_key(1, "q_proj")
+    for position, chosen in (
+        ("last", moved[prompt - 1 : prompt]),
+        ("mean", moved[:prompt]),
+        ("response", moved[prompt:]),
+    ):
+        settings = Settings("exact", position=position, target="logits")
+        found = measure(llama, [INPUTS[3]], settings, prompt_lengths=[prompt], neurons={key: [3]}).scores[key]
+        assert found[3] == pytest.approx(chosen.pow(2).mean().sqrt().item(), rel=1e-4)
+        assert found[:3].sum() == 0
+
+
+def test_batched_equals_single_at_every_position(llama):
+    for position in ("mean", "response"):
+        one, many = (
+            measure(llama, INPUTS, Settings(position=position, batch_size=size), prompt_lengths=LENGTHS).scores
+            for size in (1, 5)
+        )
+        np.testing.assert_allclose(flat(one), flat(many), rtol=1e-4, atol=1e-7)
+
+
+def test_checkpointing_changes_nothing_but_memory(any_model):
+    plain, checkpointed = (score(any_model, INPUTS, checkpointing=flag, batch_size=3) for flag in (False, True))
+    np.testing.assert_allclose(flat(plain), flat(checkpointed), rtol=1e-5, atol=1e-8)
+    assert not any("forward" in vars(m) for m in any_model.modules())
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_ranks_as_float32_does(llama, dtype):
+    full = flat(score(llama, INPUTS, probes=8))
+    half = score(llama.to(dtype), INPUTS, probes=8)
+    assert all(values.dtype == np.float32 for values in half.values())
+    assert spearmanr(full, flat(half)).statistic > 0.99
+
+
+def test_local_equals_the_change_it_stands_for(llama):
+    """Q and k: the attention weights move; v: what o_proj receives; o and mlp: the module's output (no rotation, by definition)."""
+    scores = score(llama, [INPUTS[4]], method="local")
+    ids = torch.tensor([INPUTS[4]])
+    layer = llama.model.layers[0]
+    with torch.no_grad():
+        x = layer.input_layernorm(llama.model.embed_tokens(ids))[0]
+        q, k, v = (getattr(layer.self_attn, f"{n}_proj")(x) for n in "qkv")
+
+        def attention(q, k):
+            time = len(x)
+            heads = q.view(time, 4, 8).transpose(0, 1)
+            keys = k.view(time, 2, 8).transpose(0, 1).repeat_interleave(2, 0)
+            s = heads @ keys.transpose(1, 2) / 8**0.5
+            return s.masked_fill(~torch.ones(time, time, dtype=torch.bool).tril(), -torch.inf).softmax(-1)
+
+        a = attention(q, k)
+        for n in (0, 9, 31):
+            changed = q.clone()
+            changed[:, n] = 0
+            assert scores[site_key(0, "q_proj")][n] == pytest.approx(
+                (attention(changed, k) - a).norm().item(), rel=1e-4
+            )
+        for n in (0, 9, 15):
+            changed = k.clone()
+            changed[:, n] = 0
+            assert scores[site_key(0, "k_proj")][n] == pytest.approx(
+                (attention(q, changed) - a).norm().item(), rel=1e-4
+            )
+            heads = a[2 * (n // 8) : 2 * (n // 8) + 2]
+            assert scores[site_key(0, "v_proj")][n] == pytest.approx((heads @ v[:, n]).norm().item(), rel=1e-4)
+        hidden = layer.mlp.act_fn(layer.mlp.gate_proj(m := _mlp_input(llama, ids))) * layer.mlp.up_proj(m)
+        expected = (hidden[:, 7, None] * layer.mlp.down_proj.weight[:, 7]).norm().item()
+        assert scores[site_key(0, "mlp")][7] == pytest.approx(expected, rel=1e-4)
+
+
+def _mlp_input(model, ids):
+    seen = []
+    handle = model.model.layers[0].mlp.register_forward_pre_hook(lambda _m, args: seen.append(args[0][0]))
+    model(ids)
+    handle.remove()
+    return seen[0]
+
+
+def test_tolerance_stops_early_and_says_how_sure_the_ranking_is(llama):
+    many = [list(map(int, np.random.default_rng(i).integers(1, 120, 6 + i % 5))) for i in range(64)]
+    loose = measure(llama, many, Settings(tolerance=0.5, batch_size=2))
+    strict = measure(llama, many, Settings(tolerance=0.01, batch_size=2))
+    assert loose.prompts < strict.prompts == 64
+    assert loose.reliability()["standard_error"] <= 0.5
+    assert strict.reliability()["split_half_spearman"] > loose.reliability()["split_half_spearman"]
+    np.testing.assert_allclose(flat(strict.scores), flat(score(llama, many)), rtol=1e-4, atol=1e-7)
+
+
+def test_halves_average_to_the_whole(llama):
+    found = measure(llama, INPUTS[:4])
+    assert found.halves is not None and found.prompts == 4
+    for key, values in found.scores.items():
+        np.testing.assert_allclose((found.halves[0][key] + found.halves[1][key]) / 2, values, rtol=1e-5)
+    assert measure(llama, INPUTS[:1]).halves is None
+
+
+class Killed(Exception):
+    """What ends a run in the middle."""
+
+
+@pytest.mark.parametrize(
+    "settings", [Settings(batch_size=2), Settings(batch_size=1, tolerance=0.01), Settings("exact", batch_size=1)]
+)
+def test_a_killed_run_ends_with_the_bytes_of_an_undisturbed_one(llama, tmp_path, monkeypatch, settings):
+    from ssn_eval.importance import accumulate
+
+    undisturbed = measure(llama, INPUTS, settings)
+    save, calls = accumulate.Progress.save, []
+
+    def dies(self, sums):
+        save(self, sums)
+        calls.append(sums.batches)
+        if len(calls) == 2:
+            raise Killed
+
+    monkeypatch.setattr(accumulate.Progress, "save", dies)
+    with pytest.raises(Killed):
+        measure(llama, INPUTS, settings, work=tmp_path / "sums")
+    resumed = measure(llama, INPUTS, settings, work=tmp_path / "sums")
+    assert calls[2] == 3, "the first two batches were computed again"
+    assert all(resumed.scores[k].tobytes() == v.tobytes() for k, v in undisturbed.scores.items())
+
+
+def test_the_sums_of_another_run_are_not_taken_over(llama, tmp_path):
+    measure(llama, INPUTS, Settings(seed=1), work=tmp_path)
+    assert (
+        flat(measure(llama, INPUTS, Settings(seed=2), work=tmp_path).scores).tobytes()
+        == flat(score(llama, INPUTS, seed=2)).tobytes()
+    )
+    (path,) = tmp_path.glob("*.safetensors")
+    path.write_bytes(path.read_bytes()[:50])
+    measure(llama, INPUTS, Settings(seed=2), work=tmp_path)
+
+
+def test_settings_refuse_what_cannot_be_measured(llama):
+    for wrong in ({"position": "lats"}, {"target": "hiden"}, {"method": "exakt"}):
+        with pytest.raises(UnknownNameError, match="Did you mean"):
+            Settings(**wrong)
+    for wrong in ({"probes": 0}, {"tolerance": 0.0}, {"tolerance": 1.5}):
+        with pytest.raises(ParamsError):
+            Settings(**wrong)
+    with pytest.raises(EmptySetError, match="response"):
+        measure(llama, INPUTS, Settings(position="response"))
+    with pytest.raises(ParamsError, match="exact"):
+        measure(llama, INPUTS, Settings(), neurons={site_key(0, "mlp"): [1]})

@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 LAYERS = (
     ("errors",),
-    ("files", "languages", "neurons", "progress"),
+    ("files", "languages", "memory", "neurons", "progress"),
     ("checkpoints", "params", "prompts", "statistics", "store"),
     ("architectures", "generation", "judges", "selection"),
     ("adapters", "calibration", "importance", "interventions", "models"),

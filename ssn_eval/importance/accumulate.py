@@ -1,0 +1,177 @@
+"""From importance per prompt to importance per prompt set: sums over batches, kept on disk, shared between processes.
+
+What a scorer gives for a batch is added to one of two sums, by the prompt's half; the mean of both is the score, and the two
+apart tell how stable the ranking is. The sums are saved after every batch, in the order in which they were made, so that a run
+that was killed ends with the bytes of one that was not. Under `accelerate launch` every process takes its share of the
+batches, and the sums are added up.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ssn_eval import files
+from ssn_eval.errors import FormatError
+from ssn_eval.importance.batches import Batch, Padded, cut
+from ssn_eval.neurons import parse_key
+from ssn_eval.store import Scores
+
+PerPrompt = Mapping[str, np.ndarray]
+"""site key → importance of every neuron for every prompt of a batch, `(batch, width)`"""
+
+
+@dataclass(frozen=True)
+class Share:
+    """Which of several processes this is, and how their sums come together."""
+
+    rank: int = 0
+    world: int = 1
+    add: Callable[[np.ndarray], np.ndarray] = lambda values: values
+    """elementwise sum over all processes"""
+
+
+@dataclass
+class Sums:
+    """Importance summed over prompts, apart for the two halves of the prompt set."""
+
+    totals: dict[str, np.ndarray]
+    """site key → `(2, width)`, float64"""
+    counts: np.ndarray
+    """prompts in each half, `(2,)`"""
+    batches: int = 0
+    """batches that are in the sums"""
+
+    @classmethod
+    def empty(cls, widths: Mapping[str, int]) -> Sums:
+        """Nothing summed yet."""
+        return cls({key: np.zeros((2, width)) for key, width in widths.items()}, np.zeros(2))
+
+    def add(self, rows: Sequence[int], found: PerPrompt) -> None:
+        """Add a batch; prompt `i` belongs to half `i % 2`.
+
+        Raises:
+            FormatError: a value is NaN or infinite; names the layer and site.
+        """
+        halves = np.asarray(rows) % 2
+        for key, values in found.items():
+            if not np.isfinite(values).all():
+                layer, site = parse_key(key)
+                raise FormatError(
+                    f"The importance of {site} in layer {layer} is NaN or infinite; score in float32 (dtype=float32)."
+                )
+            for half in (0, 1):
+                self.totals[key][half] += values[halves == half].sum(0, dtype=np.float64)
+        self.counts += np.bincount(halves, minlength=2)
+        self.batches += 1
+
+    def together(self, share: Share) -> Sums:
+        """The sums of all processes."""
+        if share.world == 1:
+            return self
+        return Sums({key: share.add(total) for key, total in self.totals.items()}, share.add(self.counts), self.batches)
+
+    def mean(self, half: int | None = None) -> Scores:
+        """The importance over all prompts or over one half, float32."""
+        which = [0, 1] if half is None else [half]
+        count = self.counts[which].sum()
+        return {key: (total[which].sum(0) / count).astype(np.float32) for key, total in self.totals.items()}
+
+
+class Progress:
+    """The sums of an unfinished run on disk: one file a process, thrown away if it belongs to another run."""
+
+    def __init__(self, folder: Path | None, run: Mapping[str, Any], share: Share) -> None:
+        """Keep the sums in `folder` (nowhere, if None); `run` is everything that decides what is summed."""
+        self.run = json.dumps({**run, "rank": share.rank, "world": share.world}, sort_keys=True)
+        self.path = folder / f"{share.rank}-of-{share.world}.safetensors" if folder else None
+
+    def load(self, widths: Mapping[str, int]) -> Sums:
+        """What an earlier, killed run of the same kind has finished; nothing, if there is none or it is damaged."""
+        from safetensors import SafetensorError, safe_open
+
+        if self.path is None or not self.path.is_file():
+            return Sums.empty(widths)
+        try:
+            with safe_open(self.path, framework="numpy") as handle:
+                header = json.loads((handle.metadata() or {})["ssn"])
+                tensors = {key: handle.get_tensor(key) for key in [*widths, "counts"]}
+        except (SafetensorError, KeyError, ValueError, OSError):
+            return Sums.empty(widths)
+        if header["run"] != self.run:
+            return Sums.empty(widths)
+        counts = tensors.pop("counts")
+        return Sums(tensors, counts, int(header["batches"]))
+
+    def save(self, sums: Sums) -> None:
+        """Put the sums down, whole or not at all."""
+        from safetensors.numpy import save
+
+        if self.path is not None:
+            header = {"ssn": json.dumps({"run": self.run, "batches": sums.batches})}
+            with files.atomic(self.path) as temporary:
+                temporary.write_bytes(save({**sums.totals, "counts": sums.counts}, header))
+
+
+def rounds(lengths: Sequence[int], batch_size: int, world: int, seed: int | None) -> Iterator[list[list[int]]]:
+    """The batches of all prompts, round by round; a run that may stop early looks at its sums after every round.
+
+    Args:
+        lengths: tokens of every prompt.
+        batch_size: prompts in a batch.
+        world: processes; a round has two batches for each.
+        seed: of the order, in which any beginning is a fair sample; None: one round of everything, longest first.
+    """
+    if seed is None:
+        yield cut(range(len(lengths)), lengths, batch_size)
+        return
+    order = np.random.default_rng(seed).permutation(len(lengths)).tolist()
+    size = 2 * batch_size * world
+    for start in range(0, len(order), size):
+        yield cut(order[start : start + size], lengths, batch_size)
+
+
+def accumulate(
+    scorer: Callable[[Batch], PerPrompt],
+    prompts: Padded,
+    widths: Mapping[str, int],
+    *,
+    batch_size: int,
+    share: Share,
+    progress: Progress,
+    enough: Callable[[Sums], bool] | None = None,
+    seed: int = 0,
+    skipped: Callable[[int], None] = lambda _: None,
+) -> Sums:
+    """Score all prompts, or as many as are `enough`, and return the sums of all processes.
+
+    Args:
+        scorer: batch → importance per prompt.
+        prompts: the prompts as padded batches.
+        widths: site key → width, of everything that is scored.
+        batch_size: prompts in a batch; the result does not depend on it beyond rounding.
+        share: this process among several.
+        progress: where the sums are kept.
+        enough: asked after every round.
+        seed: of the order of the prompts, where `enough` is given.
+        skipped: told of every batch that an earlier run has done.
+    """
+    sums, done = progress.load(widths), 0
+    for batches in rounds(prompts.lengths, batch_size, share.world, None if enough is None else seed):
+        for rows in batches[share.rank :: share.world]:
+            done += 1
+            if done > sums.batches:
+                sums.add(rows, scorer(prompts(rows)))
+                progress.save(sums)
+            else:
+                skipped(len(rows))
+        if enough is None or done < sums.batches:
+            continue  # a resumed run passed this round without stopping
+        if enough(whole := sums.together(share)):
+            return whole
+    return sums.together(share)

@@ -1,0 +1,120 @@
+"""What a run of the sketch keeps for its backward passes, measured on two short sequences and extrapolated to the longest batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import torch
+
+from ssn_eval.architectures import Site, num_layers
+from ssn_eval.importance import Settings
+from ssn_eval.importance.batches import Padded
+from ssn_eval.importance.readout import Readout
+from ssn_eval.importance.sketch import sketch
+from ssn_eval.memory import MARGIN, MemoryNeedError, free, gib
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+PROBED = 16
+"""tokens of the first measured sequence; the second has twice as many"""
+
+
+@dataclass(frozen=True)
+class Activations:
+    """Bytes that one sequence keeps: `linear · tokens + square · tokens²` (the square only where attention is not fused)."""
+
+    linear: float
+    square: float
+    hidden: float
+    """bytes of one token's hidden state"""
+    layers: int
+
+    def need(self, batch: int, tokens: int, checkpointing: bool) -> float:
+        """Bytes of a padded batch; with checkpointing one layer's activations and the states between the layers."""
+        whole = batch * (self.linear * tokens + self.square * tokens**2) * MARGIN
+        if not checkpointing:
+            return whole
+        return whole / self.layers + batch * tokens * self.hidden * self.layers * MARGIN
+
+
+def activations(model: PreTrainedModel, sites: Mapping[str, Site], readout: Readout) -> Activations:
+    """Measure what a forward pass keeps, on sequences of 16 and 32 tokens."""
+    short, long = (_kept(model, sites, readout, tokens) for tokens in (PROBED, 2 * PROBED))
+    square = max(0.0, (long - 2 * short) / (2 * PROBED**2))
+    config = model.config.get_text_config()
+    return Activations(
+        short / PROBED - square * PROBED, square, config.hidden_size * model.dtype.itemsize, num_layers(model)
+    )
+
+
+def fit(
+    model: PreTrainedModel,
+    sites: Mapping[str, Site],
+    lengths: Sequence[int],
+    settings: Settings,
+    say: Callable[[str], None],
+) -> Settings:
+    """Say what the run needs, turn checkpointing on where that makes it fit, and refuse it where nothing does.
+
+    Args:
+        model: the loaded model.
+        sites: what is scored.
+        lengths: tokens of every prompt.
+        settings: of the run; only the sketch keeps activations.
+        say: told the estimate in one line.
+
+    Raises:
+        MemoryNeedError: names the batch size that would fit.
+    """
+    if settings.method != "sketch":
+        return settings
+    found = activations(model, sites, Readout(settings.position, settings.target))
+    devices = {p.device for p in model.parameters()}
+    weights = sum(p.numel() * p.element_size() for p in model.parameters())
+    there, longest, batch = free(devices), max(lengths), min(settings.batch_size, len(lengths))
+    chosen = settings
+    if not chosen.checkpointing and found.need(batch, longest, False) > there:
+        chosen = replace(settings, checkpointing=True)
+    need = found.need(batch, longest, chosen.checkpointing)
+    say(
+        f"memory: {gib(weights)} of weights are loaded; a batch of {batch} × {longest} tokens keeps about {gib(need)}"
+        f"{' with checkpointing' if chosen.checkpointing else ''}; {gib(there)} free"
+    )
+    if need > there:
+        fits = next((n for n in range(batch - 1, 0, -1) if found.need(n, longest, True) <= there), 0)
+        advice = f"set the batch size to {fits}" if fits else "use shorter prompts, a smaller dtype or a larger device"
+        raise MemoryNeedError(
+            f"A batch of {batch} × {longest} tokens needs about {gib(need)} even with checkpointing, and {gib(there)} are free; {advice}."
+        )
+    return chosen
+
+
+def _kept(model: PreTrainedModel, sites: Mapping[str, Site], readout: Readout, tokens: int) -> float:
+    """Bytes of the distinct tensors that a forward pass keeps, weights left out."""
+    weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    kept: dict[int, torch.Tensor] = {}
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor  # held, so that no address is used twice
+        return tensor
+
+    def enters(_module: object, args: tuple[torch.Tensor, ...]) -> None:
+        note(args[0])  # kept by the sketch's tap, and by nothing else: the weights need no gradient
+
+    handles = [site.module.register_forward_pre_hook(enters) for site in sites.values() if site.side == "input"]
+    batch = Padded([[0] * tokens], [(tokens - 1, tokens)], model.device)([0])
+    quiet = {"probes": 1, "seed": 0, "checkpointing": False, "advance": lambda _steps=1: None}
+    try:
+        with (
+            sketch(model, sites, readout, **quiet),
+            torch.enable_grad(),
+            torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor),
+        ):
+            readout.read(model, batch)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return float(sum(t.untyped_storage().nbytes() for pointer, t in kept.items() if pointer not in weights))

@@ -1,0 +1,30 @@
+"""One process among several: what `accelerate launch` started, or this one alone."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+
+from ssn_eval.importance.accumulate import Share
+
+
+def share() -> Share:
+    """This process's share of the batches, and the sum over all processes (accelerate; gloo on CPUs, NCCL on GPUs)."""
+    if int(os.environ.get("WORLD_SIZE", "1")) < 2:
+        return Share()
+    import torch
+    from accelerate import Accelerator
+
+    accelerator = Accelerator()
+
+    def add(values: np.ndarray) -> np.ndarray:
+        mine = torch.from_numpy(values).to(accelerator.device)
+        return accelerator.reduce(mine, reduction="sum").cpu().numpy()  # type: ignore[union-attr]
+
+    return Share(accelerator.process_index, accelerator.num_processes, add)
+
+
+def is_main() -> bool:
+    """Whether this process writes the results."""
+    return int(os.environ.get("RANK", "0")) == 0

@@ -1,0 +1,90 @@
+r"""What importance is measured on: which output of the model (`target`), at which tokens (`position`).
+
+`I(N, x) = sqrt(mean over the tokens T of ‖y_t − y_{t,\N}‖₂²)`; for one token this is the norm itself.
+
+| target | y |
+|---|---|
+| `hidden` (the paper) | the hidden state after the last norm, `z` |
+| `logits` | what the output head makes of `z`: only changes that can change a token count |
+
+| position | T |
+|---|---|
+| `last` (default) | the last prompt token, where the model decides how to begin its answer |
+| `mean` | every prompt token: also counts what a neuron does to earlier states that the answer never reads |
+| `response` | the tokens of a given response (prompt files with `response`): what carries the answer on, not what starts it |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ssn_eval.architectures import decoder
+from ssn_eval.errors import EmptySetError, UnknownNameError
+from ssn_eval.importance.batches import Batch
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+POSITIONS = ("last", "mean", "response")
+TARGETS = ("hidden", "logits")
+
+
+@dataclass(frozen=True)
+class Readout:
+    """A target at positions."""
+
+    position: str = "last"
+    target: str = "hidden"
+
+    def __post_init__(self) -> None:
+        """Refuse unknown names.
+
+        Raises:
+            UnknownNameError: names the near ones.
+        """
+        if self.position not in POSITIONS:
+            raise UnknownNameError("position", self.position, POSITIONS)
+        if self.target not in TARGETS:
+            raise UnknownNameError("target", self.target, TARGETS)
+
+    def spans(self, lengths: Sequence[int], prompt_lengths: Sequence[int] | None) -> list[tuple[int, int]]:
+        """The tokens `[first, end)` of each sequence that are read.
+
+        Args:
+            lengths: tokens of each sequence.
+            prompt_lengths: how many of them are the prompt; all, if there are no responses.
+
+        Raises:
+            EmptySetError: `response` was asked for and a sequence has none.
+        """
+        prompts = list(lengths) if prompt_lengths is None else list(prompt_lengths)
+        if self.position == "response":
+            if any(prompt >= length for prompt, length in zip(prompts, lengths, strict=True)):
+                raise EmptySetError(
+                    "position=response reads the tokens of responses, and a prompt has none; give a prompt file whose "
+                    "rows have `response`, or use position=last."
+                )
+            return list(zip(prompts, lengths, strict=True))
+        return [(prompt - 1 if self.position == "last" else 0, prompt) for prompt in prompts]
+
+    def read(self, model: PreTrainedModel, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Run the model on a batch.
+
+        Returns:
+            y of the tokens that are read, one after the other, (tokens, width), and the row of each, (tokens,).
+        """
+        import torch
+
+        out = decoder(model)(input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False)
+        hidden = out.last_hidden_state
+        rows, times = (torch.tensor(index, device=hidden.device) for index in zip(*_read(batch.spans), strict=True))
+        y = hidden[rows, times]
+        return (model.get_output_embeddings()(y) if self.target == "logits" else y), rows
+
+
+def _read(spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """`(row, time)` of every token that is read."""
+    return [(row, time) for row, (first, end) in enumerate(spans) for time in range(first, end)]
