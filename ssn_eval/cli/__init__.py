@@ -1,4 +1,4 @@
-"""The command `ssn`: find, look at, compare and export neurons; check a judge; write the report.
+"""The command `ssn`: find, look at, compare, export and import neurons; check a judge; write the report.
 
 Tables for people, `--json` for programs (one object on stdout), everything else on stderr. Exit codes: 0 done, 1 a check
 failed, 2 your input. Heavy libraries are imported inside the commands, so that help answers at once.
@@ -12,8 +12,9 @@ import click
 
 from ssn_eval.cli.checks import calibrate, doctor, report
 from ssn_eval.cli.claims import claims
+from ssn_eval.cli.exchange import export, import_
 from ssn_eval.cli.scores import identify, select
-from ssn_eval.cli.sets import diff, export, show
+from ssn_eval.cli.sets import diff, show
 from ssn_eval.errors import SsnError
 
 
@@ -44,5 +45,5 @@ def main() -> None:
     """Find, test and train the cross-lingual shared safety neurons of a language model."""
 
 
-for _command in (identify, select, show, diff, export, calibrate, report, claims, doctor):
+for _command in (identify, select, show, diff, export, import_, calibrate, report, claims, doctor):
     main.add_command(_command)

@@ -1,13 +1,16 @@
-"""A model from what the command line says of it."""
+"""A model, or its identity alone, from what the command line says of it."""
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ssn_eval.errors import FormatError, ParamsError
 
 if TYPE_CHECKING:
     from ssn_eval.models import Loaded, ModelSpec
+    from ssn_eval.store import ModelRef
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
@@ -43,6 +46,32 @@ def load(spec: ModelSpec, device: str | None, trust_remote_code: bool, device_ma
         raise FormatError(
             f"{spec.pretrained or spec.package} cannot be read as a model: {_first_line(error)}"
         ) from error
+
+
+def model_of(path: Path) -> ModelRef:
+    """The model that a neuron set or score file belongs to; nothing is loaded.
+
+    Raises:
+        MissingInputError, FormatError: it is neither.
+    """
+    from ssn_eval import store
+
+    return (store.load_scores(path) if holds_scores(path) else store.load_neurons(path)).model
+
+
+def holds_scores(path: Path) -> bool:
+    """Whether a file is a score file, by its header; a damaged or missing file is left to the loaders and their messages."""
+    from safetensors import SafetensorError, safe_open
+
+    from ssn_eval.store import SCORES_FORMAT
+
+    if path.suffix != ".safetensors" or not path.is_file():
+        return False
+    try:
+        with safe_open(path, framework="numpy") as handle:
+            return json.loads((handle.metadata() or {}).get("ssn", "{}")).get("format") == SCORES_FORMAT
+    except (SafetensorError, OSError, ValueError, AttributeError):
+        return False
 
 
 def _first_line(error: BaseException) -> str:

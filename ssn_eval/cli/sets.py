@@ -1,15 +1,13 @@
-"""`ssn show`, `ssn diff` and `ssn export`: look at neuron sets, compare them, write them in another format."""
+"""`ssn show` and `ssn diff`: look at neuron sets and compare them."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
-from ssn_eval.cli.loading import load, spec
+from ssn_eval.cli.loading import holds_scores
 from ssn_eval.cli.output import FILE, JSON, by_layer, emit, table
-from ssn_eval.errors import ParamsError
 
 
 @click.command()
@@ -22,7 +20,7 @@ def show(file: Path, as_json: bool) -> None:
     """
     from ssn_eval import store
 
-    if _holds_scores(file):
+    if holds_scores(file):
         found = store.load_scores(file)
         size = sum(map(len, found.scores.values()))
         value = {"kind": "scores", "scored": size, "mean": {k: float(v.mean()) for k, v in found.scores.items()}}
@@ -58,50 +56,3 @@ def diff(first: Path, second: Path, as_json: bool) -> None:
     shown = table(f"{first} and {second}", "shared", "only first", "only second", "Jaccard")
     shown.add_row(*map(str, parts.values()), f"{jaccard:.3f}")
     emit({**parts, "jaccard": jaccard}, as_json, shown)
-
-
-@click.command()
-@click.argument("neurons", type=FILE)
-@click.option("--format", "kind", required=True, type=click.Choice(["json", "csv", "safetensors", "peft"]))
-@click.option("--model", help="For peft: the model (id, folder or package:NAME), if not the one that the set names.")
-@click.option("--gguf-file", help="For peft: a GGUF file inside the model's folder or package.")
-@click.option("--out", required=True, type=FILE)
-@JSON
-def export(neurons: Path, kind: str, model: str | None, gguf_file: str | None, out: Path, as_json: bool) -> None:
-    """Write a neuron set in another format; peft is the untrained neuron-LoRA adapter of the set.
-
-    Example: ssn export artifacts/sets/ss.json --format csv --out ss.csv
-    """
-    from ssn_eval import store
-
-    found = store.load_neurons(neurons)
-    if kind == "peft":
-        from ssn_eval import adapters
-
-        if out.exists() and not (out / "adapter_config.json").is_file():
-            raise ParamsError(f"{out} is there already and is no adapter; name a new folder for --out.")
-        loaded = load(spec(model or found.model.id, None if model else found.model.revision, gguf_file), None, False)
-        found.model.refuse_other(loaded.ref, str(neurons))
-        made = {"untrained": True, **found.provenance}
-        adapters.save(adapters.build(loaded.model, found.neurons), out, loaded.ref, made)
-    elif out.suffix != f".{kind}":
-        raise ParamsError(f"--format {kind} writes a .{kind} file, but --out is {out}.")
-    else:
-        store.save_neurons(out, found)
-    size = len(found.neurons)
-    emit({"out": out.as_posix(), "format": kind, "neurons": size}, as_json, f"{size} neurons → {out}")
-
-
-def _holds_scores(path: Path) -> bool:
-    """Whether the header says so; a damaged or missing file is left to the loaders and their messages."""
-    from safetensors import SafetensorError, safe_open
-
-    from ssn_eval.store import SCORES_FORMAT
-
-    if path.suffix != ".safetensors" or not path.is_file():
-        return False
-    try:
-        with safe_open(path, framework="numpy") as handle:
-            return json.loads((handle.metadata() or {}).get("ssn", "{}")).get("format") == SCORES_FORMAT
-    except (SafetensorError, OSError, ValueError, AttributeError):
-        return False

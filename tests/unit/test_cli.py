@@ -18,7 +18,7 @@ from ssn_eval.neurons import Geometry, NeuronSet
 GEOMETRY = Geometry({f"layers.{i}.{site}": 20 for i in range(2) for site in ("q_proj", "o_proj")})
 MODEL = store.ModelRef("tiny", "a" * 64, "llama", GEOMETRY)
 OTHER = store.ModelRef("other", "b" * 64, "llama", GEOMETRY)
-COMMANDS = ("identify", "select", "show", "diff", "export", "calibrate", "report", "doctor")
+COMMANDS = ("identify", "select", "show", "diff", "export", "import", "calibrate", "report", "doctor")
 
 
 def ssn(*arguments: object) -> Result:

@@ -1,0 +1,57 @@
+"""What every reader of a foreign file shares: the result, text, whole numbers, site names."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ssn_eval.errors import FormatError, UnknownNameError
+from ssn_eval.neurons import SITES, NeuronSet, parse_key, site_key
+
+_LIMIT = 2**31
+"""No site has so many neurons; far larger numbers cannot even be printed."""
+
+
+class Found(NamedTuple):
+    """What a foreign file held."""
+
+    neurons: NeuronSet
+    notes: tuple[str, ...] = ()
+    """what a reader should know of the translation, in sentences"""
+
+
+def text(data: bytes, what: str, name: str) -> str:
+    """UTF-8 text, with or without a byte order mark.
+
+    Raises:
+        FormatError: it is none.
+    """
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise FormatError(f"{name} is not {what}: it is no UTF-8 text.") from error
+
+
+def whole(value: object, what: str, name: str) -> int:
+    """A layer or an index.
+
+    Raises:
+        FormatError: not a whole number from 0 on.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < _LIMIT:
+        shown = repr(value)[:40] if not isinstance(value, int) or abs(value) < 10**30 else "a huge number"
+        raise FormatError(f"{name}: {what} must be a whole number from 0 on, not {shown}.")
+    return value
+
+
+def site(matrix: object, aliases: dict[str, str], name: str) -> str:
+    """The site that a matrix, by `aliases`, or a site's own name means.
+
+    Raises:
+        UnknownNameError: it means none; names the file.
+    """
+    found = aliases.get(matrix, matrix) if isinstance(matrix, str) else ""
+    try:
+        return parse_key(site_key(0, found))[1]
+    except FormatError:
+        kind = "matrix" if aliases else "site"
+        raise UnknownNameError(f"{kind} in {name}", matrix, {*SITES, *aliases}) from None

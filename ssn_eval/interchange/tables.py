@@ -1,0 +1,81 @@
+"""Neurons as a table of the columns layer, site and index: csv (which `store` writes), and parquet with the same columns."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable
+
+from ssn_eval.errors import FormatError
+from ssn_eval.interchange.reading import Found, site, text, whole
+from ssn_eval.neurons import NeuronSet
+
+COLUMNS = ("layer", "site", "index")
+
+
+def dump_parquet(neurons: NeuronSet) -> bytes:
+    """One row a neuron: layer int32, site string, index int64."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    schema = pa.schema([("layer", pa.int32()), ("site", pa.string()), ("index", pa.int64())])
+    rows = [dict(zip(COLUMNS, neuron, strict=True)) for neuron in neurons]
+    buffer = io.BytesIO()
+    parquet.write_table(pa.Table.from_pylist(rows, schema=schema), buffer)
+    return buffer.getvalue()
+
+
+def parse_csv(data: bytes, name: str) -> Found:
+    """Read what `ssn export --format csv` writes, or any csv with these columns.
+
+    Raises:
+        FormatError: a column is missing, or a cell is no whole number.
+        UnknownNameError: an unknown site.
+    """
+    try:
+        reader = csv.DictReader(io.StringIO(text(data, "csv", name), newline=""), strict=True)
+        _refuse_missing(reader.fieldnames or (), name)
+        rows = [tuple(row[column] for column in COLUMNS) for row in reader]
+    except csv.Error as error:
+        raise FormatError(f"{name} is no csv: {error}.") from error
+    return _found(((_number(layer), where, _number(index)) for layer, where, index in rows), name)
+
+
+def parse_parquet(data: bytes, name: str) -> Found:
+    """Read what `dump_parquet` writes, or any parquet file with these columns.
+
+    Raises:
+        FormatError: it is no parquet file, a column is missing, or a cell is no whole number.
+        UnknownNameError: an unknown site.
+    """
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        file = parquet.ParquetFile(io.BytesIO(data))
+        _refuse_missing(file.schema_arrow.names, name)
+        columns = file.read(columns=list(COLUMNS)).to_pydict()
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise FormatError(f"{name} is damaged or no parquet file.") from error
+    return _found(zip(*(columns[column] for column in COLUMNS), strict=True), name)
+
+
+def _found(rows: Iterable[tuple[object, object, object]], name: str) -> Found:
+    triples = (
+        (whole(layer, "layer", name), site(where, {}, name), whole(i, "index", name)) for layer, where, i in rows
+    )
+    return Found(NeuronSet.of(triples))
+
+
+def _number(cell: str | None) -> object:
+    """A csv cell as a number where it is one; `whole` refuses the others."""
+    return int(cell) if cell and len(cell) < 10 and cell.isascii() and cell.isdigit() else cell
+
+
+def _refuse_missing(names: Iterable[str], name: str) -> None:
+    there = list(names)
+    wrong = [column for column in COLUMNS if there.count(column) != 1]
+    if wrong:
+        raise FormatError(
+            f"{name} must have each of the columns {', '.join(COLUMNS)} once; look at {', '.join(wrong)}."
+        )

