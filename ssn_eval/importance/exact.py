@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import nn
@@ -53,13 +53,12 @@ def exact(
     work = len(inputs) * sum(map(len, wanted.values()))
     with torch.no_grad(), progress("ablating neurons", work) as advance:
         for batch in batches(inputs, 1, model.device):
-            states = _layer_inputs(model, layers, batch)
-            z = states.pop()
+            states, z, tuples = _trace(model, layers, batch)
             for key, indices in wanted.items():
                 layer, _ = parse_key(key)
                 for start in range(0, len(indices), copies):
                     chunk = indices[start : start + copies]
-                    with _zeroed(found[key], chunk), _skipped(layers, layer, states[layer]):
+                    with _zeroed(found[key], chunk), _skipped(layers, layer, states[layer], tuples):
                         changed = last_states(model, _repeat(batch, len(chunk)))
                     totals[key][chunk] += (changed - z).float().norm(dim=-1).double().cpu()
                     advance(len(chunk))
@@ -70,21 +69,33 @@ def _repeat(batch: Batch, n: int) -> Batch:
     return Batch(batch.rows * n, *(t.expand(n, *t.shape[1:]) for t in batch[1:]))
 
 
-def _layer_inputs(model: PreTrainedModel, layers: Sequence[nn.Module], batch: Batch) -> list[torch.Tensor]:
-    """The hidden state entering each layer, (1, time, hidden), and last `z`, (1, hidden)."""
-    seen: list[torch.Tensor] = []
+class _Trace(NamedTuple):
+    """One plain pass of a single prompt."""
+
+    states: list[torch.Tensor]
+    """the hidden state entering each layer, (1, time, hidden)"""
+    z: torch.Tensor
+    """(1, hidden)"""
+    tuples: bool
+    """whether layers answer `(hidden_states, …)`, as in older transformers, and not the hidden states alone"""
+
+
+def _trace(model: PreTrainedModel, layers: Sequence[nn.Module], batch: Batch) -> _Trace:
+    states: list[torch.Tensor] = []
+    kinds: set[bool] = set()
     handles = [
         layer.register_forward_pre_hook(
-            lambda _m, args, kwargs: seen.append(args[0] if args else kwargs["hidden_states"]), with_kwargs=True
+            lambda _m, args, kwargs: states.append(args[0] if args else kwargs["hidden_states"]), with_kwargs=True
         )
         for layer in layers
     ]
+    handles.append(layers[0].register_forward_hook(lambda _m, _i, out: kinds.add(isinstance(out, tuple))))
     try:
         z = last_states(model, batch)
     finally:
         for handle in handles:
             handle.remove()
-    return [*seen, z]
+    return _Trace(states, z, kinds == {True})
 
 
 @contextmanager
@@ -96,10 +107,7 @@ def _zeroed(site: Site, indices: Sequence[int]) -> Iterator[None]:
     def zero(x: torch.Tensor) -> torch.Tensor:
         return x * mask.to(x)
 
-    if site.side == "output":
-        handle = site.module.register_forward_hook(lambda _m, _i, out: zero(out))
-    else:
-        handle = site.module.register_forward_pre_hook(lambda _m, args: (zero(args[0]), *args[1:]))
+    handle = site.hook(zero)
     try:
         yield
     finally:
@@ -107,9 +115,10 @@ def _zeroed(site: Site, indices: Sequence[int]) -> Iterator[None]:
 
 
 @contextmanager
-def _skipped(layers: Sequence[nn.Module], first: int, state: torch.Tensor) -> Iterator[None]:
+def _skipped(layers: Sequence[nn.Module], first: int, state: torch.Tensor, tuples: bool) -> Iterator[None]:
     """Layers below `first` are not computed; layer `first` receives the known `state`, once per copy."""
-    originals = [(layer, layer.forward) for layer in layers[:first]]
+    # another tool's forward (accelerate's) lies on the instance, too, and comes back
+    before = [(layer, vars(layer).get("forward")) for layer in layers[:first]]
 
     def enter(
         _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -119,15 +128,22 @@ def _skipped(layers: Sequence[nn.Module], first: int, state: torch.Tensor) -> It
         return ((known, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": known})
 
     handle = layers[first].register_forward_pre_hook(enter, with_kwargs=True)
-    for layer, _ in originals:
-        layer.forward = _pass_through  # type: ignore[method-assign]
+    for layer, _ in before:
+        layer.forward = _pass_through_in_a_tuple if tuples else _pass_through  # type: ignore[method-assign]
     try:
         yield
     finally:
         handle.remove()
-        for layer, _ in originals:
-            del layer.forward
+        for layer, own in before:
+            if own is None:
+                del layer.forward
+            else:
+                layer.forward = own
 
 
 def _pass_through(hidden_states: torch.Tensor, *_args: object, **_kwargs: object) -> torch.Tensor:
     return hidden_states
+
+
+def _pass_through_in_a_tuple(hidden_states: torch.Tensor, *_args: object, **_kwargs: object) -> tuple[torch.Tensor]:
+    return (hidden_states,)

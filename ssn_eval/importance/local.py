@@ -2,17 +2,17 @@
 
 `‖a_N‖₂ · ‖W[:, N]‖₂` over all prompt positions, the Frobenius norm of the change of the module's output when N is zero. Public
 code that avoids ablation falls back on it; it looks no further than its own layer. Defined for the sites whose neurons are
-columns: `o_proj` and `mlp`.
+columns: `o_proj` and `mlp`; an expert counts as a module, before its routing weight.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
-from ssn_eval.architectures import resolve
+from ssn_eval.architectures import Change, resolve
 from ssn_eval.errors import EmptySetError
 from ssn_eval.importance.batches import batches, last_states
 from ssn_eval.store import Scores
@@ -33,16 +33,17 @@ def local(model: PreTrainedModel, inputs: Sequence[Sequence[int]], *, sites: Seq
     totals = {key: torch.zeros(site.width, dtype=torch.float64) for key, site in found.items()}
     current: dict[str, torch.Tensor] = {}
 
-    def keep(key: str) -> Any:
-        def hook(_module: object, args: tuple[torch.Tensor, ...]) -> None:
-            current[key] = args[0]
+    def keep(key: str) -> Change:
+        def change(activation: torch.Tensor) -> None:
+            current[key] = activation
 
-        return hook
+        return change
 
-    handles = [site.module.register_forward_pre_hook(keep(key)) for key, site in found.items()]
+    handles = [site.hook(keep(key)) for key, site in found.items()]
     try:
         with torch.no_grad():
             for batch in batches(inputs, batch_size, model.device):
+                current.clear()  # an expert that no token reaches is not called
                 last_states(model, batch)
                 for key, activation in current.items():
                     real = activation.float() * batch.attention_mask[..., None].to(activation.device)
@@ -50,5 +51,5 @@ def local(model: PreTrainedModel, inputs: Sequence[Sequence[int]], *, sites: Seq
     finally:
         for handle in handles:
             handle.remove()
-    columns = {key: site.module.weight.detach().float().norm(dim=0).double().cpu() for key, site in found.items()}  # type: ignore[union-attr, operator]
+    columns = {key: site.weight().detach().float().norm(dim=0).double().cpu() for key, site in found.items()}
     return {key: (totals[key] / len(inputs) * columns[key]).to(torch.float32).numpy() for key in found}

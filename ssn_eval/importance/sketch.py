@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -64,20 +65,16 @@ def _reduced_gradients(sites: dict[str, Site]) -> Iterator[dict[str, torch.Tenso
     """While open, every backward pass puts `Σ_t g_{t,N} a_{t,N}` of each site here, (batch, width), float32."""
     dots: dict[str, torch.Tensor] = {}
 
-    def watch(key: str, activation: torch.Tensor) -> None:
+    def watch(activation: torch.Tensor, key: str) -> torch.Tensor:
         value = activation.detach()
 
         def reduce(gradient: torch.Tensor) -> None:
             dots[key] = (gradient.float() * value.float()).sum(1)
 
         activation.register_hook(reduce)
+        return activation  # a part of a fused tensor has to lie on the way to z to receive its gradient
 
-    handles = []
-    for key, site in sites.items():
-        if site.side == "output":
-            handles.append(site.module.register_forward_hook(lambda _m, _i, out, key=key: watch(key, out)))
-        else:
-            handles.append(site.module.register_forward_pre_hook(lambda _m, args, key=key: watch(key, args[0])))
+    handles = [site.hook(partial(watch, key=key)) for key, site in sites.items()]
     try:
         yield dots
     finally:
