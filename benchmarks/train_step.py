@@ -15,7 +15,7 @@ import time
 import torch
 
 from ssn_eval import adapters
-from ssn_eval.architectures import geometry, row_and_column_modules
+from ssn_eval.architectures import geometry, resolve
 from ssn_eval.neurons import ATTENTION, NeuronSet, parse_key
 
 
@@ -70,15 +70,12 @@ def _model(hidden: int):  # noqa: ANN202
 
 def _masks(model, neurons):  # noqa: ANN001, ANN202
     """Weight name → 1 where a chosen neuron owns the entry, else 0."""
-    parameters, masks = dict(model.named_parameters()), {}
-    for layer, site, index in neurons:
-        rows, columns = row_and_column_modules(model, site, layer)
-        for name in (n + ".weight" for n in (*rows, *columns)):
-            masks.setdefault(name, torch.zeros_like(parameters[name]))
-        for name in rows:
-            masks[name + ".weight"][index] = 1
-        for name in columns:
-            masks[name + ".weight"][:, index] = 1
+    parameters, masks, sites = dict(model.named_parameters()), {}, resolve(model)
+    for key, indices in neurons.by_key().items():
+        for owned in sites[key].owned:
+            name = owned.name + ".weight"
+            mask = masks.setdefault(name, torch.zeros_like(parameters[name]))
+            (mask if owned.side == "output" else mask.T)[owned.of(indices)] = 1
     return masks
 
 

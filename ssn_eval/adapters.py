@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ssn_eval import files
-from ssn_eval.architectures import geometry, row_and_column_modules
-from ssn_eval.errors import EmptySetError, FormatError, MismatchError, MissingInputError
-from ssn_eval.neurons import NeuronSet, parse_key
+from ssn_eval.architectures import geometry, is_transposed, resolve
+from ssn_eval.errors import ArchitectureError, EmptySetError, FormatError, MismatchError, MissingInputError
+from ssn_eval.neurons import NeuronSet
 from ssn_eval.store import ModelRef
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def build(model: PreTrainedModel, neurons: NeuronSet) -> PeftModel:
     Raises:
         EmptySetError: the set is empty.
         MismatchError: a neuron lies outside the model.
-        ArchitectureError: the model's sites are not known.
+        ArchitectureError: the model's sites are not known, or a neuron belongs to a routed expert.
     """
     import torch
     from peft import LoraConfig, get_peft_model
@@ -42,6 +42,7 @@ def build(model: PreTrainedModel, neurons: NeuronSet) -> PeftModel:
     geometry(model).check(neurons)
     rows, columns = _by_weight(model, neurons)
     ranks = {name: len(indices) for name, indices in (rows | columns).items()}
+    bare = dict(model.named_modules())
     config = LoraConfig(
         task_type="CAUSAL_LM",
         r=1,
@@ -51,6 +52,7 @@ def build(model: PreTrainedModel, neurons: NeuronSet) -> PeftModel:
         alpha_pattern=ranks,
         lora_dropout=0.0,
         bias="none",
+        fan_in_fan_out=all(is_transposed(bare[name]) for name in ranks),
     )
     wrapped = get_peft_model(model, config)
     modules = dict(wrapped.base_model.model.named_modules())
@@ -136,9 +138,14 @@ def _by_weight(model: PreTrainedModel, neurons: NeuronSet) -> tuple[dict[str, li
     """Weight name → the rows, and weight name → the columns, that the neurons own."""
     rows: dict[str, list[int]] = {}
     columns: dict[str, list[int]] = {}
+    sites = resolve(model)
     for key, indices in neurons.by_key().items():
-        layer, site = parse_key(key)
-        row_names, column_names = row_and_column_modules(model, site, layer)
-        rows.update(dict.fromkeys(row_names, indices))
-        columns.update(dict.fromkeys(column_names, indices))
+        if sites[key].expert is not None:
+            raise ArchitectureError(
+                f"{key} is a routed expert, whose weights are slices of one stacked tensor that LoRA cannot train row by row; "
+                f"train the attention neurons of this model (sites: attention)."
+            )
+        for owned in sites[key].owned:
+            weights = rows if owned.side == "output" else columns
+            weights.setdefault(owned.name, []).extend(owned.of(indices))
     return rows, columns

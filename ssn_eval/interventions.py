@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ssn_eval.errors import EmptySetError, ParamsError, UnknownNameError
 from ssn_eval.neurons import NeuronSet, parse_key
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-    from ssn_eval.architectures import Site
+    from ssn_eval.architectures import Handle, Site
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def intervene(model: PreTrainedModel, neurons: NeuronSet, op: Op) -> Iterator[No
             handle.remove()
 
 
-def attach(model: PreTrainedModel, neurons: NeuronSet, op: Op) -> list[torch.utils.hooks.RemovableHandle]:
+def attach(model: PreTrainedModel, neurons: NeuronSet, op: Op) -> list[Handle]:
     """As `intervene`, but for good: returns the hooks' handles, which the caller removes or keeps."""
     from ssn_eval.architectures import geometry, resolve
 
@@ -109,13 +109,7 @@ def bake(model: PreTrainedModel, neurons: NeuronSet, op: Op) -> None:
     sites = resolve(model)
     with torch.no_grad():
         for key, indices in neurons.by_key().items():
-            module: Any = sites[key].module
-            if sites[key].side == "output":
-                module.weight[indices] *= op.factor
-                if module.bias is not None:
-                    module.bias[indices] *= op.factor
-            else:
-                module.weight[:, indices] *= op.factor
+            sites[key].scale_weights(indices, op.factor)
 
 
 def describe(neurons: NeuronSet, op: Op) -> dict[str, object]:
@@ -124,7 +118,7 @@ def describe(neurons: NeuronSet, op: Op) -> dict[str, object]:
     return {"op": str(op), "neurons": len(neurons), "layers": layers, "per_site": dict(neurons.per_site())}
 
 
-def _hook(site: Site, indices: list[int], factor: float) -> torch.utils.hooks.RemovableHandle:
+def _hook(site: Site, indices: list[int], factor: float) -> Handle:
     import torch
 
     scale = torch.ones(site.width)
@@ -137,6 +131,4 @@ def _hook(site: Site, indices: list[int], factor: float) -> torch.utils.hooks.Re
             on_device[place] = scale.to(*place)
         return x * on_device[place]
 
-    if site.side == "output":
-        return site.module.register_forward_hook(lambda _m, _i, output: scaled(output))
-    return site.module.register_forward_pre_hook(lambda _m, inputs: (scaled(inputs[0]), *inputs[1:]))
+    return site.hook(scaled)

@@ -2,7 +2,8 @@
 
 A neuron is one coordinate of one site (METHOD: `N = (layer, site, index)`). The sites are the outputs of `q_proj`,
 `k_proj` and `v_proj` (a neuron is a row of the weight), the input of `o_proj` (a column), and `mlp`, the MLP's
-intermediate activation (row `i` of gate and up together with column `i` of down).
+intermediate activation (row `i` of gate and up together with column `i` of down). A layer with routed experts has one
+MLP site an expert, `mlp.<e>`: wherever sites are chosen, `mlp` means them too.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ssn_eval.errors import EmptySetError, FormatError, MismatchError, UnknownNameError
 
@@ -20,7 +21,8 @@ MLP = ("mlp",)
 SITES = ATTENTION + MLP
 SITE_GROUPS: Mapping[str, tuple[str, ...]] = {"attention": ATTENTION, "mlp": MLP, "both": SITES}
 
-_KEY = re.compile(r"layers\.(\d+)\.([a-z_]+)")
+_KEY = re.compile(r"layers\.(\d+)\.([a-z_]+(?:\.\d+)?)")
+_EXPERT = re.compile(r"mlp\.(0|[1-9]\d*)")
 
 
 class Neuron(NamedTuple):
@@ -31,20 +33,44 @@ class Neuron(NamedTuple):
     index: int
 
 
+def expert_site(expert: int) -> str:
+    """The MLP site of one routed expert: `mlp.<e>`."""
+    return f"mlp.{expert}"
+
+
+def site_kind(site: str) -> str:
+    """Which of `SITES` a site is: `mlp` for every expert."""
+    return "mlp" if _EXPERT.fullmatch(site) else site
+
+
+def site_order(site: str) -> tuple[int, int]:
+    """Sort key of sites: as in `SITES`, experts by number."""
+    kind = site_kind(site)
+    return SITES.index(kind), -1 if site == kind else int(site.rpartition(".")[2])
+
+
+def is_among(site: str, chosen: Iterable[str]) -> bool:
+    """Whether a site is one of those chosen, by its own name or by its kind."""
+    names = tuple(chosen)
+    return site in names or site_kind(site) in names
+
+
 def expand_sites(names: str | Iterable[str]) -> tuple[str, ...]:
     """Turn `"both"`, `"attention"` or a list of site names into sites, in the canonical order.
+
+    `mlp` stands for every expert of a model that has them; `mlp.<e>` names one.
 
     Raises:
         UnknownNameError: a name is neither a site nor a group of sites.
     """
     chosen: set[str] = set()
     for name in [names] if isinstance(names, str) else names:
-        if name not in SITE_GROUPS and name not in SITES:
+        if name not in SITE_GROUPS and site_kind(name) not in SITES:
             raise UnknownNameError("site", name, [*SITES, *SITE_GROUPS])
         chosen.update(SITE_GROUPS.get(name, (name,)))
     if not chosen:
         raise EmptySetError("No site was asked for; name at least one of " + ", ".join(SITES) + ".")
-    return tuple(s for s in SITES if s in chosen)
+    return tuple(sorted(chosen, key=site_order))
 
 
 def site_key(layer: int, site: str) -> str:
@@ -59,9 +85,9 @@ def parse_key(key: str) -> tuple[int, str]:
         FormatError: the text is not such a name.
     """
     match = _KEY.fullmatch(key)
-    if not match or match[2] not in SITES:
+    if not match or site_kind(match[2]) not in SITES:
         raise FormatError(
-            f"{key!r} does not name a site; expected layers.<i>.<site> with a site of {', '.join(SITES)}."
+            f"{key!r} does not name a site; expected layers.<i>.<site> with a site of {', '.join(SITES)} or mlp.<expert>."
         )
     return int(match[1]), match[2]
 
@@ -80,8 +106,8 @@ class Geometry:
 
     def size(self, sites: Iterable[str] = SITES) -> int:
         """Number of candidate neurons over the given sites."""
-        chosen = set(sites)
-        return sum(width for key, width in self.widths.items() if parse_key(key)[1] in chosen)
+        chosen = tuple(sites)
+        return sum(width for key, width in self.widths.items() if is_among(parse_key(key)[1], chosen))
 
     def check(self, neurons: Iterable[Neuron], what: str = "the neuron set") -> None:
         """Refuse neurons that the model does not have.
@@ -101,11 +127,28 @@ class Geometry:
                 )
 
     def to_json(self) -> dict[str, object]:
-        """`{"layers": n, "sites": {site: width, or a list of widths by layer where they differ}}`."""
-        by_site: dict[str, list[int]] = {}
-        for key, width in self.widths.items():
-            by_site.setdefault(parse_key(key)[1], []).append(width)
-        sites = {site: w[0] if len(set(w)) == 1 else w for site, w in by_site.items()}
+        """`{"layers": n, "sites": {site: entry, or a list of entries by layer where they differ}}`.
+
+        An entry is the width, `{"experts": e, "width": w}` for the `mlp` of a layer with routed experts, or `null` in a
+        layer that lacks the site.
+
+        Raises:
+            FormatError: a layer's experts are not numbered from 0 on, or not equally wide.
+        """
+        by_site: dict[str, list[object]] = {}
+        for layer, widths in enumerate(self._by_layer()):
+            experts = {site: width for site, width in widths.items() if site != site_kind(site)}
+            entries: dict[str, object] = {site: width for site, width in widths.items() if site not in experts}
+            if experts:
+                if set(experts) != set(map(expert_site, range(len(experts)))) or len(set(experts.values())) > 1:
+                    raise FormatError(f"The experts of layer {layer} must be numbered from 0 on and equally wide.")
+                entries["mlp"] = {"experts": len(experts), "width": experts[expert_site(0)]}
+            for site, entry in entries.items():
+                by_site.setdefault(site, [None] * self.num_layers)[layer] = entry
+        sites = {
+            site: by_layer[0] if by_layer.count(by_layer[0]) == len(by_layer) else by_layer
+            for site, by_layer in by_site.items()
+        }
         return {"layers": self.num_layers, "sites": sites}
 
     @classmethod
@@ -116,12 +159,28 @@ class Geometry:
             FormatError: the object has another form.
         """
         try:
-            layers, sites = int(data["layers"]), dict(data["sites"])  # type: ignore[arg-type, call-overload]
-            per_layer = {s: w if isinstance(w, list) else [w] * layers for s, w in sites.items()}
-            widths = {site_key(i, s): int(per_layer[s][i]) for i in range(layers) for s in SITES if s in per_layer}
+            layers, widths = int(data["layers"]), {}  # type: ignore[arg-type, call-overload]
+            sites: dict[str, Any] = dict(data["sites"])  # type: ignore[arg-type, call-overload]
+            for layer in range(layers):
+                for site in (s for s in SITES if s in sites):
+                    entry = sites[site][layer] if isinstance(sites[site], list) else sites[site]
+                    if isinstance(entry, Mapping):
+                        widths |= {
+                            site_key(layer, expert_site(e)): int(entry["width"]) for e in range(int(entry["experts"]))
+                        }
+                    elif entry is not None:
+                        widths[site_key(layer, site)] = int(entry)
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise FormatError(f"Not a model geometry: {error!r}; expected {{'layers': n, 'sites': {{…}}}}.") from error
         return cls(widths)
+
+    def _by_layer(self) -> list[dict[str, int]]:
+        """Per layer, site → width."""
+        layers: list[dict[str, int]] = [{} for _ in range(self.num_layers)]
+        for key, width in self.widths.items():
+            layer, site = parse_key(key)
+            layers[layer][site] = width
+        return layers
 
 
 @dataclass(frozen=True)
@@ -153,7 +212,7 @@ class NeuronSet:
 
     def __iter__(self) -> Iterator[Neuron]:
         """Iterate in a fixed order: layer, site (as in `SITES`), index."""
-        return iter(sorted(self.members, key=lambda n: (n.layer, SITES.index(n.site), n.index)))
+        return iter(sorted(self.members, key=lambda n: (n.layer, site_order(n.site), n.index)))
 
     def __len__(self) -> int:
         return len(self.members)
@@ -180,9 +239,9 @@ class NeuronSet:
         return Counter(n.layer for n in self.members)
 
     def per_site(self) -> Counter[str]:
-        """Number of neurons by site kind."""
-        return Counter(n.site for n in self.members)
+        """Number of neurons by site kind; all experts count as `mlp`."""
+        return Counter(site_kind(n.site) for n in self.members)
 
     def per_key(self) -> Counter[str]:
-        """Number of neurons by site key."""
-        return Counter(site_key(n.layer, n.site) for n in self.members)
+        """Number of neurons by layer and site kind, `layers.<i>.<kind>`; all experts of a layer count as its `mlp`."""
+        return Counter(site_key(n.layer, site_kind(n.site)) for n in self.members)

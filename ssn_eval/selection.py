@@ -12,7 +12,7 @@ from functools import reduce
 import numpy as np
 
 from ssn_eval.errors import EmptySetError, FormatError, MismatchError, ParamsError
-from ssn_eval.neurons import SITES, Geometry, Neuron, NeuronSet, parse_key
+from ssn_eval.neurons import SITES, Geometry, Neuron, NeuronSet, is_among, parse_key
 from ssn_eval.store import Scores
 
 
@@ -38,7 +38,7 @@ def top(scores: Scores, p: float, sites: Sequence[str] = SITES) -> NeuronSet:
             raise FormatError(
                 f"The scores of {key} hold NaN or infinite values; score again, in float32 if it was half precision."
             )
-        if site in sites:
+        if is_among(site, sites):
             layers.setdefault(layer, []).append((site, values))
     if not layers:
         raise EmptySetError(f"The scores hold none of the sites {', '.join(sites)}; identify those sites first.")

@@ -151,7 +151,7 @@ def select(
     """
     from ssn_eval import selection, store
     from ssn_eval.errors import EmptySetError
-    from ssn_eval.neurons import SITES, parse_key
+    from ssn_eval.neurons import is_among, parse_key
 
     if (hr_harmful is None) != (hr_harmless is None) or (what in ("ss", "private") and hr_harmful is None):
         raise ParamsError(
@@ -173,11 +173,11 @@ def select(
     if what == "random":
         neurons = selection.matched_random(neurons, jail.model.geometry, seed)
         made |= {"seed": seed, "control_of": target}
-    scored = {parse_key(key)[1] for key in jail.scores}
+    scored = [parse_key(key)[1] for key in jail.scores]
     made |= {
         "what": what,
         "p": p,
-        "sites": [s for s in SITES if s in chosen and s in scored],
+        "sites": [name for name in chosen if any(is_among(site, (name,)) for site in scored)],
         "versions": store.versions(),
     }
     store.save_neurons(out, store.NeuronFile(neurons, jail.model, made))

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from ssn_eval.cli.loading import holds_scores
 from ssn_eval.cli.output import FILE, JSON, by_layer, emit, table
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ssn_eval.store import Scores
 
 
 @click.command()
@@ -23,7 +29,7 @@ def show(file: Path, as_json: bool) -> None:
     if holds_scores(file):
         found = store.load_scores(file)
         size = sum(map(len, found.scores.values()))
-        value = {"kind": "scores", "scored": size, "mean": {k: float(v.mean()) for k, v in found.scores.items()}}
+        value = {"kind": "scores", "scored": size, "mean": _means(found.scores)}
         title, cells = f"Mean importance of {size} neurons", {k: f"{v:.3g}" for k, v in value["mean"].items()}
     else:
         found = store.load_neurons(file)
@@ -35,6 +41,19 @@ def show(file: Path, as_json: bool) -> None:
         )
     value |= {"model": found.model.to_json(), "provenance": dict(found.provenance)}
     emit(value, as_json, by_layer(f"{title} of {found.model.id}", cells, found.model))
+
+
+def _means(scores: Scores) -> dict[str, float]:
+    """Mean importance by layer and site kind: the experts of a layer are one `mlp`, as in `NeuronSet.per_key`."""
+    import numpy as np
+
+    from ssn_eval.neurons import parse_key, site_key, site_kind
+
+    parts: dict[str, list[np.ndarray]] = {}
+    for key, values in scores.items():
+        layer, site = parse_key(key)
+        parts.setdefault(site_key(layer, site_kind(site)), []).append(values)
+    return {key: float(np.concatenate(values).mean()) for key, values in parts.items()}
 
 
 @click.command()

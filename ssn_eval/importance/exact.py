@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -56,14 +56,14 @@ def exact(
         with torch.no_grad():
             for row in range(len(batch.rows)):
                 one = _row(batch, row)
-                states, y = _layer_inputs(model, layers, one, readout)
+                plain = _trace(model, layers, one, readout)
                 for key, indices in wanted.items():
                     layer, _ = parse_key(key)
                     for start in range(0, len(indices), copies):
                         chunk = list(indices[start : start + copies])
-                        with _zeroed(sites[key], chunk), _skipped(layers, layer, states[layer]):
+                        with _zeroed(sites[key], chunk), _skipped(layers, layer, plain):
                             changed, _ = readout.read(model, _repeat(one, len(chunk)))
-                        moved = (changed.view(len(chunk), *y.shape) - y).float().norm(dim=-1)
+                        moved = (changed.view(len(chunk), *plain.y.shape) - plain.y).float().norm(dim=-1)
                         found[key][row, chunk] = moved.pow(2).mean(1).sqrt().cpu().numpy()
                         advance(len(chunk) / total)
         return found
@@ -83,23 +83,33 @@ def _repeat(batch: Batch, n: int) -> Batch:
     return Batch(batch.rows * n, ids, mask, batch.spans * n)
 
 
-def _layer_inputs(
-    model: PreTrainedModel, layers: Sequence[nn.Module], batch: Batch, readout: Readout
-) -> tuple[list[torch.Tensor], torch.Tensor]:
-    """The hidden state entering each layer, (1, time, hidden), and `y`, (tokens, width)."""
-    seen: list[torch.Tensor] = []
+class _Trace(NamedTuple):
+    """One plain pass of a single prompt."""
+
+    states: list[torch.Tensor]
+    """the hidden state entering each layer, (1, time, hidden)"""
+    y: torch.Tensor
+    """(tokens, width)"""
+    tuples: bool
+    """whether layers answer `(hidden_states, …)`, as in older transformers, and not the hidden states alone"""
+
+
+def _trace(model: PreTrainedModel, layers: Sequence[nn.Module], batch: Batch, readout: Readout) -> _Trace:
+    states: list[torch.Tensor] = []
+    kinds: set[bool] = set()
     handles = [
         layer.register_forward_pre_hook(
-            lambda _m, args, kwargs: seen.append(args[0] if args else kwargs["hidden_states"]), with_kwargs=True
+            lambda _m, args, kwargs: states.append(args[0] if args else kwargs["hidden_states"]), with_kwargs=True
         )
         for layer in layers
     ]
+    handles.append(layers[0].register_forward_hook(lambda _m, _i, out: kinds.add(isinstance(out, tuple))))
     try:
         y, _ = readout.read(model, batch)
     finally:
         for handle in handles:
             handle.remove()
-    return seen, y
+    return _Trace(states, y, kinds == {True})
 
 
 @contextmanager
@@ -111,10 +121,7 @@ def _zeroed(site: Site, indices: Sequence[int]) -> Iterator[None]:
     def zero(x: torch.Tensor) -> torch.Tensor:
         return x * mask.to(x)
 
-    if site.side == "output":
-        handle = site.module.register_forward_hook(lambda _m, _i, out: zero(out))
-    else:
-        handle = site.module.register_forward_pre_hook(lambda _m, args: (zero(args[0]), *args[1:]))
+    handle = site.hook(zero)
     try:
         yield
     finally:
@@ -122,9 +129,11 @@ def _zeroed(site: Site, indices: Sequence[int]) -> Iterator[None]:
 
 
 @contextmanager
-def _skipped(layers: Sequence[nn.Module], first: int, state: torch.Tensor) -> Iterator[None]:
-    """Layers below `first` are not computed; layer `first` receives the known `state`, once per copy."""
-    originals = [(layer, layer.forward) for layer in layers[:first]]
+def _skipped(layers: Sequence[nn.Module], first: int, plain: _Trace) -> Iterator[None]:
+    """Layers below `first` are not computed; layer `first` receives the known state, once per copy."""
+    # another tool's forward (accelerate's) lies on the instance, too, and comes back
+    before = [(layer, vars(layer).get("forward")) for layer in layers[:first]]
+    state = plain.states[first]
 
     def enter(
         _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -134,15 +143,22 @@ def _skipped(layers: Sequence[nn.Module], first: int, state: torch.Tensor) -> It
         return ((known, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": known})
 
     handle = layers[first].register_forward_pre_hook(enter, with_kwargs=True)
-    for layer, _ in originals:
-        layer.forward = _pass_through  # type: ignore[method-assign]
+    for layer, _ in before:
+        layer.forward = _pass_through_in_a_tuple if plain.tuples else _pass_through  # type: ignore[method-assign]
     try:
         yield
     finally:
         handle.remove()
-        for layer, _ in originals:
-            del layer.forward
+        for layer, own in before:
+            if own is None:
+                del layer.forward
+            else:
+                layer.forward = own
 
 
 def _pass_through(hidden_states: torch.Tensor, *_args: object, **_kwargs: object) -> torch.Tensor:
     return hidden_states
+
+
+def _pass_through_in_a_tuple(hidden_states: torch.Tensor, *_args: object, **_kwargs: object) -> tuple[torch.Tensor]:
+    return (hidden_states,)

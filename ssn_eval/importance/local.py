@@ -17,8 +17,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from ssn_eval.architectures import Site, resolve
@@ -40,19 +42,21 @@ def local(
 ) -> Iterator[Callable[[Batch], PerPrompt]]:
     """While open, give the scorer of a batch. `readout` only decides which part of a sequence the model sees."""
     watched = {key: site for key, site in resolve(model).items() if key in sites or parse_key(key)[1] in _ATTENDING}
-    columns = {
-        key: site.module.weight.detach().float().norm(dim=0)  # type: ignore[union-attr, operator]
-        for key, site in sites.items()
-        if site.side == "input"
-    }
+    columns = {key: site.weight().detach().float().norm(dim=0) for key, site in sites.items() if site.side == "input"}
     current: dict[str, torch.Tensor] = {}
     heads = int(model.config.get_text_config().num_attention_heads)
 
     def scorer(batch: Batch) -> PerPrompt:
+        current.clear()  # an expert that no token reaches is not called, and has no importance
         with torch.no_grad():
             readout.read(model, batch)
             lengths = batch.attention_mask.sum(1).tolist()
-            found = {key: _of_site(key, current, columns, lengths, heads).cpu().numpy() for key in sites}
+            found = {
+                key: _of_site(key, current, columns, lengths, heads).cpu().numpy()
+                if key in current
+                else np.zeros((len(lengths), site.width), dtype=np.float32)
+                for key, site in sites.items()
+            }
         advance(len(batch.rows))
         return found
 
@@ -112,15 +116,10 @@ def _attention(site: str, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> 
 def _watching(sites: Mapping[str, Site], current: dict[str, torch.Tensor]) -> Iterator[None]:
     """While open, every forward pass leaves the activations of the sites in `current`, (batch, time, width)."""
 
-    def keep(key: str, value: torch.Tensor) -> None:
-        current[key] = value
+    def keep(activation: torch.Tensor, key: str) -> None:
+        current[key] = activation
 
-    handles = []
-    for key, site in sites.items():
-        if site.side == "output":
-            handles.append(site.module.register_forward_hook(lambda _m, _i, out, key=key: keep(key, out)))
-        else:
-            handles.append(site.module.register_forward_pre_hook(lambda _m, args, key=key: keep(key, args[0])))
+    handles = [site.hook(partial(keep, key=key)) for key, site in sites.items()]
     try:
         yield
     finally:

@@ -101,10 +101,10 @@ def _kept(model: PreTrainedModel, sites: Mapping[str, Site], readout: Readout, t
         kept[tensor.untyped_storage().data_ptr()] = tensor  # held, so that no address is used twice
         return tensor
 
-    def enters(_module: object, args: tuple[torch.Tensor, ...]) -> None:
-        note(args[0])  # kept by the sketch's tap, and by nothing else: the weights need no gradient
+    def tapped(activation: torch.Tensor) -> None:
+        note(activation)  # the sketch keeps it, where nothing else may: the weights need no gradient
 
-    handles = [site.module.register_forward_pre_hook(enters) for site in sites.values() if site.side == "input"]
+    handles = [site.hook(tapped) for site in sites.values()]
     batch = Padded([[0] * tokens], [(tokens - 1, tokens)], model.device)([0])
     quiet = {"probes": 1, "seed": 0, "checkpointing": False, "advance": lambda _steps=1: None}
     try:

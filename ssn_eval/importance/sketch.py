@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -58,9 +59,9 @@ def sketch(
             taps.recording = False
             squares = {key: torch.zeros(len(batch.rows), site.width) for key, site in sites.items()}
             for j, vectors in enumerate(_probes(batch, probes, y.shape[-1], seed)):
-                y.backward(
-                    vectors[rows.cpu()].to(y) * _signs(batch, j, seed)[:, None].to(y), retain_graph=j < probes - 1
-                )
+                taps.dots.clear()  # an expert that no token reaches gets no gradient
+                probe = vectors[rows.cpu()] * _signs(batch, j, seed)[:, None]
+                y.backward(probe.to(y), retain_graph=j < probes - 1)
                 for key, dot in taps.dots.items():
                     squares[key] += dot.pow(2).cpu()
                 advance(len(batch.rows) / probes)
@@ -96,10 +97,10 @@ class _Taps:
         self._again: dict[str, torch.Tensor] = {}
         """activations of the layer that is being computed a second time"""
 
-    def _watch(self, key: str, activation: torch.Tensor) -> None:
+    def _watch(self, activation: torch.Tensor, key: str) -> torch.Tensor:
         if not self.recording:
             self._again[key] = activation.detach()
-            return
+            return activation
         value = None if self.recompute else activation.detach()
 
         def reduce(gradient: torch.Tensor) -> None:
@@ -107,17 +108,11 @@ class _Taps:
             self.dots[key] = (gradient * a).sum(1, dtype=torch.float32)
 
         activation.register_hook(reduce)
+        return activation  # a part of a fused tensor has to lie on the way to y to receive its gradient
 
     @contextmanager
     def on(self, sites: Mapping[str, Site]) -> Iterator[None]:
-        handles = []
-        for key, site in sites.items():
-            if site.side == "output":
-                handles.append(site.module.register_forward_hook(lambda _m, _i, out, key=key: self._watch(key, out)))
-            else:
-                handles.append(
-                    site.module.register_forward_pre_hook(lambda _m, args, key=key: self._watch(key, args[0]))
-                )
+        handles = [site.hook(partial(self._watch, key=key)) for key, site in sites.items()]
         try:
             yield
         finally:
@@ -142,19 +137,21 @@ def _input_gradients_only(model: PreTrainedModel) -> Iterator[None]:
 @contextmanager
 def _checkpointed(model: PreTrainedModel) -> Iterator[None]:
     """While open, every decoder layer forgets its activations and computes them again in the backward pass."""
-    from functools import partial
-
     from torch.utils.checkpoint import checkpoint, set_checkpoint_early_stop
 
-    layers = decoder_layers(model)
-    for layer in layers:
+    # another tool's forward (accelerate's) lies on the instance, too, and comes back
+    before = [(layer, vars(layer).get("forward")) for layer in decoder_layers(model)]
+    for layer, _ in before:
         layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)  # type: ignore[method-assign]
     try:
         with set_checkpoint_early_stop(False):  # a tap at a layer's end must see its second activation too
             yield
     finally:
-        for layer in layers:
-            del layer.forward
+        for layer, own in before:
+            if own is None:
+                del layer.forward
+            else:
+                layer.forward = own
 
 
 @contextmanager

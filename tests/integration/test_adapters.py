@@ -6,10 +6,11 @@ import copy
 
 import pytest
 import torch
+from conftest import existing, owned_by_hand, tiny
 
 from ssn_eval import adapters, files
-from ssn_eval.architectures import geometry, row_and_column_modules
-from ssn_eval.errors import EmptySetError, FormatError, MismatchError, MissingInputError
+from ssn_eval.architectures import geometry
+from ssn_eval.errors import ArchitectureError, EmptySetError, FormatError, MismatchError, MissingInputError
 from ssn_eval.interventions import SUPPRESS, intervene
 from ssn_eval.neurons import NeuronSet
 from ssn_eval.store import ModelRef
@@ -37,25 +38,24 @@ def steps(model, n=4, lr=0.05, after_backward=lambda: None):
     return losses
 
 
+def trainable(model):
+    """The chosen neurons that neuron-LoRA can train: all but those of routed experts."""
+    return NeuronSet.of(n for n in existing(model, CHOSEN) if not n.site.startswith("mlp."))
+
+
 def owned(model):
-    """Weight name → the mask of entries that the chosen neurons own, worked out from the method, not from the adapter."""
-    masks = {
-        name + ".weight": torch.zeros_like(module.weight, dtype=torch.bool)
-        for name, module in model.named_modules()
-        if hasattr(module, "weight")
-    }
-    for layer, site, index in CHOSEN:
-        rows, columns = row_and_column_modules(model, site, layer)
-        for name in rows:
-            masks[name + ".weight"][index] = True
-        for name in columns:
-            masks[name + ".weight"][:, index] = True
+    """Weight name → the mask of entries that the chosen neurons own, by hand; neuron-LoRA does not train biases."""
+    masks = {name: torch.zeros_like(p, dtype=torch.bool) for name, p in model.named_parameters()}
+    for layer, site, index in trainable(model):
+        for name, entries in owned_by_hand(model, layer, site, index).items():
+            if not name.endswith("bias"):
+                masks[name][entries] = True
     return masks
 
 
 def test_only_the_chosen_weights_change_bit_for_bit_also_after_merging(any_model):
     original = copy.deepcopy(any_model)
-    tuned = adapters.build(any_model, CHOSEN)
+    tuned = adapters.build(any_model, trainable(original))
     torch.testing.assert_close(tuned(IDS).logits, original(IDS).logits)
     losses = steps(tuned)
     assert losses[-1] < losses[0]
@@ -63,21 +63,45 @@ def test_only_the_chosen_weights_change_bit_for_bit_also_after_merging(any_model
     moved = 0
     for (name, before), (_, after) in zip(original.named_parameters(), merged.named_parameters(), strict=True):
         changed = before != after
-        assert not (changed & ~masks.get(name, torch.zeros_like(changed))).any(), name
+        assert not (changed & ~masks[name]).any(), name
         moved += int(changed.sum())
     assert moved > 0.9 * sum(int(m.sum()) for m in masks.values())
 
 
-def test_equals_gradient_masking(llama):
+def test_equals_gradient_masking(any_model):
     """The paper's `θ ← θ − η (M ⊙ ∇L)` on the full model gives the same losses."""
-    tuned, full = adapters.build(copy.deepcopy(llama), CHOSEN), copy.deepcopy(llama)
+    full = copy.deepcopy(any_model)
+    tuned = adapters.build(any_model, trainable(full))
     masks = owned(full)
 
     def mask():
         for name, parameter in full.named_parameters():
-            parameter.grad *= masks.get(name, torch.zeros_like(parameter))
+            if parameter.grad is not None:
+                parameter.grad *= masks[name]
 
     torch.testing.assert_close(steps(tuned, 8), steps(full, 8, after_backward=mask), atol=1e-5, rtol=1e-5)
+
+
+def test_experts_cannot_be_trained_and_their_model_s_attention_can():
+    model = tiny("qwen3_moe")
+    with pytest.raises(ArchitectureError, match=r"layers\.2\.mlp\.1 is a routed expert.*sites: attention"):
+        adapters.build(model, existing(model, CHOSEN))
+    attention = NeuronSet.of([(1, "q_proj", 3), (2, "o_proj", 4)])
+    assert adapters.trainable_parameters(adapters.build(model, attention))[0] == 2 * 32
+
+
+def test_a_saved_adapter_loads_with_stock_peft_on_every_architecture(any_model, tmp_path, recwarn):
+    from peft import PeftModel
+
+    plain = copy.deepcopy(any_model)
+    tuned = adapters.build(any_model, trainable(plain))
+    steps(tuned)
+    adapters.save(tuned, tmp_path / "a", reference(plain), {})
+    expected = tuned(IDS).logits
+    assert not torch.allclose(expected, plain(IDS).logits, atol=1e-3)
+    stock = PeftModel.from_pretrained(plain, str(tmp_path / "a"))
+    assert torch.equal(stock(IDS).logits, expected)
+    assert not [w for w in recwarn if "fan_in_fan_out" in str(w.message)]  # PEFT would put it right, with a warning
 
 
 def test_saved_adapter_loads_with_stock_peft_and_with_ours(llama, tmp_path):
@@ -97,14 +121,15 @@ def test_saved_adapter_loads_with_stock_peft_and_with_ours(llama, tmp_path):
     assert adapters.trainable_parameters(tuned)[0] == 2 * 32 + 32 + 32 + 32 + 3 * 32
 
 
-def test_an_intervention_sees_base_and_adapter_together(llama):
+def test_an_intervention_sees_base_and_adapter_together(any_model):
     """Suppressing a trained neuron silences its adapter too: it equals suppressing it in the merged model."""
-    tuned = adapters.build(llama, CHOSEN)
+    chosen = existing(any_model, CHOSEN)
+    tuned = adapters.build(any_model, trainable(any_model))
     steps(tuned)
-    with intervene(tuned, CHOSEN, SUPPRESS):
+    with intervene(tuned, chosen, SUPPRESS):
         hooked = tuned(IDS).logits
     merged = tuned.merge_and_unload()
-    with intervene(merged, CHOSEN, SUPPRESS):
+    with intervene(merged, chosen, SUPPRESS):
         torch.testing.assert_close(merged(IDS).logits, hooked, atol=1e-5, rtol=1e-4)
 
 

@@ -6,6 +6,7 @@ import copy
 
 import pytest
 import torch
+from conftest import existing
 
 from ssn_eval.errors import EmptySetError, MismatchError, ParamsError, UnknownNameError
 from ssn_eval.interventions import NONE, SUPPRESS, Op, bake, intervene, parse_op
@@ -20,30 +21,33 @@ CHOSEN = NeuronSet.of(
 def test_hooked_equals_baked(any_model, op):
     """Baking is the independent implementation: it touches weights and no hook."""
     ids = torch.randint(1, 120, (2, 9), generator=torch.Generator().manual_seed(0))
+    chosen = existing(any_model, CHOSEN)
     with torch.no_grad():
         plain = any_model(ids).logits
-        with intervene(any_model, CHOSEN, op):
+        with intervene(any_model, chosen, op):
             hooked = any_model(ids).logits
         assert torch.equal(any_model(ids).logits, plain)
-        bake(any_model, CHOSEN, op)
+        bake(any_model, chosen, op)
         torch.testing.assert_close(any_model(ids).logits, hooked, atol=1e-5, rtol=1e-4)
     assert (hooked - plain).abs().max() > 1e-4
 
 
-def test_active_at_every_decode_step(llama):
+def test_active_at_every_decode_step(any_model):
     """Generation with the KV cache under the hook equals generation of the baked model, token by token."""
     ids = torch.randint(1, 120, (1, 5), generator=torch.Generator().manual_seed(1))
-    baked = copy.deepcopy(llama)
-    bake(baked, CHOSEN, Op(8.0))
+    chosen = existing(any_model, CHOSEN)
+    baked = copy.deepcopy(any_model)
+    bake(baked, chosen, Op(8.0))
     options = {
         "max_new_tokens": 12,
         "do_sample": False,
         "output_scores": True,
         "return_dict_in_generate": True,
         "pad_token_id": 0,
+        "eos_token_id": None,
     }
-    with intervene(llama, CHOSEN, Op(8.0)):
-        hooked = llama.generate(ids, attention_mask=torch.ones_like(ids), **options)
+    with intervene(any_model, chosen, Op(8.0)):
+        hooked = any_model.generate(ids, attention_mask=torch.ones_like(ids), **options)
     expected = baked.generate(ids, attention_mask=torch.ones_like(ids), **options)
     assert torch.equal(hooked.sequences, expected.sequences)
     for mine, theirs in zip(hooked.scores, expected.scores, strict=True):

@@ -9,7 +9,7 @@ import ast
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDERS = ("ssn_eval/importance", "ssn_eval/judges", "ssn_eval/organism", "ssn_eval/report")
+FOLDERS = ("ssn_eval/architectures", "ssn_eval/importance", "ssn_eval/judges", "ssn_eval/organism", "ssn_eval/report")
 """packages that are listed whole, with their data files, as soon as one of their modules is needed"""
 
 

@@ -106,6 +106,22 @@ def test_show_a_score_file(tmp_path):
     assert "10.5" in ssn("show", path).stdout
 
 
+def test_show_takes_the_experts_of_a_layer_together(tmp_path):
+    experts = [f"layers.0.mlp.{e}" for e in range(3)]
+    model = store.ModelRef("moe", "c" * 64, "mixtral", Geometry(dict.fromkeys(["layers.0.q_proj", *experts], 2)))
+    values = {key: np.full(2, i, dtype=np.float32) for i, key in enumerate(["layers.0.q_proj", *experts])}
+    store.save_scores(tmp_path / "s.safetensors", store.ScoreFile(values, model))
+    assert object_of(ssn("show", tmp_path / "s.safetensors", "--json"))["mean"] == {
+        "layers.0.q_proj": 0.0,
+        "layers.0.mlp": 2.0,
+    }
+    path = saved(tmp_path / "n.json", {"layers.0.mlp.0": [1], "layers.0.mlp.2": [0, 1]}, model)
+    shown = object_of(ssn("show", path, "--json"))
+    assert shown["per_key"] == {"layers.0.mlp": 3}
+    assert shown["model"]["geometry"]["sites"]["mlp"] == {"experts": 3, "width": 2}
+    assert store.load_neurons(path).neurons.by_key() == {"layers.0.mlp.0": [1], "layers.0.mlp.2": [0, 1]}
+
+
 def test_diff(tmp_path):
     a = saved(tmp_path / "a.json", {"layers.0.q_proj": [1, 2, 3]})
     b = saved(tmp_path / "b.safetensors", {"layers.0.q_proj": [3], "layers.1.o_proj": [0]})

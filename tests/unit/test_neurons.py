@@ -5,7 +5,17 @@ from __future__ import annotations
 import pytest
 
 from ssn_eval.errors import EmptySetError, FormatError, MismatchError, UnknownNameError
-from ssn_eval.neurons import SITES, Geometry, NeuronSet, expand_sites, parse_key, site_key
+from ssn_eval.neurons import (
+    SITES,
+    Geometry,
+    Neuron,
+    NeuronSet,
+    expand_sites,
+    expert_site,
+    is_among,
+    parse_key,
+    site_key,
+)
 
 A = NeuronSet.of([(0, "q_proj", 1), (0, "mlp", 2), (11, "o_proj", 3)])
 B = NeuronSet.of([(0, "q_proj", 1), (2, "mlp", 2)])
@@ -25,7 +35,18 @@ def test_keys_round_trip_in_layer_order():
     assert parse_key(site_key(7, "mlp")) == (7, "mlp")
 
 
-@pytest.mark.parametrize("key", ["layers.0", "layers.-1.mlp", "layer.0.mlp", "layers.0.gate", "layers.0.mlp.x"])
+@pytest.mark.parametrize(
+    "key",
+    [
+        "layers.0",
+        "layers.-1.mlp",
+        "layer.0.mlp",
+        "layers.0.gate",
+        "layers.0.mlp.x",
+        "layers.0.mlp.03",
+        "layers.0.q_proj.3",
+    ],
+)
 def test_bad_keys(key):
     with pytest.raises(FormatError):
         parse_key(key)
@@ -48,3 +69,42 @@ def test_sites_by_group_name():
         expand_sites("atention")
     with pytest.raises(EmptySetError):
         expand_sites([])
+
+
+EXPERTS = Geometry(
+    {"layers.0.q_proj": 4, "layers.0.mlp": 9, "layers.1.q_proj": 4}
+    | {site_key(1, expert_site(e)): 6 for e in range(12)}
+)
+
+
+def test_experts_are_sites_of_their_own_in_the_order_of_their_numbers():
+    neurons = NeuronSet.of([(1, "mlp.10", 0), (1, "mlp.2", 5), (1, "q_proj", 0), (0, "mlp", 1)])
+    assert list(neurons.by_key()) == ["layers.0.mlp", "layers.1.q_proj", "layers.1.mlp.2", "layers.1.mlp.10"]
+    assert NeuronSet.from_keys(neurons.by_key()) == neurons
+    assert neurons.per_key() == {"layers.0.mlp": 1, "layers.1.q_proj": 1, "layers.1.mlp": 2}
+    assert neurons.per_site() == {"mlp": 3, "q_proj": 1}
+    EXPERTS.check(neurons)
+    with pytest.raises(MismatchError, match=r"Neuron 0 of layers\.1\.mlp\.12"):
+        EXPERTS.check([Neuron(1, "mlp.12", 0)])
+
+
+def test_mlp_means_the_experts_too():
+    assert EXPERTS.size(("mlp",)) == 9 + 72 and EXPERTS.size(("mlp.3",)) == 6 and EXPERTS.size() == 8 + 9 + 72
+    assert expand_sites(["mlp.10", "mlp.9", "q_proj"]) == ("q_proj", "mlp.9", "mlp.10")
+    assert [is_among("mlp.3", names) for names in (("mlp",), ("mlp.3",), ("mlp.30", "q_proj"))] == [True, True, False]
+    with pytest.raises(UnknownNameError):
+        expand_sites("o_proj.1")
+
+
+def test_geometry_of_experts_is_short_and_round_trips():
+    assert EXPERTS.to_json()["sites"] == {"q_proj": 4, "mlp": [9, {"experts": 12, "width": 6}]}
+    assert Geometry.from_json(EXPERTS.to_json()) == EXPERTS
+    alike = Geometry({site_key(i, expert_site(e)): 6 for i in range(3) for e in range(2)})
+    assert alike.to_json() == {"layers": 3, "sites": {"mlp": {"experts": 2, "width": 6}}}
+    gap = Geometry({"layers.0.q_proj": 4, "layers.1.q_proj": 4, "layers.1.mlp": 3})
+    assert Geometry.from_json(gap.to_json()) == gap
+    with pytest.raises(FormatError, match="experts of layer 0"):
+        Geometry({"layers.0.mlp.1": 4}).to_json()
+    for wrong in ({"experts": 2}, "six"):
+        with pytest.raises(FormatError):
+            Geometry.from_json({"layers": 1, "sites": {"mlp": wrong}})

@@ -29,6 +29,14 @@ def test_top_takes_p_per_cent_of_each_layer_over_all_sites_together():
     assert len(selection.top(values, 0.01)) == 2
 
 
+def test_experts_compete_with_the_other_sites_of_their_layer():
+    values = {f"layers.0.{site}": np.zeros(10, dtype=np.float32) for site in ("q_proj", "mlp.0", "mlp.1", "mlp.2")}
+    values["layers.0.mlp.2"][7], values["layers.0.q_proj"][1], values["layers.0.mlp.1"][3] = 3, 2, 1
+    assert selection.top(values, 5) == NeuronSet.of([(0, "mlp.2", 7), (0, "q_proj", 1)])
+    assert selection.top(values, 7, ("mlp",)) == NeuronSet.of([(0, "mlp.2", 7), (0, "mlp.1", 3)])
+    assert selection.top(values, 10, ("mlp.1",)) == NeuronSet.of([(0, "mlp.1", 3)])
+
+
 def test_definitions_of_ms_ss_and_private():
     hr, nhr = selection.ms(scores(0), scores(1), 20), selection.ms(scores(0), scores(2), 20)
     assert hr == selection.top(scores(0), 20) - selection.top(scores(1), 20)

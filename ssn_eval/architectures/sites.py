@@ -1,0 +1,124 @@
+"""One site of a loaded model: its activation under a hook, and the weights of its neurons.
+
+Nobody else knows that a module is fused, transposed or a stack of experts: whoever watches, changes, bakes or trains
+neurons speaks of a site's coordinates 0..width-1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from ssn_eval.architectures import experts
+from ssn_eval.architectures.layouts import Side
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+
+class Change(Protocol):
+    """What a hook does with a site's activation, (batch, time, width)."""
+
+    def __call__(self, activation: torch.Tensor, /) -> torch.Tensor | None:
+        """Return what takes the activation's place, or `None` to leave it."""
+
+
+class Handle(Protocol):
+    """What takes a hook away."""
+
+    def remove(self) -> None:
+        """Take the hook away."""
+
+
+class Owned(NamedTuple):
+    """Rows or columns of one weight that belong to a site's neurons."""
+
+    name: str
+    """full module name, without PEFT's prefix"""
+    side: Side
+    """`output`: rows; `input`: columns"""
+    positions: torch.Tensor | None
+    """(width,), long: the row or column of neuron 0, 1, …; `None`: the neuron's own number"""
+
+    def of(self, indices: Sequence[int]) -> list[int]:
+        """The rows or columns of the given neurons, in their order."""
+        return list(indices) if self.positions is None else self.positions[list(indices)].tolist()
+
+
+@dataclass(frozen=True)
+class Site:
+    """One site of a loaded model."""
+
+    key: str
+    """`layers.<i>.<site>`"""
+    module: nn.Module
+    side: Side
+    width: int
+    positions: torch.Tensor | None = None
+    """(width,), long: the coordinate of `module`'s side of neuron 0, 1, …; `None`: all of them in order"""
+    owned: tuple[Owned, ...] = ()
+    """every weight in which the site's neurons own rows or columns; empty for an expert, whose weights are no module's"""
+    expert: int | None = None
+    """which expert of `module`, a stack of routed experts; its neurons are columns of that expert's down projection"""
+    block: nn.Module | None = None
+    """of an expert: the module that routes tokens to it"""
+
+    def hook(self, change: Change) -> Handle:
+        """Call `change` with the site's activation, (batch, time, width), in every forward pass until removed.
+
+        For an expert the activation is zero at the tokens that are not routed to it.
+        """
+        if self.expert is not None and self.block is not None:
+            return experts.hook(self.block, self.module, self.expert, change)
+
+        def after(_module: nn.Module, _args: object, output: Any) -> torch.Tensor | None:  # noqa: ANN401
+            return self._changed(output, change)
+
+        def before(_module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+            new = self._changed(args[0], change)
+            return None if new is None else (new, *args[1:])
+
+        if self.side == "output":
+            return self.module.register_forward_hook(after)
+        return self.module.register_forward_pre_hook(before)
+
+    def scale_weights(self, indices: Sequence[int], factor: float) -> None:
+        """Multiply the rows (with their biases) or the columns of neurons by `factor`, in place.
+
+        It equals multiplying their activation. Call it under `torch.no_grad()`.
+        """
+        chosen = list(indices) if self.positions is None else self.positions[list(indices)]
+        if self.side == "input":
+            self.weight()[:, chosen] *= factor
+            return
+        self.weight()[chosen] *= factor
+        bias = getattr(self.module, "bias", None)
+        if bias is not None:
+            bias[chosen] *= factor
+
+    def weight(self) -> torch.Tensor:
+        """The module's weight as (out, in), a view: fused parts and all; for an expert, its own down projection."""
+        return out_in(self.module) if self.expert is None else experts.down(self.module, self.expert)
+
+    def _changed(self, whole: torch.Tensor, change: Change) -> torch.Tensor | None:
+        """Apply a change to the site's part of a module's input or output."""
+        if self.positions is None:
+            return change(whole)
+        positions = self.positions.to(whole.device)
+        new = change(whole.index_select(-1, positions))
+        return None if new is None else whole.index_copy(-1, positions, new)
+
+
+def out_in(module: nn.Module) -> torch.Tensor:
+    """The weight of a linear module as (out, in): a `Linear` stores it so, a `Conv1D` (GPT-2) the other way round."""
+    plain: Any = getattr(module, "base_layer", module)  # inside PEFT's wrapper
+    return plain.weight.T if is_transposed(plain) else plain.weight
+
+
+def is_transposed(module: nn.Module) -> bool:
+    """Whether a linear module stores its weight as (in, out)."""
+    from transformers.pytorch_utils import Conv1D
+
+    return isinstance(getattr(module, "base_layer", module), Conv1D)
