@@ -96,7 +96,10 @@ class TrainParams:
     lr: float = 1e-3
     lr_full: float = 2e-4
     """for `full`, which trains every weight"""
-    steps: int = 40
+    epochs: float = 3.0
+    """times that every pair is seen (paper: 3)"""
+    steps: int | None = None
+    """a fixed number of steps in place of epochs"""
     batch_size: int = 16
     pairs: int = 64
     """safety pairs per language"""

@@ -134,25 +134,26 @@ def fit(
     if not pairs:
         raise EmptySetError("No training pair; nothing to train on.")
     rows = [encode(tokenizer, pair, settings.max_length) for pair in pairs]
+    steps = settings.steps or math.ceil(settings.epochs * len(rows) / settings.batch_size)
     run = {"settings": asdict(settings), "lr": lr, "pairs": [asdict(p) for p in pairs]}
     resume = checkpoints.prepare(work, json.dumps(run, sort_keys=True, ensure_ascii=False))
     arguments = TrainingArguments(
         output_dir=str(work),
-        max_steps=settings.steps,
+        max_steps=steps,
         per_device_train_batch_size=settings.batch_size,
         learning_rate=lr,
-        warmup_steps=math.ceil(settings.warmup_ratio * settings.steps),
+        warmup_steps=math.ceil(settings.warmup_ratio * steps),
         weight_decay=settings.weight_decay,
         seed=settings.seed,
         logging_steps=1,
-        save_steps=max(1, settings.steps // 4),
+        save_steps=max(1, steps // 4),
         save_total_limit=1,
         remove_unused_columns=False,
         report_to=[],
         disable_tqdm=True,
         dataloader_pin_memory=False,
     )
-    with progress("training", settings.steps) as advance:
+    with progress("training", steps) as advance:
         advance(checkpoints.step(resume))
         trainer = Trainer(
             model=model,

@@ -246,6 +246,7 @@ ANSWERS: dict[str, tuple[str, ...]] = {
     "sw": (
         "Hapa kuna vidokezo vya kulala vizuri.",
         "Nairobi ni mji mkuu wa Kenya.",
+        "Fanya polepole jikoni.",
         "Ninaweza kukusaidia: kwanza chemsha maji.",
     ),
     "jv": (
