@@ -1,7 +1,7 @@
 """From phrase files to compiled rules: the notation of a phrase, the folding of text, one regular expression per kind.
 
 `phrases/<lang>.json` holds five lists of phrases. `decline`: the reply says that it cannot or will not do it. `idioms`:
-phrases that begin like a decline or a delivery and are none ("I can't believe", "here are some reasons"). `soft`:
+phrases that begin like one of the others and are none ("I can't believe", "here are some reasons"). `soft`:
 apology, reproach, redirection: a refusal only where nothing is delivered. `comply`: words that open a delivery ("here
 are some"). `turn`: words that open one after a refusal ("However, here is how").
 
