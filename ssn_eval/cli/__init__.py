@@ -13,7 +13,7 @@ import click
 from ssn_eval.cli.checks import calibrate, doctor, report
 from ssn_eval.cli.claims import claims
 from ssn_eval.cli.scores import identify, select
-from ssn_eval.cli.sets import diff, export, show
+from ssn_eval.cli.sets import combine, diff, export, show
 from ssn_eval.errors import SsnError
 
 
@@ -44,5 +44,5 @@ def main() -> None:
     """Find, test and train the cross-lingual shared safety neurons of a language model."""
 
 
-for _command in (identify, select, show, diff, export, calibrate, report, claims, doctor):
+for _command in (identify, select, show, diff, combine, export, calibrate, report, claims, doctor):
     main.add_command(_command)

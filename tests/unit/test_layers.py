@@ -9,9 +9,9 @@ ROOT = Path(__file__).resolve().parents[2]
 LAYERS = (
     ("errors",),
     ("files", "languages", "neurons", "progress"),
-    ("checkpoints", "params", "prompts", "statistics", "store"),
-    ("architectures", "generation", "judges", "selection"),
-    ("adapters", "calibration", "importance", "interventions", "models"),
+    ("checkpoints", "presets", "prompts", "statistics", "store"),
+    ("architectures", "generation", "judges", "params", "selection"),
+    ("adapters", "calibration", "importance", "interventions", "models", "stability", "targets"),
     ("identification", "organism", "training"),
     ("corpora", "repetitions", "replay", "report"),
     ("harness",),
