@@ -142,7 +142,7 @@ def check(name: str, preset: Preset, nhr: Sequence[str]) -> None:
     if not _NAME.fullmatch(name) or name in _TAKEN or _RANDOM.fullmatch(name):
         rule = f"letters, digits, _ and -, first a letter, and neither {', '.join(_TAKEN)} nor random_<seed>"
         raise ParamsError(f"{here}: a preset cannot be called {name!r}; its name may have {rule}.")
-    if name in SETS and preset != Preset(**{"from": name}):
+    if name in SETS and preset.to_json() != {"from": [name]}:
         raise ParamsError(
             f"{here} must stay {{from: {name}}}, the set that select makes; call a changed preset otherwise."
         )
