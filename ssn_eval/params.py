@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -14,14 +14,14 @@ from pydantic.dataclasses import dataclass
 from ssn_eval.errors import MissingInputError, ParamsError, UnknownNameError
 from ssn_eval.languages import language
 from ssn_eval.neurons import expand_sites
+from ssn_eval.presets import KEYS, SETS, Preset, check_all
 
 T = TypeVar("T")
 _STRICT = ConfigDict(extra="forbid")
+_UNKNOWN = ("unexpected_keyword_argument", "extra_forbidden")
 
 ORGANISM = "organism"
 """the key of the embedded default model, which the first stage trains"""
-SETS = ("ms_hr", "ss", "private")
-"""the named sets that `select` makes beside the per-language ones and the random controls"""
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -66,18 +66,20 @@ class ScoreParams:
 
 @dataclass(frozen=True, config=_STRICT)
 class SelectParams:
-    """Selection: the top p per cent of each layer over the chosen sites, and the controls' seeds."""
+    """Selection: the top p per cent of each layer, or of all layers at once, over the chosen sites; the controls' seeds."""
 
     p: float = 3.0
+    scope: Literal["layer", "global"] = "layer"
     sites: str | list[str] = "both"
     random_seeds: tuple[int, ...] = (0, 1, 2)
-    sensitivity: tuple[float, ...] = (1.0, 2.0, 3.0, 5.0, 10.0)
-    """values of p whose set sizes are reported beside the chosen one"""
+    sensitivity: tuple[float, ...] = (0.5, 1.0, 2.0, 3.0, 5.0, 10.0)
+    """values of p whose sets are compared with those of the chosen one"""
 
     def __post_init__(self) -> None:
         expand_sites(self.sites)
-        if not all(0 < p <= 100 for p in (self.p, *self.sensitivity)):
-            raise ParamsError(f"select.p must be a percentage in (0, 100], got {self.p}.")
+        for name, p in (("p", self.p), *(("sensitivity", p) for p in self.sensitivity)):
+            if not 0 < p <= 100:
+                raise ParamsError(f"select.{name} must be a percentage in (0, 100], got {p:g}.")
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -137,6 +139,7 @@ class Params:
     prompts: PromptParams = PromptParams()
     score: ScoreParams = ScoreParams()
     select: SelectParams = SelectParams()
+    targets: dict[str, Preset] = field(default_factory=dict)
     validate: ValidateParams = ValidateParams()
     train: TrainParams = TrainParams()
     evaluate: EvaluateParams = EvaluateParams()
@@ -152,6 +155,7 @@ class Params:
             raise ParamsError(f"Shared neurons need a second language beside {self.hr}; add one to languages.")
         if self.model not in self.models:
             raise UnknownNameError("model key", self.model, self.models)
+        check_all(self.targets, self.nhr, self.validate.sets, self.train.methods)
 
     @property
     def nhr(self) -> tuple[str, ...]:
@@ -193,13 +197,16 @@ def build(kind: type[T], data: Mapping[str, Any], where: str) -> T:
     try:
         return TypeAdapter(kind).validate_python(dict(data))
     except ValidationError as error:
-        first = error.errors()[0]
+        # a wrong key first: it explains a missing one
+        first = min(error.errors(), key=lambda found: found["type"] not in _UNKNOWN)
         cause = first.get("ctx", {}).get("error")
         if isinstance(cause, ParamsError | UnknownNameError):
             raise cause from None
         place = ".".join(str(part) for part in first["loc"])
-        if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-            raise ParamsError(f"{where}: {UnknownNameError('key', place, _keys(kind))}") from None
+        if first["type"] in _UNKNOWN:
+            inside = place.rpartition(".")[0]
+            known = [f"{inside}.{key}" for key in KEYS] if place.startswith("targets.") else _keys(kind)
+            raise ParamsError(f"{where}: {UnknownNameError('key', place, known)}") from None
         raise ParamsError(f"{where}: {place or kind.__name__} is {first['input']!r}: {first['msg'].lower()}.") from None
 
 

@@ -6,32 +6,41 @@ the layer pooled; `MS_l = S_l(D_jail) - S_l(D_norm)`; `SS_l = MS_l & MS_HR`; pri
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce
+from itertools import groupby
+from typing import Literal, get_args
 
 import numpy as np
 
-from ssn_eval.errors import EmptySetError, FormatError, MismatchError, ParamsError
+from ssn_eval.errors import EmptySetError, FormatError, MismatchError, ParamsError, UnknownNameError
 from ssn_eval.neurons import SITES, Geometry, Neuron, NeuronSet, is_among, parse_key
 from ssn_eval.store import Scores
 
+Scope = Literal["layer", "global"]
+SCOPES: tuple[Scope, ...] = get_args(Scope)
 
-def top(scores: Scores, p: float, sites: Sequence[str] = SITES) -> NeuronSet:
-    """`S(D)`: per layer, the top p % of the layer's neurons over the given sites; at least one a layer.
+
+def top(scores: Scores, p: float, sites: Sequence[str] = SITES, scope: Scope = "layer") -> NeuronSet:
+    """`S(D)`: the top p % of the neurons of the given sites, in each layer (the paper) or in all layers at once.
 
     Args:
         scores: site key → importance, `(width,)`, float32.
-        p: per cent, in (0, 100].
-        sites: which sites are candidates; their neurons compete within a layer.
+        p: per cent, in (0, 100]; at least one neuron is taken a pool.
+        sites: which sites are candidates; their neurons compete within a pool.
+        scope: `layer`: every layer is a pool of its own; `global`: one pool of all layers.
 
     Raises:
-        ParamsError: p is out of range.
+        ParamsError: p is out of range, or the scope is none.
         FormatError: a score is NaN or infinite.
         EmptySetError: no site of the scores is among `sites`.
     """
     if not 0 < p <= 100:
         raise ParamsError(f"p must be a percentage in (0, 100], got {p}.")
-    layers: dict[int, list[tuple[str, np.ndarray]]] = {}
+    if scope not in SCOPES:
+        raise UnknownNameError("scope", scope, SCOPES)
+    parts: list[tuple[int, str, np.ndarray]] = []
     for key, values in scores.items():
         layer, site = parse_key(key)
         if not np.isfinite(values).all():
@@ -39,20 +48,26 @@ def top(scores: Scores, p: float, sites: Sequence[str] = SITES) -> NeuronSet:
                 f"The scores of {key} hold NaN or infinite values; score again, in float32 if it was half precision."
             )
         if is_among(site, sites):
-            layers.setdefault(layer, []).append((site, values))
-    if not layers:
+            parts.append((layer, site, values))
+    if not parts:
         raise EmptySetError(f"The scores hold none of the sites {', '.join(sites)}; identify those sites first.")
-    chosen: list[Neuron] = []
-    for layer, parts in sorted(layers.items()):
-        candidates = [Neuron(layer, site, i) for site, values in parts for i in range(len(values))]
-        importance = np.concatenate([values for _, values in parts])
-        count = max(1, round(len(candidates) * p / 100))
-        best = np.argsort(-importance, kind="stable")[:count]
-        chosen += [candidates[i] for i in best]
-    return NeuronSet(frozenset(chosen))
+    parts.sort(key=lambda part: part[0])
+    pools = [parts] if scope == "global" else [list(pool) for _, pool in groupby(parts, key=lambda part: part[0])]
+    return NeuronSet(frozenset(neuron for pool in pools for neuron in _best(pool, p)))
 
 
-def ms(jail: Scores, norm: Scores, p: float, sites: Sequence[str] = SITES) -> NeuronSet:
+def _best(pool: Sequence[tuple[int, str, np.ndarray]], p: float) -> Iterator[Neuron]:
+    """The top p % of `(layer, site, importance)` parts that compete; ties go to the part and index that come first."""
+    importance = np.concatenate([values for *_, values in pool])
+    count = max(1, round(len(importance) * p / 100))
+    best = np.argsort(-importance, kind="stable")[:count]
+    starts = np.cumsum([0, *(len(values) for *_, values in pool)])
+    for place, which in zip(best.tolist(), (np.searchsorted(starts, best, side="right") - 1).tolist(), strict=True):
+        layer, site, _ = pool[which]
+        yield Neuron(layer, site, place - int(starts[which]))
+
+
+def ms(jail: Scores, norm: Scores, p: float, sites: Sequence[str] = SITES, scope: Scope = "layer") -> NeuronSet:
     """`MS_l = S_l(D_jail) - S_l(D_norm)`: neurons that matter for harmful prompts and not for ordinary ones.
 
     Raises:
@@ -62,7 +77,7 @@ def ms(jail: Scores, norm: Scores, p: float, sites: Sequence[str] = SITES) -> Ne
         raise MismatchError(
             "The harmful and the harmless scores cover different sites or shapes; identify both on one model."
         )
-    return top(jail, p, sites) - top(norm, p, sites)
+    return top(jail, p, sites, scope) - top(norm, p, sites, scope)
 
 
 def shared(ms_lang: NeuronSet, ms_hr: NeuronSet) -> NeuronSet:
@@ -78,6 +93,27 @@ def private(ms_lang: NeuronSet, ms_hr: NeuronSet) -> NeuronSet:
 def union(sets: Sequence[NeuronSet]) -> NeuronSet:
     """All neurons of any set."""
     return reduce(lambda a, b: a | b, sets, NeuronSet(frozenset()))
+
+
+def at_least(sets: Sequence[NeuronSet], k: int) -> NeuronSet:
+    """k-of-n sharing: the neurons of at least `k` of the sets. k = 1 is the union, k = n the intersection.
+
+    Raises:
+        ParamsError: k is below 1 or above the number of sets.
+    """
+    if not 1 <= k <= len(sets):
+        raise ParamsError(f"Neurons of at least {k} of {len(sets)} sets were asked for; k goes from 1 to {len(sets)}.")
+    held = Counter(neuron for one in sets for neuron in one.members)
+    return NeuronSet(frozenset(neuron for neuron, count in held.items() if count >= k))
+
+
+def intersection(sets: Sequence[NeuronSet]) -> NeuronSet:
+    """The neurons that all sets hold.
+
+    Raises:
+        ParamsError: there is no set.
+    """
+    return at_least(sets, len(sets))
 
 
 def matched_random(target: NeuronSet, geometry: Geometry, seed: int) -> NeuronSet:

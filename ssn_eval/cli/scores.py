@@ -14,6 +14,7 @@ from ssn_eval.errors import MismatchError, ParamsError
 
 if TYPE_CHECKING:
     from ssn_eval.prompts import Label
+    from ssn_eval.selection import Scope
     from ssn_eval.store import ScoreFile
 
 
@@ -128,7 +129,14 @@ def identify(
     type=click.Choice(["ms", "ss", "private", "random"]),
     help="random: the matched control of SS, or of MS without the high-resource scores.",
 )
-@click.option("--p", default=3.0, show_default=True, help="Per cent of each layer's neurons.")
+@click.option("--p", default=3.0, show_default=True, help="Per cent of the neurons of each layer, or of all.")
+@click.option(
+    "--scope",
+    default="layer",
+    show_default=True,
+    type=click.Choice(["layer", "global"]),
+    help="The top p % of every layer (the paper), or of all layers at once.",
+)
 @click.option("--sites", default="both", show_default=True, help="Which scored sites compete.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Of --what random.")
 @click.option("--out", required=True, type=FILE, help=".json, .safetensors or .csv")
@@ -140,6 +148,7 @@ def select(
     hr_harmless: Path | None,
     what: str,
     p: float,
+    scope: Scope,
     sites: str,
     seed: int,
     out: Path,
@@ -160,12 +169,12 @@ def select(
     chosen = _sites(sites)
     jail, norm = _pair(harmful, harmless)
     target = "ss" if what == "random" and hr_harmful else "ms" if what == "random" else what
-    neurons = selection.ms(jail.scores, norm.scores, p, chosen)
+    neurons = selection.ms(jail.scores, norm.scores, p, chosen, scope)
     made = {name: jail.provenance[name] for name in ("lang", "method") if name in jail.provenance}
     if target != "ms" and hr_harmful is not None and hr_harmless is not None:
         hr_jail, hr_norm = _pair(hr_harmful, hr_harmless)
         hr_jail.model.refuse_other(jail.model, f"The score file {hr_harmful}")
-        hr = selection.ms(hr_jail.scores, hr_norm.scores, p, chosen)
+        hr = selection.ms(hr_jail.scores, hr_norm.scores, p, chosen, scope)
         neurons = selection.shared(neurons, hr) if target == "ss" else selection.private(neurons, hr)
         made["hr"] = hr_jail.provenance.get("lang")
     if not neurons:
@@ -177,6 +186,7 @@ def select(
     made |= {
         "what": what,
         "p": p,
+        "scope": scope,
         "sites": [name for name in chosen if any(is_among(site, (name,)) for site in scored)],
         "versions": store.versions(),
     }

@@ -1,4 +1,4 @@
-"""`ssn show` and `ssn diff`: look at neuron sets and compare them."""
+"""`ssn show`, `ssn diff` and `ssn combine`: look at neuron sets, compare and combine them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import click
 
 from ssn_eval.cli.loading import holds_scores
 from ssn_eval.cli.output import FILE, JSON, by_layer, emit, table
+from ssn_eval.errors import EmptySetError, ParamsError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -75,3 +76,33 @@ def diff(first: Path, second: Path, as_json: bool) -> None:
     shown = table(f"{first} and {second}", "shared", "only first", "only second", "Jaccard")
     shown.add_row(*map(str, parts.values()), f"{jaccard:.3f}")
     emit({**parts, "jaccard": jaccard}, as_json, shown)
+
+
+@click.command()
+@click.argument("sets", type=FILE, nargs=-1, required=True, metavar="FILES...")
+@click.option("--union", "how", flag_value="union", help="The neurons of any set.")
+@click.option("--intersection", "how", flag_value="intersection", help="The neurons that all sets hold.")
+@click.option("--at-least", type=int, metavar="K", help="The neurons of at least K of the sets.")
+@click.option("--out", required=True, type=FILE, help=".json, .safetensors or .csv")
+@JSON
+def combine(sets: tuple[Path, ...], how: str | None, at_least: int | None, out: Path, as_json: bool) -> None:
+    """Combine neuron sets of one model by union, intersection or k-of-n sharing.
+
+    Example: ssn combine --at-least 2 artifacts/sets/ss/*.json --out ss_shared_by_2.json
+    """
+    from ssn_eval import selection, store
+
+    if (how is None) == (at_least is None):
+        raise ParamsError("Say how to combine the sets: one of --union, --intersection and --at-least K.")
+    found = [store.load_neurons(path) for path in sets]
+    for path, file in zip(sets, found, strict=True):
+        file.model.refuse_other(found[0].model, str(path))
+    k = at_least if at_least is not None else 1 if how == "union" else len(found)
+    neurons = selection.at_least([file.neurons for file in found], k)
+    if not neurons:
+        raise EmptySetError(
+            f"No neuron is in {k} of the {len(found)} sets; ask for fewer, or select with a larger --p."
+        )
+    made = {"what": "combined", "at_least": k, "of": [path.as_posix() for path in sets], "versions": store.versions()}
+    store.save_neurons(out, store.NeuronFile(neurons, found[0].model, made))
+    emit({"out": out.as_posix(), "neurons": len(neurons), **made}, as_json, f"{len(neurons)} neurons → {out}")

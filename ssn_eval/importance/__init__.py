@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ssn_eval.errors import EmptySetError, ParamsError, UnknownNameError
 from ssn_eval.neurons import SITES
+from ssn_eval.reliability import rank_correlation, standard_error
 from ssn_eval.store import Scores
 
 if TYPE_CHECKING:
@@ -73,14 +74,9 @@ class Measurement:
 
     def reliability(self) -> dict[str, float | None]:
         """Split-half Spearman, and the standard error of the ranking that follows from it; None where it cannot be said."""
-        from ssn_eval.importance.reliability import split_half, standard_error
-
-        half = split_half(*self.halves) if self.halves else math.nan
+        half = rank_correlation(*self.halves)["within_layer"] if self.halves else None
         error = standard_error(half)
-        return {
-            "split_half_spearman": half if math.isfinite(half) else None,
-            "standard_error": error if math.isfinite(error) else None,
-        }
+        return {"split_half_spearman": half, "standard_error": error if math.isfinite(error) else None}
 
 
 def measure(
@@ -191,9 +187,10 @@ def _enough(tolerance: float | None):  # noqa: ANN202
     if tolerance is None:
         return None
     from ssn_eval.importance.accumulate import Sums
-    from ssn_eval.importance.reliability import split_half, standard_error
 
     def enough(sums: Sums) -> bool:
-        return sums.counts.min() > 0 and standard_error(split_half(sums.mean(0), sums.mean(1))) <= tolerance
+        if sums.counts.min() == 0:
+            return False
+        return standard_error(rank_correlation(sums.mean(0), sums.mean(1))["within_layer"]) <= tolerance
 
     return enough

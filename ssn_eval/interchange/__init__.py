@@ -13,6 +13,7 @@ reader brings the model's shape, and every index is checked against it.
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 from ssn_eval.errors import EmptySetError, MissingInputError, ParamsError, UnknownNameError
@@ -40,7 +41,7 @@ def carried(neurons: NeuronSet, kind: str, *, drop: bool = False) -> NeuronSet:
     known = SUPPORTED.get(kind)
     kept = neurons if known is None else NeuronSet(frozenset(n for n in neurons.members if n.site in known))
     if len(kept) < len(neurons) and not drop:
-        sites = ", ".join(f"{count} {site}" for site, count in sorted((neurons - kept).per_site().items()))
+        sites = ", ".join(f"{count} {site}" for site, count in sorted(Counter(n.site for n in neurons - kept).items()))
         raise ParamsError(
             f"{kind} has no place for {sites} neurons out of {len(neurons)}, so nothing was written; "
             f"--drop-unsupported leaves them out."

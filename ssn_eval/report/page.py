@@ -1,9 +1,7 @@
-"""Write the report: `index.html`, `figures/`, `metrics.json`, and the tables that `dvc plots` draws."""
+"""Write the report: `index.html`, `figures/`, `metrics.json` and `plots/`."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Iterable, Sequence
 from importlib.resources import files as package_files
@@ -12,7 +10,7 @@ from typing import Any, NamedTuple
 
 from ssn_eval import files
 from ssn_eval.neurons import SITES, parse_key, site_key
-from ssn_eval.report import figures
+from ssn_eval.report import figures, plots
 from ssn_eval.report.results import Condition, Results, factor, read
 from ssn_eval.report.summary import answers, beats_randoms, drop, hardest_random, metrics, percent
 from ssn_eval.statistics import McNemar, Rate
@@ -54,8 +52,8 @@ def build(results_folder: Path, out: Path) -> dict[str, Any]:
         _write_bytes(out / "figures" / f"{name}.svg", svg)
         _write_bytes(out / "figures" / f"{name}.png", png)
     files.write_text(out / "index.html", page + "\n")
-    files.write_text(out / "plots" / "refusal.csv", _refusal_csv(results))
-    files.write_text(out / "plots" / "loss.csv", _loss_csv(results))
+    files.write_text(out / "plots" / "refusal.csv", plots.refusal(results))
+    files.write_text(out / "plots" / "loss.csv", plots.loss(results))
     found = metrics(results)
     files.write_json(out / "metrics.json", found)
     return found
@@ -95,6 +93,7 @@ def tables(results: Results) -> dict[str, Grid]:
             "Neurons of the sets that were validated", ["set", "neurons"], [[name, str(n)] for name, n in named]
         ),
         "sensitivity": _sensitivity(results),
+        "stability": _stability(results),
         "loss": Grid(
             "Parameters trained, and loss",
             ["method", "trained", "of all, %", "first loss", "last loss"],
@@ -198,6 +197,26 @@ def _sensitivity(results: Results) -> Grid:
     return Grid("MS / SS neurons by sites and p", ["sites and p", *results.languages], told)
 
 
+def _stability(results: Results) -> Grid:
+    """Split halves of the prompts, where the score stage made them: sets by language, then the ranks of the scores."""
+    found = results.select.get("stability") or {"sets": {}, "spearman": {}}
+    sets, ranks, langs = found["sets"], found["spearman"], results.languages
+
+    def cell(name: str) -> str:
+        one = sets.get(name, {})
+        return "–" if one.get("jaccard") is None else f"{one['jaccard']:.2f} ({one['chance']:.2f})"
+
+    rows = [
+        [title, *(cell(f"{family}/{lang}") for lang in langs)]
+        for family, title in (("ms", "MS"), ("ss", "SS"), ("private", "private"))
+    ]
+    for label in ("harmful", "harmless"):
+        values = (ranks.get(lang, {}).get(label, {}).get("within_layer") for lang in langs)
+        rows.append([f"Spearman of {label} scores within layers", *map(_number, values)])
+    caption = "Two halves of the prompts: Jaccard index of the sets that each gives (and what chance would give)"
+    return Grid(caption, ["", *langs], rows if sets else [])
+
+
 def _flat(value: object, name: str = "") -> Iterable[tuple[str, str]]:
     if isinstance(value, dict) and value:
         for key in sorted(value):
@@ -216,30 +235,6 @@ def _p(test: McNemar | None) -> str:
 
 def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.2f}"
-
-
-def _refusal_csv(results: Results) -> str:
-    rows = [
-        (lang, c.name, f"{r.value:.4f}")
-        for c in results.rows()
-        for lang in results.languages
-        if (r := c.rate(lang, "refusal"))
-    ]
-    return _csv(("lang", "variant", "refusal"), rows)
-
-
-def _loss_csv(results: Results) -> str:
-    return _csv(
-        ("method", "step", "loss"), [(m, e["step"], e["loss"]) for m, t in results.training.items() for e in t["loss"]]
-    )
-
-
-def _csv(header: tuple[str, ...], rows: list[tuple[Any, ...]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return text.getvalue()
 
 
 def _write_bytes(path: Path, content: bytes) -> None:

@@ -4,26 +4,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ssn_eval import adapters, files, models, store, training
-from ssn_eval.errors import EmptySetError, UnknownNameError
+from ssn_eval import adapters, files, models, presets, store, training
+from ssn_eval.errors import EmptySetError
 from ssn_eval.params import Params
 from ssn_eval.stages.common import need, provenance, run
-
-SET_OF_METHOD = {"ssn": "ss", "ms_hr": "ms_hr", "private": "private", "random": "random_0"}
-"""which named set each neuron-LoRA method trains; `full` trains every weight"""
+from ssn_eval.store import NeuronFile
 
 
 def main(settings: Params, method: Path, model: Path, pairs_file: Path, sets: Path, out: Path, summary: Path) -> None:
     """Write the adapter (or the full checkpoint) and `{"method", "trainable", "parameters", "loss"}`."""
-    name = method.name
-    if name not in SET_OF_METHOD and name != "full":
-        raise UnknownNameError("training method", name, [*SET_OF_METHOD, "full"])
+    name = presets.check_method(method.name, settings.targets)
     pairs = training.mix(training.read_pairs(need(pairs_file, "prompts")), settings.train)
     loaded = models.load(models.read_spec(need(model, "organism") / "spec.json"))
     made = provenance(settings, pairs=pairs_file) | {"method": name, "seed": settings.train.seed}
     work = out.parent / f".work-{name}"
     total = loaded.model.num_parameters()
-    if name == "full":
+    if name == presets.FULL:
         curve = training.fit(
             loaded.model, loaded.tokenizer, pairs, settings.train, lr=settings.train.lr_full, work=work
         )
@@ -33,16 +29,13 @@ def main(settings: Params, method: Path, model: Path, pairs_file: Path, sets: Pa
             files.write_json(folder / adapters.PROVENANCE, {"base": loaded.ref.to_json(), "provenance": made})
         trainable = total
     else:
-        chosen = store.load_neurons(need(sets, "select") / f"{SET_OF_METHOD[name]}.json") if _has(sets, name) else None
-        if chosen is None or not chosen.neurons:
-            raise EmptySetError(
-                f"The method {name} trains the set {SET_OF_METHOD[name]}, which is empty; use a larger select.p."
-            )
-        chosen.model.refuse_other(loaded.ref, f"The set {SET_OF_METHOD[name]}")
+        trained = presets.set_of(name)
+        chosen = _neurons(need(sets, "select") / f"{trained}.json", name, trained)
+        chosen.model.refuse_other(loaded.ref, f"The set {trained}")
         tuned = adapters.build(loaded.model, chosen.neurons)
         trainable, _ = adapters.trainable_parameters(tuned)
         curve = training.fit(tuned, loaded.tokenizer, pairs, settings.train, lr=settings.train.lr, work=work)
-        adapters.save(tuned, out, loaded.ref, made | {"set": SET_OF_METHOD[name], "neurons": chosen.neurons.by_key()})
+        adapters.save(tuned, out, loaded.ref, made | {"set": trained, "neurons": chosen.neurons.by_key()})
     files.write_json(
         summary,
         {
@@ -56,8 +49,18 @@ def main(settings: Params, method: Path, model: Path, pairs_file: Path, sets: Pa
     )
 
 
-def _has(sets: Path, method: str) -> bool:
-    return (need(sets, "select") / f"{SET_OF_METHOD[method]}.json").is_file()
+def _neurons(path: Path, method: str, trained: str) -> NeuronFile:
+    """The set that a method trains.
+
+    Raises:
+        MissingInputError: `select` did not make it, and was not asked to.
+        EmptySetError: it holds no neuron.
+    """
+    if not presets.may_be_missing(trained):
+        need(path, "select")
+    if not path.is_file() or not (chosen := store.load_neurons(path)).neurons:
+        raise EmptySetError(f"The method {method} trains the set {trained}, which is empty; use a larger select.p.")
+    return chosen
 
 
 if __name__ == "__main__":

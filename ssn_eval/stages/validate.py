@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ssn_eval import files, store
+from ssn_eval import files, presets, store
 from ssn_eval.interventions import intervene, parse_op
 from ssn_eval.params import Params
 from ssn_eval.stages.common import need, provenance, run
@@ -17,7 +17,9 @@ def main(settings: Params, name: Path, model: Path, prompt_file: Path, sets: Pat
 
     asked = heldout(prompt_file)
     ops = [parse_op(text) for text in settings.validate.ops]
-    path = need(sets, "select") / f"{name}.json"
+    path = need(sets, "select") / f"{presets.check_set(name.as_posix(), settings.targets)}.json"
+    if not presets.may_be_missing(name.as_posix()):
+        need(path, "select")
     made = provenance(settings, prompts=prompt_file)
     if not path.is_file() or not (chosen := store.load_neurons(path)).neurons:
         files.write_json(out, {"set": str(name), "size": 0, "conditions": {}, "provenance": made})

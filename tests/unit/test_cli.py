@@ -18,7 +18,7 @@ from ssn_eval.neurons import Geometry, NeuronSet
 GEOMETRY = Geometry({f"layers.{i}.{site}": 20 for i in range(2) for site in ("q_proj", "o_proj")})
 MODEL = store.ModelRef("tiny", "a" * 64, "llama", GEOMETRY)
 OTHER = store.ModelRef("other", "b" * 64, "llama", GEOMETRY)
-COMMANDS = ("identify", "select", "show", "diff", "export", "import", "calibrate", "report", "doctor")
+COMMANDS = ("identify", "select", "show", "diff", "combine", "export", "import", "calibrate", "report", "doctor")
 
 
 def ssn(*arguments: object) -> Result:
@@ -189,6 +189,67 @@ def test_select_ss_private_and_random(tmp_path, pair):
     assert all(len(v) == 1 and v != [4] for v in draws[0].values()) and set(draws[0]) == set(GEOMETRY.widths)
     made = object_of(ssn("select", *pair, "--p", 10, "--what", "random", "--out", out, "--json"))
     assert made["control_of"] == "ms"
+
+
+def test_select_over_all_layers_at_once(tmp_path, pair):
+    """The tops tie across layers, so the earlier layer takes the places that p = 5 % of all neurons gives."""
+    out = tmp_path / "ms.json"
+    made = object_of(ssn("select", *pair, "--p", 5, "--scope", "global", "--out", out, "--json"))
+    assert members(out) == {key: [4] for key in GEOMETRY.widths} and made["scope"] == "global"
+    low = np.full(20, 0.5, np.float32)
+    _, harmful, _, harmless = pair
+    for path in (harmful, harmless):
+        file = store.load_scores(path)
+        kept = {key: values if key.startswith("layers.1.") else low for key, values in file.scores.items()}
+        store.save_scores(path, store.ScoreFile(kept, file.model, file.provenance))
+    object_of(ssn("select", *pair, "--p", 5, "--scope", "global", "--out", out, "--json"))
+    assert members(out) == {"layers.1.q_proj": [4], "layers.1.o_proj": [4]}
+    assert ssn("select", *pair, "--scope", "global", "--p", 0, "--out", tmp_path / "x.json").exit_code == 2
+    assert ssn("select", *pair, "--scope", "model", "--out", tmp_path / "x.json").exit_code == 2
+
+
+def test_a_control_with_too_few_neurons_to_draw_from(tmp_path, pair):
+    _, harmful, _, harmless = pair
+    file = store.load_scores(harmless)
+    flipped = {key: -values for key, values in store.load_scores(harmful).scores.items()}
+    flipped["layers.0.o_proj"] += 100  # all of it on top, and none of layers.0.q_proj
+    store.save_scores(harmless, store.ScoreFile(flipped, file.model, file.provenance))
+    high = dict(store.load_scores(harmful).scores)
+    high["layers.0.q_proj"] = high["layers.0.q_proj"] + 100
+    store.save_scores(harmful, store.ScoreFile(high, file.model, store.load_scores(harmful).provenance))
+    out = tmp_path / "random.json"
+    refused(ssn("select", *pair, "--p", 50, "--what", "random", "--out", out), "layers.0.q_proj", "fewer than the 20")
+    assert not out.exists()
+
+
+def test_combine(tmp_path):
+    """The laws are tested on the sets; here: which option asks for which k, and what the file says of itself."""
+    of = [saved(tmp_path / f"{n}.json", {"layers.0.q_proj": [1, n], "layers.1.o_proj": [9]}) for n in (2, 3, 3)]
+    of[2] = saved(tmp_path / "third.safetensors", {"layers.0.q_proj": [3]})
+    out = tmp_path / "out.json"
+    for options, expected, k in (
+        (("--union",), {"layers.0.q_proj": [1, 2, 3], "layers.1.o_proj": [9]}, 1),
+        (("--at-least", 2), {"layers.0.q_proj": [1, 3], "layers.1.o_proj": [9]}, 2),
+    ):
+        made = object_of(ssn("combine", *options, *of, "--out", out, "--json"))
+        assert members(out) == expected and (made["at_least"], made["neurons"]) == (k, sum(map(len, expected.values())))
+    assert store.load_neurons(out).provenance["of"] == [path.as_posix() for path in of]
+    assert ssn("combine", "--intersection", *of[:2], "--out", out).exit_code == 0
+    assert members(out) == {"layers.0.q_proj": [1], "layers.1.o_proj": [9]}
+
+
+def test_combine_refuses(tmp_path):
+    out = tmp_path / "out.json"
+    a, b = (saved(tmp_path / f"{n}.json", {"layers.0.q_proj": [n]}) for n in (1, 2))
+    other = saved(tmp_path / "other.json", {"layers.0.q_proj": [1]}, OTHER)
+    refused(ssn("combine", "--union", a, other, "--out", out), "other.json", "another model")
+    refused(ssn("combine", a, b, "--out", out), "--union")
+    refused(ssn("combine", "--union", "--at-least", 1, a, b, "--out", out), "one of")
+    refused(ssn("combine", "--at-least", 3, a, b, "--out", out), "k goes from 1 to 2")
+    refused(ssn("combine", "--at-least", 0, a, b, "--out", out), "k goes from 1 to 2")
+    refused(ssn("combine", "--intersection", a, b, "--out", out), "No neuron is in 2 of the 2 sets")
+    refused(ssn("combine", "--union", a, tmp_path / "no.json", "--out", out), "No file")
+    assert not out.exists()
 
 
 def test_select_refuses_what_does_not_belong_together(tmp_path, pair):

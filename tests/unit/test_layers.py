@@ -9,9 +9,9 @@ ROOT = Path(__file__).resolve().parents[2]
 LAYERS = (
     ("errors",),
     ("files", "languages", "memory", "neurons", "progress"),
-    ("checkpoints", "params", "prompts", "statistics", "store"),
-    ("architectures", "generation", "interchange", "judges", "selection"),
-    ("adapters", "calibration", "importance", "interventions", "models"),
+    ("checkpoints", "presets", "prompts", "statistics", "store"),
+    ("architectures", "generation", "interchange", "judges", "params", "reliability", "selection"),
+    ("adapters", "calibration", "importance", "interventions", "models", "stability", "targets"),
     ("baking", "identification", "organism", "training"),
     ("corpora", "repetitions", "replay", "report"),
     ("harness",),

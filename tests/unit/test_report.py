@@ -229,6 +229,18 @@ def test_metrics_and_plots_hold_the_measured_numbers(results: Path, tmp_path: Pa
     assert len(curve) == 6 and curve[0] == {"method": "ssn", "step": "1", "loss": "2.0"}
 
 
+def test_stability_is_shown_where_it_was_measured(results: Path, tmp_path: Path):
+    assert "Two halves" not in page(results, tmp_path / "without")
+    halves = {"sizes": [9, 8], "jaccard": 0.625, "chance": 0.034}
+    nothing = {"sizes": [0, 0], "jaccard": None, "chance": None}
+    spearman = {lang: {"harmful": {"all": 0.95, "within_layer": 0.871}, "harmless": {"all": None}} for lang in LANGS}
+    stability = {"sets": {"ms/en": halves, "ss/zh": halves, "ss/sw": nothing}, "spearman": spearman}
+    write(results / "select.json", SELECT | {"stability": stability})
+    text = " ".join(re.sub(r"<[^>]+>", " ", page(results, tmp_path / "with")).split())
+    assert "MS 0.62 (0.03) – –" in text and "SS – 0.62 (0.03) –" in text and "private – – –" in text
+    assert "harmful scores within layers 0.87 0.87 0.87" in text and "harmless scores within layers – – –" in text
+
+
 def test_factors_are_ordered_as_numbers(results: Path, tmp_path: Path):
     names = list(build(results, tmp_path / "out")["conditions"])
     assert names.index("scale:2 ss") < names.index("scale:10 ss")

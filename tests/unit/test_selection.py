@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ssn_eval import selection
-from ssn_eval.errors import EmptySetError, FormatError, MismatchError, ParamsError
+from ssn_eval.errors import EmptySetError, FormatError, MismatchError, ParamsError, UnknownNameError
 from ssn_eval.neurons import Geometry, NeuronSet
 
 WIDTHS = {"layers.0.q_proj": 40, "layers.0.mlp": 60, "layers.1.q_proj": 40, "layers.1.mlp": 60}
@@ -70,3 +70,47 @@ def test_bad_scores():
         selection.ms(scores(0), {"layers.0.q_proj": np.zeros(40, np.float32)}, 3)
     with pytest.raises(EmptySetError):
         selection.top({"layers.0.mlp": np.ones(4, np.float32)}, 3, ("q_proj",))
+
+
+def test_global_scope_takes_p_per_cent_of_all_layers_at_once():
+    values = scores(0)
+    values["layers.1.mlp"] = values["layers.1.mlp"] + 1  # the later layer wins all places
+    chosen = selection.top(values, 10, scope="global")
+    assert chosen.per_key() == {"layers.1.mlp": 20}
+    assert len(chosen) == len(selection.top(values, 10))
+    best = np.sort(values["layers.1.mlp"])[-20:]
+    assert sorted(values["layers.1.mlp"][n.index] for n in chosen) == best.tolist()
+    assert len(selection.top(values, 0.01, scope="global")) == 1
+
+
+@pytest.mark.parametrize("p", [0.01, 3, 20, 100])
+def test_the_scopes_agree_on_one_layer(p):
+    one = {key: np.round(values, 1) for key, values in scores(0).items() if key.startswith("layers.1.")}  # many ties
+    assert selection.top(one, p, scope="global") == selection.top(one, p, scope="layer")
+
+
+def test_an_unknown_scope():
+    with pytest.raises(UnknownNameError, match="Did you mean layer"):
+        selection.top(scores(0), 3, scope="layers")  # type: ignore[arg-type]
+
+
+def test_ms_compares_both_tops_at_one_scope():
+    found = selection.ms(scores(0), scores(1), 20, scope="global")
+    assert found == selection.top(scores(0), 20, scope="global") - selection.top(scores(1), 20, scope="global")
+    assert found != selection.ms(scores(0), scores(1), 20)
+
+
+def test_sharing_by_k_goes_from_union_to_intersection():
+    sets = [selection.top(scores(seed), 30) for seed in range(4)]
+    by_k = [selection.at_least(sets, k) for k in range(1, 5)]
+    assert by_k[0] == selection.union(sets) and by_k[-1] == selection.intersection(sets)
+    assert all(fewer.members < more.members for more, fewer in zip(by_k, by_k[1:], strict=False))
+    assert all(one.members <= by_k[0].members and by_k[-1].members <= one.members for one in sets)
+    assert sum(map(len, by_k)) == sum(map(len, sets)), "a neuron in k sets counts at 1, …, k"
+    assert selection.at_least(sets[:1], 1) == sets[0]
+
+
+@pytest.mark.parametrize(("n", "k"), [(2, 3), (2, 0), (0, 0), (0, 1)])
+def test_k_out_of_range(n, k):
+    with pytest.raises(ParamsError, match=f"k goes from 1 to {n}"):
+        selection.at_least([selection.top(scores(0), 3)] * n, k)

@@ -1,0 +1,97 @@
+"""How far sets and scores can be trusted: split halves of the prompts, what chance would give, and other values of p.
+
+Importance is a mean over prompts, so a set made from half of them tells how much of it the choice of prompts decides. A set
+on all prompts is at least as stable as its halves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from ssn_eval.neurons import Geometry, NeuronSet
+from ssn_eval.selection import at_least
+
+_NEGLIGIBLE = 1e-15
+
+
+def expected_jaccard(first: Mapping[str, int], second: Mapping[str, int], geometry: Geometry) -> float:
+    """The expected Jaccard index of two random sets with the given numbers of neurons in every layer and site.
+
+    At each site the overlap of two independent draws is hypergeometric; the sites' overlaps add up to I, and the index is
+    `I / (A + B - I)` with A and B the sets' sizes. Exact but for probabilities below 1e-15.
+
+    Args:
+        first: site key → number of neurons of the first set (`NeuronSet.per_key`).
+        second: the same of the second set.
+        geometry: the widths of the sites.
+    """
+    from scipy.stats import hypergeom
+
+    low, total = 0, np.ones(1)  # total[i]: probability of an overlap of low + i
+    for key in sorted(first.keys() & second.keys()):
+        width, a, b = geometry.widths[key], first[key], second[key]
+        least = max(0, a + b - width)
+        chance = hypergeom.pmf(np.arange(least, min(a, b) + 1), width, a, b)
+        total = np.convolve(total, chance)
+        kept = np.flatnonzero(total > _NEGLIGIBLE)
+        low, total = low + least + int(kept[0]), total[kept[0] : kept[-1] + 1]
+    sizes = sum(first.values()) + sum(second.values())
+    if not sizes:
+        return 1.0
+    overlap = low + np.arange(len(total))
+    return float((total * overlap / (sizes - overlap)).sum() / total.sum())
+
+
+def split_half(
+    first: Mapping[str, NeuronSet], second: Mapping[str, NeuronSet], geometry: Geometry
+) -> dict[str, dict[str, object]]:
+    """The stability of every set that both halves have.
+
+    Args:
+        first: name → set from the first half of the prompts.
+        second: the same from the second half.
+        geometry: the widths of the model's sites.
+
+    Returns:
+        name → `{"sizes": [a, b], "jaccard", "chance"}`; `chance` is `expected_jaccard` of the two sets' profiles, and both
+        are None where the two sets are empty.
+    """
+    found: dict[str, dict[str, object]] = {}
+    for name in first.keys() & second.keys():
+        a, b = first[name], second[name]
+        known = bool(a or b)
+        found[name] = {
+            "sizes": [len(a), len(b)],
+            "jaccard": round(a.jaccard(b), 4) if known else None,
+            "chance": round(expected_jaccard(a.per_key(), b.per_key(), geometry), 4) if known else None,
+        }
+    return found
+
+
+def by_p(chosen: Mapping[str, NeuronSet], others: Mapping[float, Mapping[str, NeuronSet]]) -> list[dict[str, object]]:
+    """How sets move with p.
+
+    Args:
+        chosen: name → set at the chosen p.
+        others: p → name → set.
+
+    Returns:
+        Rows of `{"set", "p", "size", "jaccard"}`: the Jaccard index with the set at the chosen p, None if both are empty.
+    """
+    return [
+        {"set": name, "p": p, "size": len(one), "jaccard": round(mine.jaccard(one), 4) if mine or one else None}
+        for name, mine in chosen.items()
+        for p, sets in others.items()
+        for one in [sets.get(name, NeuronSet(frozenset()))]
+    ]
+
+
+def sharing(sets: Mapping[str, NeuronSet], groups: Mapping[str, Iterable[str]]) -> dict[str, dict[str, int]]:
+    """k-of-n sizes: group of languages → `{"1": neurons in the sets of at least one, …, "n": of all}`."""
+    found: dict[str, dict[str, int]] = {}
+    for group, langs in groups.items():
+        members = [sets[lang] for lang in langs]
+        found[group] = {str(k): len(at_least(members, k)) for k in range(1, len(members) + 1)}
+    return found

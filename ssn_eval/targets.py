@@ -1,0 +1,159 @@
+"""Scores of all languages → every set by name: MS, SS and private neurons by language, united, and by preset. Pure functions.
+
+The definitions are in `selection.py`, the presets' values and their checks in `presets.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from ssn_eval import presets, selection
+from ssn_eval.errors import EmptySetError
+from ssn_eval.neurons import SITES, Geometry, NeuronSet, expand_sites, is_among
+from ssn_eval.presets import FAMILIES, SETS, Preset
+from ssn_eval.selection import Scope
+from ssn_eval.store import Scores
+
+
+@dataclass(frozen=True)
+class Families:
+    """The sets of every language that one selection gives."""
+
+    hr: str
+    ms: Mapping[str, NeuronSet]
+    """language, HR too → MS_l"""
+
+    @property
+    def nhr(self) -> tuple[str, ...]:
+        """The languages other than HR, in order."""
+        return tuple(lang for lang in self.ms if lang != self.hr)
+
+    @property
+    def ss(self) -> dict[str, NeuronSet]:
+        """NHR language → SS_l."""
+        return {lang: selection.shared(self.ms[lang], self.ms[self.hr]) for lang in self.nhr}
+
+    @property
+    def private(self) -> dict[str, NeuronSet]:
+        """NHR language → MS_l - MS_HR."""
+        return {lang: selection.private(self.ms[lang], self.ms[self.hr]) for lang in self.nhr}
+
+    def by_language(self) -> dict[str, NeuronSet]:
+        """`ms/<lang>`, `ss/<lang>`, `private/<lang>` → set."""
+        families = {"ms": self.ms, "ss": self.ss, "private": self.private}
+        return {f"{family}/{lang}": one for family, sets in families.items() for lang, one in sets.items()}
+
+    def named(self) -> dict[str, NeuronSet]:
+        """`ms_hr`, and `ss` and `private` united over the NHR languages."""
+        return {
+            "ms_hr": self.ms[self.hr],
+            "ss": selection.union(list(self.ss.values())),
+            "private": selection.union(list(self.private.values())),
+        }
+
+
+def families(
+    scores: Mapping[str, tuple[Scores, Scores]],
+    hr: str,
+    p: float,
+    sites: Sequence[str] = SITES,
+    scope: Scope = "layer",
+) -> Families:
+    """The sets of every language.
+
+    Args:
+        scores: language → scores on D_jail and on D_norm.
+        hr: the high-resource reference language, one of them.
+        p: as in `top`.
+        sites: as in `top`.
+        scope: as in `top`.
+
+    Raises:
+        as `ms`.
+    """
+    return Families(hr, {lang: selection.ms(jail, norm, p, sites, scope) for lang, (jail, norm) in scores.items()})
+
+
+def target(name: str, preset: Preset, found: Families, num_layers: int) -> NeuronSet:
+    """The neurons of a preset.
+
+    Args:
+        name: its key in `targets`, for messages.
+        preset: which neurons are meant.
+        found: the sets of every language.
+        num_layers: the model's number of layers.
+
+    Raises:
+        EmptySetError: no language of its tiers, no layer in its range, or no neuron that fits.
+        ParamsError, UnknownNameError: as `presets.check`.
+    """
+    presets.check(name, preset, found.nhr)
+    langs, layers, sites = preset.counted(found.nhr), preset.depth(num_layers), expand_sites(preset.sites)
+    if not langs:
+        raise EmptySetError(presets.no_language(name, preset, found.nhr))
+    if not layers:
+        low, high = preset.layers
+        raise EmptySetError(
+            f"targets.{name}.layers = [{low:g}, {high:g}] holds none of this model's {num_layers} layers; widen it."
+        )
+    by_lang = {"ms": found.ms, "ss": found.ss, "private": found.private}
+    k = preset.needed(len(langs))
+    parts = [
+        selection.at_least([by_lang[source][lang] for lang in langs], k) if source in FAMILIES else found.ms[found.hr]
+        for source in preset.source
+    ]
+    chosen = NeuronSet(frozenset(n for n in selection.union(parts) if n.layer in layers and is_among(n.site, sites)))
+    if not chosen:
+        raise EmptySetError(
+            f"targets.{name} holds no neuron: none of {' or '.join(preset.source)} is in the sets of {k} of "
+            f"{', '.join(langs)}, in the sites {', '.join(sites)}, in layers {layers[0]} to {layers[-1]}; "
+            f"use a larger select.p or a wider preset."
+        )
+    return chosen
+
+
+class Targets(NamedTuple):
+    """The presets that a selection could make, and why it could not make the others."""
+
+    sets: dict[str, NeuronSet]
+    absent: dict[str, str]
+    """name → one sentence"""
+
+
+def make(chosen: Mapping[str, Preset], found: Families, num_layers: int, asked: Iterable[str] = ()) -> Targets:
+    """Every preset, without those that only repeat a named set.
+
+    A preset that nothing asks for may find no neuron: the shipped ones have to let any model and any languages pass.
+
+    Args:
+        chosen: name → preset.
+        found: the sets of every language.
+        num_layers: the model's number of layers.
+        asked: names of sets that other stages use; of controls too.
+
+    Raises:
+        EmptySetError: as `target`, for a preset that is asked for.
+    """
+    wanted = {(presets.control(name) or presets.Control(name, 0)).of for name in asked}
+    made = Targets({}, {})
+    for name, preset in chosen.items():
+        try:
+            if name not in SETS:
+                made.sets[name] = target(name, preset, found, num_layers)
+        except EmptySetError as error:
+            if name in wanted:
+                raise
+            made.absent[name] = str(error)
+    return made
+
+
+def controls(sets: Mapping[str, NeuronSet], geometry: Geometry, asked: Iterable[str]) -> dict[str, NeuronSet]:
+    """The matched random controls among the names asked for: `<set>.random_<seed>`.
+
+    Raises:
+        EmptySetError, MismatchError: as `selection.matched_random`.
+    """
+    named = {name: found for name in asked if (found := presets.control(name))}
+    return {name: selection.matched_random(sets[c.of], geometry, c.seed) for name, c in named.items()}

@@ -1,0 +1,92 @@
+"""The train stage takes a preset's name, its control's, or a named set's as a method, and says so when there is none."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from safetensors.numpy import load_file
+
+from ssn_eval import files, models, selection, store
+from ssn_eval.neurons import NeuronSet
+from ssn_eval.organism import lexicon, tokenizer
+from ssn_eval.organism.settings import OrganismSettings
+from ssn_eval.organism.training import build_model
+from ssn_eval.stages import train
+from ssn_eval.stages.common import run
+
+SHIPPED = Path(__file__).resolve().parents[2] / "params.yaml"
+CHOSEN = NeuronSet.of([(0, "q_proj", 1), (1, "mlp", 3), (1, "o_proj", 5)])
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """What the stages before leave: a tiny model, pairs, and the sets of two presets and one control."""
+    monkeypatch.chdir(tmp_path)
+    tok = tokenizer.build(lexicon.load())
+    build_model(OrganismSettings(layers=2, hidden=32, heads=4, kv_heads=2, mlp=48), tok).save_pretrained(
+        "model/weights"
+    )
+    tok.save_pretrained("model/weights")
+    spec = models.ModelSpec("model/weights", dtype="float32")
+    files.write_json(Path("model/spec.json"), spec.to_json())
+    rows = [
+        {"id": f"{label}-{i}", "lang": lang, "label": label, "prompt": f"how {i}?", "response": "no"}
+        for label in ("harmful", "harmless")
+        for lang in ("en", "zh")
+        for i in range(4)
+    ]
+    Path("pairs.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    ref = models.load(spec).ref
+    control = selection.matched_random(CHOSEN, ref.geometry, 0)
+    for name, neurons in {"ss": CHOSEN, "ss_late": CHOSEN, "ss_late.random_0": control}.items():
+        store.save_neurons(Path(f"sets/{name}.json"), store.NeuronFile(neurons, ref))
+    settings = yaml.safe_load(SHIPPED.read_text())
+    settings["train"] |= {"steps": 2, "batch_size": 2, "pairs": 2}
+    Path("params.yaml").write_text(yaml.safe_dump(settings))
+    return tmp_path
+
+
+def stage(monkeypatch, method: str) -> int:
+    paths = [method, "model", "pairs.jsonl", "sets", f"train/{method}", f"results/{method}.json"]
+    monkeypatch.setattr(sys, "argv", ["stage", *paths])
+    try:
+        run(train.main)
+    except SystemExit as error:
+        return int(error.code or 0)
+    return 0
+
+
+def test_a_preset_and_its_control_are_methods(folder, monkeypatch):
+    for method in ("ssn", "ss", "ss_late", "ss_late.random_0"):
+        assert stage(monkeypatch, method) == 0
+    made = {m: json.loads(Path(f"results/{m}.json").read_text()) for m in ("ssn", "ss_late", "ss_late.random_0")}
+    assert len({value["trainable"] for value in made.values()}) == 1 and made["ss_late"]["method"] == "ss_late"
+    weights = {m: load_file(f"train/{m}/adapter_model.safetensors") for m in (*made, "ss")}
+    same = {m: all((weights[m][k] == v).all() for k, v in weights["ssn"].items()) for m in weights}
+    assert same == {"ssn": True, "ss": True, "ss_late": True, "ss_late.random_0": False}
+
+
+@pytest.mark.parametrize(
+    ("method", "said"),
+    [
+        ("ss_lat", "Did you mean ss_late"),
+        ("ss_lr", "sets/ss_lr.json is not there yet"),
+        ("ss_late.random_1", "sets/ss_late.random_1.json is not there yet"),
+        ("random", "trains the set random_0, which is empty"),
+    ],
+)
+def test_a_method_without_neurons(folder, monkeypatch, capsys, method, said):
+    assert stage(monkeypatch, method) == 2
+    assert said in capsys.readouterr().err and not Path("train").exists() and not Path("results").exists()
+
+
+def test_a_set_of_another_model(folder, monkeypatch, capsys):
+    file = store.load_neurons(Path("sets/ss_late.json"))
+    other = store.ModelRef("other", "b" * 64, file.model.model_type, file.model.geometry)
+    store.save_neurons(Path("sets/ss_late.json"), store.NeuronFile(file.neurons, other))
+    assert stage(monkeypatch, "ss_late") == 2
+    assert "another model" in capsys.readouterr().err and not Path("train").exists()
