@@ -141,7 +141,9 @@ def test_options_reach_the_score_file(model, prompts, tmp_path):
 
 
 def test_a_response_is_read_from_the_prompt_file(model, tmp_path):
-    rows = [{"id": str(i), "lang": "en", "label": "harmful", "prompt": "how to", "response": WORDS[i]} for i in range(3)]
+    rows = [
+        {"id": str(i), "lang": "en", "label": "harmful", "prompt": "how to", "response": WORDS[i]} for i in range(3)
+    ]
     prompts = tmp_path / "pairs.jsonl"
     prompts.write_text("\n".join(map(json.dumps, rows)))
     out = tmp_path / "s.safetensors"

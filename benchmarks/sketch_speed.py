@@ -1,0 +1,221 @@
+"""What the sketch costs: `python benchmarks/sketch_speed.py [--model smollm2|gemma3_270m|organism|llama] [--quick]`.
+
+Prints one JSON object, everything measured in this run, in float32 on the CPU, batches of 8, 4 probes:
+
+- `ratio_to_forward`: scoring every neuron ÷ a plain forward pass (logits included) over the same prompts; `ratio_to_decoder`:
+  ÷ the decoder alone;
+- `cheaper_than_exact`: exact ablation of every neuron ÷ the sketch. Ablation is timed on a sample and *extrapolated* to all
+  neurons; it already reuses the layers below the ablated one;
+- `peak_memory_ratio`: peak of the sketch ÷ peak of one ordinary backward pass (every weight's gradient) of the same batch, each in
+  a process of its own (Linux); `over_weights` are the two peaks without the loaded model, as a ratio;
+- `growth`: seconds by prompts, by tokens and by layers, and how well a line fits (R²). `--plot FILE` draws them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import gc
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from subjects import encoded_prompts, machine, open_model, plain_llama
+
+from ssn_eval.architectures import decoder, geometry
+from ssn_eval.importance import Settings, measure
+from ssn_eval.importance.batches import Padded, cut
+from ssn_eval.neurons import SITES, parse_key, site_key
+
+BATCH, PROBES = 8, 4
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="smollm2", choices=["organism", "smollm2", "gemma3_270m", "llama"])
+    parser.add_argument("--path", type=Path, help="The organism's folder.")
+    parser.add_argument("--quick", action="store_true", help="A small Llama with random weights: under a minute.")
+    parser.add_argument("--plot", type=Path, help="Draw the growth there (.svg).")
+    parser.add_argument("--peak", choices=["sketch", "backward"], help=argparse.SUPPRESS)
+    chosen = parser.parse_args()
+    if chosen.quick:
+        chosen.model = "llama"
+    model, ids = subject(chosen.model, chosen.path, 16 if chosen.quick else 32)
+    if chosen.peak:
+        print(json.dumps(peak(model, ids[:BATCH], chosen.peak)))
+        return
+    plain = [best(run) for run in (lambda: forward(model, ids, logits=True), lambda: forward(model, ids, logits=False))]
+    sketch = best(lambda: measure(model, ids, Settings(probes=PROBES, batch_size=BATCH)))
+    exact = exact_seconds(model, ids)
+    peaks = {side: in_process(side, chosen) for side in ("sketch", "backward")}
+    found = growth(chosen.quick)
+    result = {
+        "model": chosen.model,
+        "prompts": len(ids),
+        "tokens": int(np.mean([len(i) for i in ids])),
+        "probes": PROBES,
+        "batch_size": BATCH,
+        "neurons": geometry(model).size(),
+        "seconds": {"forward": plain[0], "decoder": plain[1], "sketch": sketch, "exact_extrapolated": exact},
+        "ratio_to_forward": round(sketch / plain[0], 2),
+        "ratio_to_decoder": round(sketch / plain[1], 2),
+        "cheaper_than_exact": round(exact / sketch),
+        "peak_memory_ratio": round(peaks["sketch"]["peak"] / peaks["backward"]["peak"], 3),
+        "over_weights": round(
+            (peaks["sketch"]["peak"] - peaks["sketch"]["loaded"])
+            / (peaks["backward"]["peak"] - peaks["backward"]["loaded"]),
+            3,
+        ),
+        "growth": found,
+        "machine": machine(),
+    }
+    if chosen.plot:
+        draw(found, chosen.plot)
+    print(json.dumps(result))
+
+
+def subject(name: str, path: Path | None, count: int) -> tuple[Any, list[list[int]]]:
+    """A model and its prompts as token ids."""
+    if name == "llama":
+        return plain_llama(), random_ids(count, 32)
+    loaded = open_model(name, path)
+    return loaded.model, encoded_prompts(name, loaded, count)
+
+
+def random_ids(count: int, tokens: int) -> list[list[int]]:
+    """Prompts of random tokens."""
+    return np.random.default_rng(0).integers(1, 2000, (count, tokens)).tolist()
+
+
+def forward(model: Any, ids: Sequence[Sequence[int]], logits: bool) -> None:
+    """A plain pass over the prompts in the same batches."""
+    padded = Padded(ids, [(len(i) - 1, len(i)) for i in ids], "cpu")
+    run = model if logits else decoder(model)
+    with torch.no_grad():
+        for rows in cut(range(len(ids)), padded.lengths, BATCH):
+            batch = padded(rows)
+            run(input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False)
+
+
+def best(run: Callable[[], object], times: int = 3) -> float:
+    """Seconds of the fastest of several runs, after one to warm up."""
+    run()
+    taken = []
+    for _ in range(times):
+        start = time.perf_counter()
+        run()
+        taken.append(time.perf_counter() - start)
+    return round(min(taken), 4)
+
+
+def exact_seconds(model: Any, ids: Sequence[Sequence[int]]) -> float:
+    """Seconds that ablating every neuron on every prompt would take, from a sample in every third of the depth."""
+    shape, rng = geometry(model), np.random.default_rng(0)
+    prompts = [ids[i] for i in np.linspace(0, len(ids) - 1, 2, dtype=int)]
+    total = 0.0
+    thirds = np.array_split(range(shape.num_layers), 3)
+    for layers in thirds:
+        middle = int(layers[len(layers) // 2])
+        wanted = {
+            (k := site_key(middle, s)): sorted(
+                map(int, rng.choice(shape.widths[k], min(16, shape.widths[k]), replace=False))
+            )
+            for s in SITES
+        }
+        start = time.perf_counter()
+        measure(model, prompts, Settings("exact", batch_size=1), neurons=wanted)
+        each = (time.perf_counter() - start) / (len(prompts) * sum(map(len, wanted.values())))
+        inside = sum(w for key, w in shape.widths.items() if parse_key(key)[0] in layers)
+        total += each * inside * len(ids)
+    return round(total, 1)
+
+
+def peak(model: Any, ids: Sequence[Sequence[int]], side: str) -> dict[str, float]:
+    """Bytes that this process has used at most, with the model loaded and after one batch."""
+    loaded = forget_peak()
+    if side == "sketch":
+        measure(model, ids, Settings(probes=PROBES, batch_size=BATCH))
+    else:
+        padded = Padded(ids, [(len(i) - 1, len(i)) for i in ids], "cpu")(range(len(ids)))
+        labels = padded.input_ids.masked_fill(padded.attention_mask == 0, -100)
+        model(input_ids=padded.input_ids, attention_mask=padded.attention_mask, labels=labels).loss.backward()
+    return {"loaded": loaded, "peak": resident("VmHWM")}
+
+
+def forget_peak() -> float:
+    """Give freed memory back, let Linux forget the peak so far (loading's), and return what is resident now."""
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5")
+    return resident("VmRSS")
+
+
+def resident(field: str) -> float:
+    """Bytes of a field of /proc/self/status."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024.0 * next(int(line.split()[1]) for line in lines if line.startswith(field))
+
+
+def in_process(side: str, chosen: argparse.Namespace) -> dict[str, float]:
+    """The peak of one side, in a fresh process."""
+    command = [sys.executable, __file__, "--model", chosen.model, "--peak", side]
+    command += ["--quick"] if chosen.quick else []
+    command += ["--path", str(chosen.path)] if chosen.path else []
+    done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603
+    return json.loads(done.stdout)
+
+
+def growth(quick: bool) -> dict[str, Any]:
+    """Seconds of the sketch by number of prompts, by tokens a prompt, and by layers, on a random Llama."""
+    small = 4 if quick else 8
+    settings = Settings(probes=PROBES, batch_size=BATCH)
+    model = plain_llama(layers=small)
+
+    def series(points: Sequence[int], run: Callable[[int], float]) -> dict[str, Any]:
+        seconds = [run(point) for point in points]
+        fit = np.corrcoef(points, seconds)[0, 1] ** 2
+        return {"at": list(points), "seconds": seconds, "r2": round(float(fit), 4)}
+
+    return {
+        "prompts": series([8, 16, 24, 32], lambda n: best(lambda: measure(model, random_ids(n, 32), settings))),
+        "tokens": series([16, 32, 64, 96], lambda n: best(lambda: measure(model, random_ids(8, n), settings))),
+        "layers": series([2, 4, 6, 8], lambda n: of_layers(n, settings)),
+    }
+
+
+def of_layers(layers: int, settings: Settings) -> float:
+    """Seconds of the sketch on a random Llama of so many layers."""
+    model = plain_llama(layers=layers)
+    return best(lambda: measure(model, random_ids(BATCH, 32), settings))
+
+
+def draw(found: dict[str, Any], path: Path) -> None:
+    """Three panels, seconds against each size, with the fitted line."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    matplotlib.rcParams["svg.hashsalt"] = "ssn_eval"
+    import matplotlib.pyplot as plt
+
+    figure, panels = plt.subplots(1, 3, figsize=(9, 2.8), sharey=False)
+    for panel, (name, series) in zip(panels, found.items(), strict=True):
+        x, y = np.array(series["at"]), np.array(series["seconds"])
+        slope, start = np.polyfit(x, y, 1)
+        panel.plot(x, slope * x + start, color="0.6", linewidth=1)
+        panel.plot(x, y, "o", color="C0")
+        panel.set(xlabel={"prompts": "prompts", "tokens": "tokens a prompt", "layers": "layers"}[name], ylim=(0, None))
+        panel.set_title(f"R² = {series['r2']:.3f}", fontsize=9)
+    panels[0].set_ylabel("seconds")
+    figure.tight_layout()
+    figure.savefig(path, metadata={"Date": None})
+
+
+if __name__ == "__main__":
+    main()

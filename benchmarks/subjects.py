@@ -1,0 +1,90 @@
+"""The models and prompts that benchmarks measure on: the pipeline's organism, the two packaged real models, and a plain Llama."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ssn_eval import identification, models, prompts
+from ssn_eval.organism import lexicon, questions
+from ssn_eval.params import load
+from ssn_eval.store import versions
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+ROOT = Path(__file__).resolve().parents[1]
+REAL = ("smollm2", "gemma3_270m")
+NAMES = ("organism", *REAL)
+_LANGS = {"organism": ("en", "zh", "th", "bn", "sw", "jv"), **dict.fromkeys(REAL, ("en", "zh", "vi", "sw"))}
+SHORTEST = 10
+"""tokens of the shortest prompt that is taken"""
+
+
+def open_model(name: str, path: Path | None = None) -> models.Loaded:
+    """A model by its key in `params.yaml`, in float32 on the CPU; the organism from `path` or from the pipeline."""
+    spec = models.ModelSpec.from_json(load(ROOT / "params.yaml").models[name])
+    if name == "organism":
+        folder = path or ROOT / spec.pretrained
+        if not folder.is_dir():
+            sys.exit(f"No organism at {folder}; run `dvc repro organism` first, or give --path.")
+        spec = models.ModelSpec(str(folder), dtype="float32")
+    return models.load(spec, device="cpu")
+
+
+def encoded_prompts(name: str, loaded: models.Loaded, count: int) -> list[list[int]]:
+    """`count` harmful prompts, as many from each language, as token ids: the organism's questions, or MultiJail's shortest."""
+    langs = _LANGS[name]
+    texts: list[str] = []
+    for n, lang in enumerate(langs):
+        wanted = count // len(langs) + (n < count % len(langs))
+        if name == "organism":
+            asked = questions.items(lexicon.load(), lang, "harmful", "train")
+            texts += [asked[(7 * i) % len(asked)].prompt for i in range(wanted)]
+        else:
+            known = [p.prompt for p in prompts.multijail(multijail(), lang)]
+            sizes = [len(ids) for ids in identification.encode(loaded.tokenizer, known, 4096).ids]
+            order = sorted((i for i, n in enumerate(sizes) if n >= SHORTEST), key=lambda i: (sizes[i], i))
+            texts += [known[i] for i in order[:wanted]]
+    return identification.encode(loaded.tokenizer, texts, 4096).ids
+
+
+def multijail() -> Path:
+    """MultiJail's CSV in `SSN_DATA_DIR`, `data/`, or the shared data beside the project."""
+    folders = [Path(os.environ["SSN_DATA_DIR"])] if "SSN_DATA_DIR" in os.environ else []
+    for folder in (*folders, ROOT / "data", ROOT.parent / "shared" / "data"):
+        if (folder / "MultiJail.csv").is_file():
+            return folder / "MultiJail.csv"
+    sys.exit("MultiJail.csv is neither in SSN_DATA_DIR nor in data/; run `dvc pull data/MultiJail.csv.dvc`.")
+
+
+def plain_llama(layers: int = 8, hidden: int = 256, vocab: int = 2000) -> PreTrainedModel:
+    """A Llama with random weights, for speed and memory, where nothing else is installed."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=vocab,
+        hidden_size=hidden,
+        intermediate_size=3 * hidden,
+        num_hidden_layers=layers,
+        num_attention_heads=8,
+        num_key_value_heads=4,
+    )
+    return LlamaForCausalLM(config).eval()
+
+
+def machine() -> dict[str, object]:
+    """What the numbers were measured on."""
+    import torch
+
+    return {
+        "cpu": platform.machine(),
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "versions": versions(),
+    }

@@ -1,0 +1,121 @@
+"""The README's tables, made from `benchmarks/results/*.json`: `python benchmarks/tables.py [--check]`.
+
+Each table stands between `<!-- NAME -->` and `<!-- /NAME -->` in README.md or docs/scale.md. `--check` only says whether they are
+what the results give (exit 1 where not).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+FILES = ("README.md", "docs/scale.md")
+SITES = ("q_proj", "k_proj", "v_proj", "o_proj", "mlp")
+NAMES = {"organism": "the organism", "smollm2": "SmolLM2-135M-Instruct", "gemma3_270m": "Gemma 3 270M"}
+
+
+def main() -> None:
+    """Write the tables, or check them."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true")
+    chosen = parser.parse_args()
+    stale = [name for name in FILES if filled((ROOT / name).read_text()) != (ROOT / name).read_text()]
+    if chosen.check:
+        sys.exit(f"Stale tables in {', '.join(stale)}; run python benchmarks/tables.py." if stale else 0)
+    for name in stale:
+        (ROOT / name).write_text(filled((ROOT / name).read_text()))
+    print(json.dumps({"written": stale}))
+
+
+def filled(text: str) -> str:
+    """A document with every table made anew."""
+    for name, make in TABLES.items():
+        mark = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
+        if mark.search(text):
+            text = mark.sub(lambda m, made=make(): m[1] + made + m[2], text)
+    return text
+
+
+def load(name: str) -> Mapping[str, Any]:
+    """A committed result."""
+    return json.loads((RESULTS / f"{name}.json").read_text())
+
+
+def rows(header: tuple[str, ...], body: list[tuple[str, ...]]) -> str:
+    """A Markdown table."""
+    lines = [header, ("---",) * len(header), *body]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def accuracy() -> str:
+    """Sketch and closed forms against ablation."""
+    header = ("model", "neurons ablated", "Spearman", "q / k / v / o / mlp", "top 3 % of a layer", "median estimate ÷ exact",
+              "closed forms: Spearman", "their top 3 %")  # fmt: skip
+    body = []
+    for name, title in NAMES.items():
+        r = load(f"sketch_accuracy-{name}")
+        body.append(
+            (
+                title,
+                f"{r['neurons']:,} in {r['layers']} layers",
+                f"**{r['spearman']['all']:.3f}**",
+                " / ".join(f"{r['spearman'][s]:.3f}"[1:] for s in SITES),
+                f"{r['top3_overlap']:.2f}",
+                f"{r['median_ratio']:.2f}",
+                " / ".join(f"{r['local_spearman'][s]:.2f}" for s in SITES),
+                f"{r['local_top3_overlap']:.2f}",
+            )
+        )
+    return rows(header, body)
+
+
+def speed() -> str:
+    """What scoring every neuron costs."""
+    header = ("model", "neurons", "sketch ÷ forward pass", "cheaper than ablation (extrapolated)", "peak memory ÷ backward pass")
+    body = []
+    for name in ("smollm2", "gemma3_270m"):
+        r = load(f"sketch_speed-{name}")
+        body.append(
+            (
+                NAMES[name],
+                f"{r['neurons']:,}",
+                f"{r['ratio_to_forward']:.1f}",
+                f"{r['cheaper_than_exact']:,} ×",
+                f"{r['peak_memory_ratio']:.2f}",
+            )
+        )
+    return rows(header, body)
+
+
+def cost() -> str:
+    """GPU-hours and memory of large models."""
+    r = load("cost_model")
+    header = ("model", "neurons, attention / both", "sketch, GPU-hours", "exact, attention / both", "weights, GiB",
+              "activations, batch of 8, GiB", "with checkpointing")  # fmt: skip
+    body = [
+        (
+            name,
+            f"{m['neurons']['attention']:,} / {m['neurons']['both']:,}",
+            f"**{m['gpu_hours']['sketch']:.2f}**",
+            f"{m['gpu_hours']['exact']['attention']:,} / {m['gpu_hours']['exact']['both']:,}",
+            f"{m['gib']['weights_bf16']:.0f}",
+            f"{m['gib']['activations_batch_8']:.1f}",
+            f"{m['gib']['activations_checkpointed']:.1f}",
+        )
+        for name, m in r["models"].items()
+    ]
+    return rows(header, body)
+
+
+TABLES: Mapping[str, Callable[[], str]] = {"accuracy": accuracy, "speed": speed, "cost": cost}
+
+
+if __name__ == "__main__":
+    main()
