@@ -114,7 +114,29 @@ def cost() -> str:
     return rows(header, body)
 
 
-TABLES: Mapping[str, Callable[[], str]] = {"accuracy": accuracy, "speed": speed, "cost": cost}
+def claims() -> str:
+    """The pipeline over seeds: refusal by language, harmless refusal and capability, mean and range over seeds."""
+    r = load("claims")
+    columns = [*r["languages"], "harmless", "capability"]
+    body = [(name, *(_range(row[c]) for c in columns)) for name, row in r["conditions"].items()]
+    return rows(("condition", *columns), body)
+
+
+def verdicts() -> str:
+    """On how many seeds each claim holds."""
+    found = load("claims")["claims"].values()
+    body = [(c["claim"], f"{sum(c['holds'])} of {len(c['holds'])}") for c in found]
+    return rows(("claim", "seeds on which it holds"), body)
+
+
+def _range(value: Mapping[str, Any] | None) -> str:
+    if value is None:
+        return "–"
+    low, high = (round(100 * f(value["values"])) for f in (min, max))
+    return f"{100 * value['mean']:.0f}" + ("" if low == high else f" ({low}–{high})")
+
+
+TABLES: Mapping[str, Callable[[], str]] = {"accuracy": accuracy, "speed": speed, "cost": cost, "claims": claims, "verdicts": verdicts}
 
 
 if __name__ == "__main__":

@@ -160,7 +160,9 @@ def _site(
         raise ArchitectureError(
             f"{modules.name(layer, place.module)} has {whole} {place.side}s, too few for the {site} that the config speaks of."
         )
-    return Site(site_key(layer, site), module, place.side, whole if part is None else len(part), part, owned)
+    norm = modules.get(layer, place.norm) if place.norm and modules.has(layer, place.norm) else None
+    width = whole if part is None else len(part)
+    return Site(site_key(layer, site), module, place.side, width, part, owned, norm, place.norm_time)
 
 
 def _expert_sites(modules: _Modules, below: str, layer: int) -> list[Site]:

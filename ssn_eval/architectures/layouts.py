@@ -25,6 +25,10 @@ class Place(NamedTuple):
     """`output`: a neuron is a row of the module's weight; `input`: a column"""
     part: Part | None = None
     """`None`: every coordinate of that side"""
+    norm: str | None = None
+    """path below a decoder layer of an RMS norm that the site's activation goes through next, where the model has it"""
+    norm_time: int = 1
+    """which axis of that norm's input is time"""
 
 
 class Layout(NamedTuple):
@@ -76,8 +80,8 @@ def _half(i: int) -> Part:
 
 
 _GATED = {
-    "q_proj": Place("self_attn.q_proj", "output"),
-    "k_proj": Place("self_attn.k_proj", "output"),
+    "q_proj": Place("self_attn.q_proj", "output", norm="self_attn.q_norm"),
+    "k_proj": Place("self_attn.k_proj", "output", norm="self_attn.k_norm"),
     "v_proj": Place("self_attn.v_proj", "output"),
     "o_proj": Place("self_attn.o_proj", "input"),
     "mlp": Place("mlp.down_proj", "input"),
@@ -85,7 +89,12 @@ _GATED = {
 _GATED_ROWS = (Place("mlp.gate_proj", "output"), Place("mlp.up_proj", "output"))
 _PLAIN = Layout("model.layers", _GATED, _GATED_ROWS)
 _ROUTED = _PLAIN._replace(experts="mlp.experts")
-_NESTED = _PLAIN._replace(layers="model.language_model.layers")
+_GEMMA3 = _PLAIN._replace(
+    sites={  # heads come before time when its norms are applied
+        site: place._replace(norm_time=2) if place.norm else place for site, place in _GATED.items()
+    }
+)
+_NESTED = _GEMMA3._replace(layers="model.language_model.layers")
 _PHI3 = Layout(
     "model.layers",
     _GATED
@@ -125,7 +134,7 @@ LAYOUTS: Mapping[str, Layout] = {
     "qwen2": _PLAIN,
     "qwen3": _PLAIN,
     "gemma2": _PLAIN,
-    "gemma3_text": _PLAIN,
+    "gemma3_text": _GEMMA3,
     "gemma3": _NESTED,
     "olmo2": _PLAIN,
     "phi3": _PHI3,

@@ -60,6 +60,10 @@ class Site:
     """(width,), long: the coordinate of `module`'s side of neuron 0, 1, …; `None`: all of them in order"""
     owned: tuple[Owned, ...] = ()
     """every weight in which the site's neurons own rows or columns; empty for an expert, whose weights are no module's"""
+    norm: nn.Module | None = None
+    """the RMS norm that the activation goes through next, over its last dimension (a head, or the whole width)"""
+    norm_time: int = 1
+    """which axis of the norm's input is time"""
     expert: int | None = None
     """which expert of `module`, a stack of routed experts; its neurons are columns of that expert's down projection"""
     block: nn.Module | None = None

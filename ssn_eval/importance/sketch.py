@@ -5,6 +5,10 @@ expectation `‖Δy‖²`, and `v·J` for all neurons at once is one backward pa
 `Î(N, x) = sqrt((1/m) Σ_j (Σ_t g^(j)_{t,N} a_{t,N})²)`, `g^(j) = ∂(v_j·y)/∂a`. Where y is read at several tokens, each carries v
 with a random sign, so that the expectation is the sum over the tokens.
 
+Queries and keys that go through an RMS norm (Qwen 3, Gemma 3, OLMo 2) are the exception: zeroing one coordinate rescales all others,
+to first order by twice what it really does. There the gradient is taken behind the norm and the norm's change exactly:
+`Δk̂_N = −k̂_N`, `Δk̂_i = (ρ_N − 1) k̂_i`, `ρ_N² = Σk² / (Σk² − k_N²)`.
+
 Each gradient is reduced over time inside a tensor hook, so memory stays that of one backward pass.
 """
 
@@ -18,7 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from ssn_eval.architectures import Site, decoder_layers
+from ssn_eval.architectures import Handle, Site, decoder_layers
 from ssn_eval.importance.accumulate import PerPrompt
 from ssn_eval.importance.batches import Batch
 from ssn_eval.importance.readout import Readout
@@ -87,6 +91,10 @@ def _signs(batch: Batch, probe: int, seed: int) -> torch.Tensor:
     return torch.from_numpy(np.concatenate(list(streams)))
 
 
+Reduced = Callable[..., torch.Tensor]
+"""gradient and the tensors that it needs → what is summed over time, (batch, time, width)"""
+
+
 class _Taps:
     """After every backward pass, `dots` holds `Σ_t g_{t,N} a_{t,N}` of each site, (batch, width), float32."""
 
@@ -94,30 +102,69 @@ class _Taps:
         self.recompute = recompute
         self.recording = False
         self.dots: dict[str, torch.Tensor] = {}
-        self._again: dict[str, torch.Tensor] = {}
-        """activations of the layer that is being computed a second time"""
+        self._again: dict[str, tuple[torch.Tensor, ...]] = {}
+        """what `reduce` needs of the layer that is being computed a second time"""
 
-    def _watch(self, activation: torch.Tensor, key: str) -> torch.Tensor:
+    def _watch(self, key: str, activation: torch.Tensor, change: Reduced, *needed: torch.Tensor) -> None:
+        """Call `change` with the activation's gradient and the `needed` tensors of the same pass, and keep its sum over time."""
+        values = tuple(tensor.detach() for tensor in needed)
         if not self.recording:
-            self._again[key] = activation.detach()
-            return activation
-        value = None if self.recompute else activation.detach()
+            self._again[key] = values
+            return
+        kept = None if self.recompute else values
 
         def reduce(gradient: torch.Tensor) -> None:
-            a = self._again.pop(key) if value is None else value
-            self.dots[key] = (gradient * a).sum(1, dtype=torch.float32)
+            self.dots[key] = change(gradient, *(self._again.pop(key) if kept is None else kept)).sum(
+                1, dtype=torch.float32
+            )
 
         activation.register_hook(reduce)
-        return activation  # a part of a fused tensor has to lie on the way to y to receive its gradient
+
+    def _tap(self, key: str, site: Site) -> Handle:
+        if site.norm is None:
+
+            def plain(activation: torch.Tensor) -> torch.Tensor:
+                self._watch(key, activation, torch.mul, activation)
+                return activation  # a part of a fused tensor has to lie on the way to y to receive its gradient
+
+            return site.hook(plain)
+        eps = float(getattr(site.norm, "variance_epsilon", None) or getattr(site.norm, "eps", 0.0))
+
+        def normed(_module: object, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+            self._watch(key, output, partial(through_norm, eps=eps, time=site.norm_time), args[0], output)
+
+        return site.norm.register_forward_hook(normed)
 
     @contextmanager
     def on(self, sites: Mapping[str, Site]) -> Iterator[None]:
-        handles = [site.hook(partial(self._watch, key=key)) for key, site in sites.items()]
+        handles = [self._tap(key, site) for key, site in sites.items()]
         try:
             yield
         finally:
             for handle in handles:
                 handle.remove()
+
+
+def through_norm(
+    gradient: torch.Tensor, raw: torch.Tensor, normed: torch.Tensor, *, eps: float, time: int
+) -> torch.Tensor:
+    """How far zeroing each coordinate before an RMS norm moves v·y, to first order behind the norm.
+
+    Args:
+        gradient: of v·y by the norm's output, (batch, …, d) with time on one axis; the norm is over d.
+        raw: the norm's input, as `gradient`.
+        normed: its output, as `gradient`.
+        eps: added to the mean square.
+        time: the axis of time.
+
+    Returns:
+        (batch, time, width), the sign as for `gradient · activation`.
+    """
+    own = gradient.float() * normed.float()
+    squares = raw.float().pow(2)
+    total = squares.sum(-1, keepdim=True) + eps * raw.shape[-1]
+    rescaled = (total / (total - squares).clamp_min(torch.finfo(torch.float32).tiny)).sqrt() - 1
+    return (own - rescaled * (own.sum(-1, keepdim=True) - own)).movedim(time, 1).flatten(2)
 
 
 @contextmanager
