@@ -288,3 +288,45 @@ def test_settings_refuse_what_cannot_be_measured(llama):
         measure(llama, INPUTS, Settings(position="response"))
     with pytest.raises(ParamsError, match="exact"):
         measure(llama, INPUTS, Settings(), neurons={site_key(0, "mlp"): [1]})
+
+
+NORMED = ("qwen3", "gemma3_text", "gemma3", "olmo2", "qwen3_moe")
+
+
+@pytest.mark.parametrize("kind", NORMED)
+def test_norms_of_queries_and_keys_are_taken_exactly(kind):
+    """To first order, zeroing a coordinate would rescale the others twice as much as it does: q and k were at 0.85 of exact."""
+    model = tiny(kind)
+    sites = ("q_proj", "k_proj")
+    sketched = flat(score(model, INPUTS, probes=64, sites=sites))
+    measured = flat(score(model, INPUTS, method="exact", sites=sites))
+    assert np.median(sketched / measured) == pytest.approx(1, abs=0.05)
+    assert spearmanr(sketched, measured).statistic > 0.975
+
+
+@pytest.mark.parametrize("kind", NORMED)
+def test_time_and_heads_are_told_apart_where_there_are_as_many(kind):
+    """Four tokens and four query heads: a mix-up of the axes would show in no shape."""
+    model = tiny(kind)
+    four = [ids[:4] for ids in INPUTS]
+    sketched = flat(score(model, four, probes=256, sites=("q_proj",)))
+    measured = flat(score(model, four, method="exact", sites=("q_proj",)))
+    assert spearmanr(sketched, measured).statistic > 0.97
+
+
+@pytest.mark.parametrize("time", [1, 2])
+def test_through_a_norm_equals_what_zeroing_does(time):
+    from ssn_eval.importance.sketch import through_norm
+
+    torch.manual_seed(0)
+    raw, weight, v = torch.randn(2, 3, 5, 8), torch.rand(8), torch.randn(2, 3, 5, 8)
+
+    def norm(x):
+        return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-3) * weight
+
+    found = through_norm(v, raw, norm(raw), eps=1e-3, time=time)
+    for n in range(8):
+        zeroed = raw.clone()
+        zeroed[..., n] = 0
+        moved = (v * (norm(raw) - norm(zeroed))).sum(-1).movedim(time, 1)
+        torch.testing.assert_close(found.unflatten(2, (-1, 8))[..., n], moved, atol=1e-5, rtol=1e-4)
