@@ -38,8 +38,8 @@ def filled(text: str) -> str:
     """A document with every table made anew."""
     for name, make in TABLES.items():
         mark = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
-        if mark.search(text):
-            text = mark.sub(lambda m, made=make(): m[1] + made + m[2], text)
+        if found := mark.search(text):
+            text = text[: found.start()] + found[1] + make() + found[2] + text[found.end() :]
     return text
 
 
@@ -78,7 +78,13 @@ def accuracy() -> str:
 
 def speed() -> str:
     """What scoring every neuron costs."""
-    header = ("model", "neurons", "sketch ÷ forward pass", "cheaper than ablation (extrapolated)", "peak memory ÷ backward pass")
+    header = (
+        "model",
+        "neurons",
+        "sketch ÷ forward pass",
+        "cheaper than ablation (extrapolated)",
+        "peak memory ÷ backward pass",
+    )
     body = []
     for name in ("smollm2", "gemma3_270m"):
         r = load(f"sketch_speed-{name}")
@@ -118,7 +124,7 @@ def claims() -> str:
     """The pipeline over seeds: refusal by language, harmless refusal and capability, mean and range over seeds."""
     r = load("claims")
     columns = [*r["languages"], "harmless", "capability"]
-    body = [(name, *(_range(row[c]) for c in columns)) for name, row in r["conditions"].items()]
+    body = [(name, *(_range(r["conditions"][name][c]) for c in columns)) for name in r["order"]]
     return rows(("condition", *columns), body)
 
 
@@ -136,7 +142,13 @@ def _range(value: Mapping[str, Any] | None) -> str:
     return f"{100 * value['mean']:.0f}" + ("" if low == high else f" ({low}–{high})")
 
 
-TABLES: Mapping[str, Callable[[], str]] = {"accuracy": accuracy, "speed": speed, "cost": cost, "claims": claims, "verdicts": verdicts}
+TABLES: Mapping[str, Callable[[], str]] = {
+    "accuracy": accuracy,
+    "speed": speed,
+    "cost": cost,
+    "claims": claims,
+    "verdicts": verdicts,
+}
 
 
 if __name__ == "__main__":
