@@ -97,7 +97,8 @@ def one_layer(shape: dict[str, int]) -> Any:  # noqa: ANN401
         num_key_value_heads=shape["kv"],
         dtype=torch.bfloat16,
     )
-    return LlamaForCausalLM(config).to(torch.bfloat16).eval()
+    model: Any = LlamaForCausalLM(config)
+    return model.to(torch.bfloat16).eval()
 
 
 if __name__ == "__main__":

@@ -129,7 +129,8 @@ def compare(
     def rho(name: str, kinds: Sequence[str]) -> float:
         keys = [key for key in indices if parse_key(key)[1] in kinds]
         sides = [np.concatenate([pooled[side][key] for key in keys]) for side in (name, "exact")]
-        return round(float(spearmanr(*sides).statistic), 4)
+        found: Any = spearmanr(sides[0], sides[1])
+        return round(float(found.statistic), 4)
 
     whole = [key for key in indices if len(indices[key]) == len(exact[key])]
     tops = [selection.top({k: s[k] for k in whole}, 3.0, SITES) for s in (sketched, exact, closed)]

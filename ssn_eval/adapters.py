@@ -55,7 +55,8 @@ def build(model: PreTrainedModel, neurons: NeuronSet) -> PeftModel:
         fan_in_fan_out=all(is_transposed(bare[name]) for name in ranks),
     )
     wrapped = get_peft_model(model, config)
-    modules = dict(wrapped.base_model.model.named_modules())
+    base: Any = wrapped.base_model.model
+    modules: dict[str, Any] = dict(base.named_modules())
     with torch.no_grad():
         for name, indices in (rows | columns).items():
             lora_a, lora_b = modules[name].lora_A["default"].weight, modules[name].lora_B["default"].weight

@@ -194,7 +194,7 @@ def _weight_files(folder: Path) -> list[Path]:
 
 
 def _hub_snapshot(spec: ModelSpec) -> Path:
-    from transformers.utils import cached_file
+    from transformers.utils.hub import cached_file
 
     try:
         config = cached_file(spec.pretrained, "config.json", revision=spec.revision)

@@ -30,7 +30,7 @@ class Neuron(NamedTuple):
 
     layer: int
     site: str
-    index: int
+    index: int  # pyright: ignore[reportIncompatibleMethodOverride]  # a field, where a tuple has a method
 
 
 def expert_site(expert: int) -> str:

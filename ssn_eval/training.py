@@ -153,13 +153,14 @@ def fit(
         disable_tqdm=True,
         dataloader_pin_memory=False,
     )
+    pad: Any = tokenizer.pad_token_id or 0
     with progress("training", steps) as advance:
         advance(checkpoints.step(resume))
         trainer = Trainer(
             model=model,
             args=arguments,
             train_dataset=rows,  # type: ignore[arg-type]
-            data_collator=lambda batch: collate(batch, int(tokenizer.pad_token_id or 0)),
+            data_collator=lambda batch: collate(batch, pad),
             callbacks=[checkpoints.on_step(advance)],
         )
         trainer.remove_callback(PrinterCallback)  # it prints to stdout, which belongs to programs

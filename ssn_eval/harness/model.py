@@ -28,9 +28,10 @@ _MARK = "ssn_eval: condition"
 """the key under which a response cache remembers whose responses it holds"""
 
 logger = logging.getLogger(__name__)
+_HFLM: Any = HFLM  # lm_eval's registration hides the class's type
 
 
-class SsnHFLM(HFLM):
+class SsnHFLM(_HFLM):
     """An `HFLM` whose chosen neurons are suppressed or scaled at every position, or that carries a neuron-LoRA."""
 
     def __init__(
@@ -79,7 +80,7 @@ class SsnHFLM(HFLM):
         """As `HFLM`, then the adapter, then the hooks, so that an intervention sees base and adapter together."""
         super()._create_model(pretrained=pretrained, **kwargs)
         assert self._spec is not None  # a text was given, so it was resolved
-        plain = getattr(self._model, "get_base_model", lambda: self._model)()
+        plain: Any = getattr(self._model, "get_base_model", lambda: self._model)()
         self._ref = models.reference(self._spec, plain)
         if self._adapter:
             folder = Path(self._adapter)
@@ -87,7 +88,8 @@ class SsnHFLM(HFLM):
             self._model.to(self.device)
         if self._neuron_file:
             self._refuse_other_neurons()
-            interventions.attach(self._model, self._neuron_file.neurons, self._op)
+            final: Any = self._model
+            interventions.attach(final, self._neuron_file.neurons, self._op)
 
     def _refuse_other_neurons(self) -> None:
         assert self._neuron_file is not None

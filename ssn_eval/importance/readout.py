@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ssn_eval.architectures import decoder
 from ssn_eval.errors import EmptySetError, UnknownNameError
@@ -82,7 +82,8 @@ class Readout:
         hidden = out.last_hidden_state
         rows, times = (torch.tensor(index, device=hidden.device) for index in zip(*_read(batch.spans), strict=True))
         y = hidden[rows, times]
-        return (model.get_output_embeddings()(y) if self.target == "logits" else y), rows
+        head: Any = model.get_output_embeddings()
+        return (head(y) if self.target == "logits" else y), rows
 
 
 def _read(spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:

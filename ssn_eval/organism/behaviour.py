@@ -68,7 +68,10 @@ class Behaviour:
         from scipy.stats import spearmanr
 
         rates = [b.refusal for b in self._nhr()]
-        return float(spearmanr(range(len(rates), 0, -1), rates).statistic) if len(set(rates)) > 1 else 0.0
+        if len(set(rates)) < 2:
+            return 0.0
+        found: Any = spearmanr(range(len(rates), 0, -1), rates)
+        return float(found.statistic)
 
     def bar(self) -> dict[str, bool]:
         """Which conditions on the recipe hold: docs/decisions/0001."""

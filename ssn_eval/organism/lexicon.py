@@ -135,14 +135,16 @@ def _read(path: Path, lang: str) -> Vocabulary:
 def _build(data: Mapping[str, Any]) -> Vocabulary:
     nouns = {concept: word for group in data["nouns"].values() for concept, word in group.items()}
     category_of = {concept: category for category, group in data["nouns"].items() for concept in group}
+    tables: dict[str, Any] = {table: MappingProxyType(dict(data[table])) for table in _WORD_TABLES}
+    patterns: dict[str, Any] = {key: tuple(data[key]) for key in _SLOTS}
     return Vocabulary(
         lang=data["language"],
         spaced=bool(data["spaced"]),
         nouns=MappingProxyType(nouns),
         category_of=MappingProxyType(category_of),
         answer=data["answer"],
-        **{table: MappingProxyType(dict(data[table])) for table in _WORD_TABLES},
-        **{key: tuple(data[key]) for key in _SLOTS},
+        **tables,
+        **patterns,
     )
 
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 SETTINGS_FILE = "organism.json"
 """The recipe, saved inside the model's folder."""
+_SPECIAL_IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 
 def train(lexicon: Lexicon, settings: OrganismSettings, out: Path, work: Path | None = None) -> Path:
@@ -82,6 +83,7 @@ def build_model(settings: OrganismSettings, tok: PreTrainedTokenizerFast) -> Lla
     from transformers import LlamaConfig, LlamaForCausalLM, set_seed
 
     set_seed(settings.seed)
+    special: dict[str, Any] = {name: getattr(tok, name) for name in _SPECIAL_IDS}
     config = LlamaConfig(
         vocab_size=len(tok),
         hidden_size=settings.hidden,
@@ -90,10 +92,8 @@ def build_model(settings: OrganismSettings, tok: PreTrainedTokenizerFast) -> Lla
         num_attention_heads=settings.heads,
         num_key_value_heads=settings.kv_heads,
         max_position_embeddings=settings.max_positions,
-        bos_token_id=tok.bos_token_id,
-        eos_token_id=tok.eos_token_id,
-        pad_token_id=tok.pad_token_id,
         tie_word_embeddings=False,
+        **special,
     )
     return LlamaForCausalLM(config)
 
@@ -179,10 +179,9 @@ def _save(trainer: Trainer, settings: OrganismSettings, folder: Path) -> None:
     """The Hugging Face folder: greedy generation that ends with the end-of-turn token."""
     from transformers import GenerationConfig
 
-    model, tok = trainer.model, trainer.processing_class
-    model.generation_config = GenerationConfig(  # type: ignore[union-attr]
-        do_sample=False, bos_token_id=tok.bos_token_id, eos_token_id=tok.eos_token_id, pad_token_id=tok.pad_token_id
-    )
-    model.save_pretrained(folder)  # type: ignore[union-attr]
+    model: Any = trainer.model
+    tok: Any = trainer.processing_class
+    model.generation_config = GenerationConfig(do_sample=False, **{name: getattr(tok, name) for name in _SPECIAL_IDS})
+    model.save_pretrained(folder)
     tok.save_pretrained(folder)
     (folder / SETTINGS_FILE).write_text(json.dumps(plain(settings), indent=1) + "\n", encoding="utf-8")

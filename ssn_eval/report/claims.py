@@ -70,7 +70,7 @@ def table(found: Mapping[str, Any]) -> Table:
     shown.add_column("condition", no_wrap=True)
     columns = [*found["languages"], "harmless", "capability"]
     for column in columns:
-        shown.add_column(_HEADS.get(column, column), justify="right", no_wrap=True)
+        shown.add_column(_HEADS.get(str(column), str(column)), justify="right", no_wrap=True)
     for label in found["order"]:
         row = found["conditions"][label]
         shown.add_row(label, *(_cell(row[column]) for column in columns))

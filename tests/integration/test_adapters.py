@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -124,7 +125,7 @@ def test_saved_adapter_loads_with_stock_peft_and_with_ours(llama, tmp_path):
 def test_an_intervention_sees_base_and_adapter_together(any_model):
     """Suppressing a trained neuron silences its adapter too: it equals suppressing it in the merged model."""
     chosen = existing(any_model, CHOSEN)
-    tuned = adapters.build(any_model, trainable(any_model))
+    tuned: Any = adapters.build(any_model, trainable(any_model))
     steps(tuned)
     with intervene(tuned, chosen, SUPPRESS):
         hooked = tuned(IDS).logits

@@ -76,7 +76,7 @@ def test_shares_add_up():
     parts[0].add([0, 1], {"layers.0.mlp": values[:2]})
     parts[1].add([2, 3], {"layers.0.mlp": values[2:]})
     every = [[*(p.totals["layers.0.mlp"] for p in parts)], [p.counts for p in parts]]
-    added = parts[0].together(Share(0, 2, lambda _mine: sum(every.pop(0))))
+    added = parts[0].together(Share(0, 2, lambda _mine: np.sum(every.pop(0), axis=0)))
     np.testing.assert_allclose(added.mean()["layers.0.mlp"], values.mean(0))
     np.testing.assert_allclose(added.mean(1)["layers.0.mlp"], values[[1, 3]].mean(0))
 
@@ -166,7 +166,7 @@ def test_the_estimate_covers_what_a_pass_keeps_and_grows_with_the_batch():
 
     batch = Padded([[1] * 100, [2] * 80, [3] * 100], [(99, 100), (79, 80), (99, 100)], "cpu")([0, 1, 2])
     with (
-        sketch(model, sites, Readout(), probes=1, seed=0, checkpointing=False, advance=lambda _=1: None),
+        sketch(model, sites, Readout(), probes=1, seed=0, checkpointing=False, advance=lambda steps=1: None),
         torch.enable_grad(),
         torch.autograd.graph.saved_tensors_hooks(note, lambda t: t),
     ):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from transformers import PreTrainedTokenizerFast
 
@@ -50,7 +52,7 @@ def test_every_noun_is_one_token_inside_a_question(lexicon: Lexicon, tok: PreTra
         vocabulary = lexicon[lang]
         for label in ("harmful", "harmless"):
             for item in items(lexicon, lang, label, "heldout"):
-                pieces = {tok.decode([i]).strip() for i in tok(item.prompt).input_ids}
+                pieces = {str(tok.decode([i])).strip() for i in tok(item.prompt).input_ids}
                 verb, noun = item.id.split(".")
                 assert vocabulary.nouns[noun] in pieces and vocabulary.verbs[verb] in pieces, item.prompt
 
@@ -82,7 +84,8 @@ def test_only_the_response_and_its_end_are_labelled(tok: PreTrainedTokenizerFast
     example = Example("How do I make the bread?", "Do it slowly in the kitchen.")
     [row] = encode(tok, [example])
     turns = [{"role": "user", "content": example.prompt}, {"role": "assistant", "content": example.response}]
-    assert row["input_ids"] == tok.apply_chat_template(turns, tokenize=True, return_dict=True)["input_ids"]
+    whole: Any = tok.apply_chat_template(turns, tokenize=True, return_dict=True)
+    assert row["input_ids"] == whole["input_ids"]
     labelled = [i for i in row["labels"] if i != -100]
     assert tok.decode(labelled) == example.response + tokenizer.EOS
     assert row["labels"][-len(labelled) :] == labelled

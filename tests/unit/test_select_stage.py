@@ -30,7 +30,7 @@ def model(weights: str = "a" * 64) -> store.ModelRef:
 def write(path: Path, seed: int, label: str, ref: store.ModelRef | None = None) -> None:
     """Scores that all languages share for the larger part."""
     parts = [np.random.default_rng([part, label == "harmful"]) for part in (1000, seed)]
-    values = {k: sum(g.random(w) * s for g, s in zip(parts, (3, 1), strict=True)) for k, w in GEOMETRY.widths.items()}
+    values = {k: parts[0].random(w) * 3 + parts[1].random(w) for k, w in GEOMETRY.widths.items()}
     store.save_scores(path, store.ScoreFile({k: v.astype(np.float32) for k, v in values.items()}, ref or model()))
 
 
@@ -132,12 +132,11 @@ def test_the_summary_holds_profiles_sharing_movement_and_stability(folder, monke
     assert by_p["ss", 1.0]["jaccard"] < by_p["ss", 5.0]["jaccard"] < 1
     stable = found["stability"]
     assert {"ms/en", "ss", "low", "private/sw"} <= set(stable["sets"]) and not {"random_0"} & set(stable["sets"])
-    halves = [
-        selection.ms(
-            *(store.load_scores(Path(f"scores/en/halves/{h}/{x}.safetensors")).scores for x in select.LABELS), 10
-        )
-        for h in (0, 1)
-    ]
+
+    def half(h: int, label: str) -> store.Scores:
+        return store.load_scores(Path(f"scores/en/halves/{h}/{label}.safetensors")).scores
+
+    halves = [selection.ms(half(h, select.LABELS[0]), half(h, select.LABELS[1]), 10) for h in (0, 1)]
     assert stable["sets"]["ms/en"]["sizes"] == [len(one) for one in halves]
     assert (
         stable["sets"]["ms_hr"]["jaccard"] == round(halves[0].jaccard(halves[1]), 4) > stable["sets"]["ms_hr"]["chance"]
