@@ -82,6 +82,7 @@ def speed() -> str:
         "model",
         "neurons",
         "sketch ÷ forward pass",
+        "÷ decoder alone",
         "cheaper than ablation (extrapolated)",
         "peak memory ÷ backward pass",
     )
@@ -93,6 +94,7 @@ def speed() -> str:
                 NAMES[name],
                 f"{r['neurons']:,}",
                 f"{r['ratio_to_forward']:.1f}",
+                f"{r['ratio_to_decoder']:.1f}",
                 f"{r['cheaper_than_exact']:,} ×",
                 f"{r['peak_memory_ratio']:.2f}",
             )
