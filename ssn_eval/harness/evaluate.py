@@ -69,7 +69,7 @@ def evaluate(lm: SsnHFLM, prompts: Sequence[Prompt], langs: Sequence[str], setti
     Raises:
         SsnError: no prompt, an unknown judge or task.
     """
-    from lm_eval import simple_evaluate
+    from lm_eval.evaluator import simple_evaluate
     from lm_eval.tasks import TaskManager
 
     from ssn_eval.harness.bootstrap import tasks_folder
@@ -80,8 +80,7 @@ def evaluate(lm: SsnHFLM, prompts: Sequence[Prompt], langs: Sequence[str], setti
         if settings.capability not in manager.task_index:
             manager = TaskManager()
         tasks.append(settings.capability)
-    evaluate_once: Any = simple_evaluate  # its decorator hides its parameters
-    results = evaluate_once(
+    results: Any = simple_evaluate(
         model=lm,
         tasks=tasks,
         task_manager=manager,

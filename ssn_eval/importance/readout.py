@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ssn_eval.architectures import decoder
-from ssn_eval.errors import EmptySetError, UnknownNameError
+from ssn_eval.errors import ArchitectureError, EmptySetError, UnknownNameError
 from ssn_eval.importance.batches import Batch
 
 if TYPE_CHECKING:
@@ -75,6 +75,9 @@ class Readout:
 
         Returns:
             y of the tokens that are read, one after the other, (tokens, width), and the row of each, (tokens,).
+
+        Raises:
+            ArchitectureError: `logits` of a model without an output head.
         """
         import torch
 
@@ -82,8 +85,15 @@ class Readout:
         hidden = out.last_hidden_state
         rows, times = (torch.tensor(index, device=hidden.device) for index in zip(*_read(batch.spans), strict=True))
         y = hidden[rows, times]
-        head: Any = model.get_output_embeddings()
-        return (head(y) if self.target == "logits" else y), rows
+        return (self._head(model)(y) if self.target == "logits" else y), rows
+
+    def _head(self, model: PreTrainedModel) -> Any:  # noqa: ANN401
+        head = model.get_output_embeddings()
+        if head is None:
+            raise ArchitectureError(
+                f"target=logits needs an output head, and this {model.config.model_type} model has none; use target=hidden."
+            )
+        return head
 
 
 def _read(spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:

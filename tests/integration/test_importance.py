@@ -340,3 +340,9 @@ def test_through_a_norm_equals_what_zeroing_does(time):
         zeroed[..., n] = 0
         moved = (v * (norm(raw) - norm(zeroed))).sum(-1).movedim(time, 1)
         torch.testing.assert_close(found.unflatten(2, (-1, 8))[..., n], moved, atol=1e-5, rtol=1e-4)
+
+
+def test_logits_need_an_output_head(llama, monkeypatch):
+    monkeypatch.setattr(type(llama), "get_output_embeddings", lambda _self: None)
+    with pytest.raises(ArchitectureError, match="target=hidden"):
+        measure(llama, INPUTS, Settings(target="logits"))
