@@ -21,9 +21,9 @@ from project import ROOT, copy_of_project, dvc, start  # noqa: E402
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 SMALL = {
     "languages": ["en", "zh"],
-    "organism": {"seed": 0, "steps": 12, "warmup_steps": 1, "checkpoint_every": 2},
-    "score": {"prompts": 4, "probes": 2},
-    "select": {"p": 30.0, "random_seeds": [0], "sensitivity": [30]},
+    "organism": {"seed": 0, "steps": 40, "warmup_steps": 1, "checkpoint_every": 10},
+    "score": {"prompts": 2, "probes": 1},
+    "select": {"p": 50.0, "random_seeds": [0], "sensitivity": [50]},
     "validate": {"sets": ["ss", "random_0"], "ops": ["suppress"]},
     "train": {"methods": ["ssn", "full"], "steps": 4, "batch_size": 4, "pairs": 4},
     "evaluate": {"limit": 4, "max_new_tokens": 4, "capability": "organism_capability"},
@@ -49,7 +49,7 @@ def undisturbed(tmp_path_factory):
 
 def test_kill_9_then_repro_gives_the_same_results_and_then_nothing_is_left_to_do(undisturbed, tmp_path):
     killed = copy_of_project(tmp_path / "killed", SMALL)
-    resumable = "artifacts/.work-organism/checkpoint-2/trainer_state.json"
+    resumable = "artifacts/.work-organism/checkpoint-10/trainer_state.json"
     for awaited in (resumable, "artifacts/prompts.jsonl", "artifacts/sets"):
         process = start(killed, "repro")
         while process.poll() is None and not (killed / awaited).exists():
