@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +25,8 @@ def save(loaded: Loaded, neurons: NeuronSet, op: Op, folder: Path, provenance: M
         ParamsError: the weights are quantized, so that single rows and columns cannot be scaled.
         as `interventions.bake`.
     """
-    model = _serializable(loaded.model)
+    model = loaded.model
+    _refuse_quantized(model)
     interventions.bake(model, neurons, op)
     made = {"intervention": interventions.describe(neurons, op), **provenance}
     with files.atomic(folder) as temporary:
@@ -36,21 +36,11 @@ def save(loaded: Loaded, neurons: NeuronSet, op: Op, folder: Path, provenance: M
         files.write_json(temporary / PROVENANCE, value)
 
 
-def _serializable(model: PreTrainedModel) -> PreTrainedModel:
-    """The model, or, where it was read from GGUF and so refuses to be saved, a plain one with its config and weights."""
-    from transformers import AutoModelForCausalLM
-
+def _refuse_quantized(model: PreTrainedModel) -> None:
+    """A model read from GGUF is plain once it is loaded; others keep weights that cannot be scaled one by one."""
     quantized = getattr(model.config, "quantization_config", None)
-    if quantized is None:
-        return model
-    method = getattr(quantized, "quant_method", None)
-    if method != "gguf":
+    if quantized is not None:
+        method = getattr(quantized, "quant_method", quantized)
         raise ParamsError(
             f"The weights are quantized ({method}), so nothing can be baked into them; load plain weights."
         )
-    config: Any = copy.deepcopy(model.config)
-    del config.quantization_config
-    plain: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=model.dtype)
-    plain.load_state_dict(model.state_dict())
-    plain.generation_config = model.generation_config
-    return plain.eval()

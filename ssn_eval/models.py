@@ -119,6 +119,8 @@ def load(
     except OSError as error:
         first = str(error).strip().split("\n")[0]
         raise MissingInputError(f"Could not load the model {spec.pretrained or spec.package!r}: {first}") from error
+    if found.gguf_file:
+        model = _plain(model)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     if device_map is None:
@@ -139,6 +141,21 @@ def _dtype(name: str, config: Any) -> torch.dtype:  # noqa: ANN401
     import torch
 
     return getattr(torch, name) if name != "auto" else getattr(config, "dtype", None) or torch.float32
+
+
+def _plain(model: PreTrainedModel) -> PreTrainedModel:
+    """A model read from GGUF has plain weights but still counts as quantized: it can be neither trained nor saved. Copy it."""
+    import copy
+
+    from transformers import AutoModelForCausalLM
+
+    config: Any = copy.deepcopy(model.config)
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    plain: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=model.dtype)
+    plain.load_state_dict(model.state_dict())
+    plain.generation_config = model.generation_config
+    return plain
 
 
 def reference(spec: ModelSpec, model: PreTrainedModel) -> ModelRef:
