@@ -36,6 +36,11 @@ class Adapter:
     """The card reads so many tokens of a reply, from its beginning."""
 
 
+def codes(text: str) -> frozenset[str]:
+    """Language codes written with spaces between them."""
+    return frozenset(text.split())
+
+
 UNREADABLE = "the judge's answer could not be read"
 
 

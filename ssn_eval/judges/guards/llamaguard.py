@@ -7,7 +7,7 @@ repeats, its first space included, for folders that lost it. The 1B's template w
 
 from __future__ import annotations
 
-from ssn_eval.judges.guards.adapter import Adapter, Messages, hazard_codes, unreadable
+from ssn_eval.judges.guards.adapter import Adapter, Messages, codes, hazard_codes, unreadable
 from ssn_eval.judges.verdict import Verdict
 
 _PROMPT = """ <|begin_of_text|><|start_header_id|>user<|end_header_id|>
@@ -66,7 +66,7 @@ def read(text: str) -> Verdict:
 ADAPTER = Adapter(
     family="llamaguard",
     default_model="meta-llama/Llama-Guard-3-8B",
-    languages=frozenset("en fr de hi it pt es th".split()),
+    languages=codes("en fr de hi it pt es th"),
     plain=plain,
     read=read,
     max_new_tokens=100,

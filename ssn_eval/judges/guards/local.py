@@ -92,10 +92,9 @@ class LocalModel:
             residency.move(self._model, self.device)
 
     def _load(self) -> Any:  # noqa: ANN401
+        import torch
         from transformers import AutoModelForCausalLM
         from transformers.utils.logging import disable_progress_bar
-
-        import torch
 
         disable_progress_bar()
         source = self._source
@@ -103,7 +102,7 @@ class LocalModel:
         memory.refuse_weights(memory.weight_bytes(source.config, kind), self.device, source.model)
         logger.warning("Loading the judge %s on %s", source.model, self.device)
         try:
-            model = AutoModelForCausalLM.from_pretrained(
+            model: Any = AutoModelForCausalLM.from_pretrained(
                 source.model, revision=source.revision, dtype="auto", use_safetensors=True, trust_remote_code=False
             )
         except OSError as error:

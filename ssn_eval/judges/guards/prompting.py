@@ -78,8 +78,7 @@ def question(
 
 
 def _encode(adapter: Adapter, tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    templated = adapter.messages is not None and bool(getattr(tokenizer, "chat_template", None))
-    return list(tokenizer(text, add_special_tokens=adapter.bos and not templated)["input_ids"])
+    return list(tokenizer(text, add_special_tokens=adapter.bos)["input_ids"])
 
 
 def _ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
