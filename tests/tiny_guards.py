@@ -14,7 +14,9 @@ def tokenizer(*, template: str | None = None, answer: str | None = None, context
     from transformers import PreTrainedTokenizerFast
 
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    raw = Tokenizer(models.BPE({**{t: i for i, t in enumerate(SPECIAL)}, **{c: i + 7 for i, c in enumerate(letters)}}, []))
+    raw = Tokenizer(
+        models.BPE({**{t: i for i, t in enumerate(SPECIAL)}, **{c: i + 7 for i, c in enumerate(letters)}}, [])
+    )
     raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     raw.decoder = decoders.ByteLevel()
     raw.add_special_tokens([AddedToken(t, special=True) for t in SPECIAL])

@@ -11,6 +11,8 @@ from ssn_eval import residency
 
 
 class Guest:
+    """Counts how often it had to leave."""
+
     def __init__(self) -> None:
         self.left = 0
 

@@ -11,8 +11,10 @@ from ssn_eval.errors import MissingInputError
 from ssn_eval.judges.api.endpoint import Answer, Endpoint, ExchangeError
 from ssn_eval.progress import progress
 
+START = 3
+"""Failures in a row, before anything was answered, that end the run."""
 PATIENCE = 8
-"""Failures in a row after which nothing more is asked."""
+"""Failures of the endpoint in a row after which nothing more is asked."""
 _STOPPED = "not asked: the endpoint had stopped answering"
 
 
@@ -73,8 +75,8 @@ class _Run:
             answer = self._endpoint.ask(messages, self._parameters)
         except ExchangeError as error:
             with self._lock:
-                self._failures += 1 if error.endpoint or not self.answered else 0
-                if not self.answered and (error.endpoint or self._failures >= PATIENCE):
+                self._failures += not self.answered or error.blame != "exchange"
+                if not self.answered and (error.blame == "fatal" or self._failures >= START):
                     raise MissingInputError(
                         f"The judge's endpoint {self._endpoint.host} gives no answer ({error}); see to it and run "
                         f"again: finished verdicts are kept."

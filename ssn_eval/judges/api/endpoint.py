@@ -6,13 +6,15 @@ import json
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 from ssn_eval.judges.api.settings import Settings
 
 LONGEST_WAIT = 60.0
 """seconds that a Retry-After is obeyed, and that the back-off grows to"""
-_THIS_ONE = (400, 413, 422)
+_SPENT = "insufficient_quota"
+Blame = Literal["exchange", "endpoint", "fatal"]
+"""whose fault it is: of this exchange alone; of the endpoint, perhaps for now; of the endpoint, as it stands"""
 
 
 @dataclass(frozen=True)
@@ -32,12 +34,12 @@ class Answer:
 
 
 class ExchangeError(Exception):
-    """An exchange that has failed for now; `endpoint` tells whether others would fail with it."""
+    """An exchange that has failed for now."""
 
-    def __init__(self, reason: str, *, endpoint: bool) -> None:
+    def __init__(self, reason: str, blame: Blame) -> None:
         """Keep the reason, which holds no key."""
         super().__init__(reason)
-        self.endpoint = endpoint
+        self.blame: Blame = blame
 
 
 class _NotAnAnswer(Exception):
@@ -79,11 +81,10 @@ class Endpoint:
                 reraise=True,
             )(self._once, messages, parameters)
         except (openai.OpenAIError, _NotAnAnswer) as error:
-            status = getattr(error, "status_code", None)
             reason = f"{type(error).__name__.lstrip('_')}: {str(error)[:300]}"
             if self._settings.key:
                 reason = reason.replace(self._settings.key, "***")
-            raise ExchangeError(reason, endpoint=status not in _THIS_ONE) from None
+            raise ExchangeError(reason, _blame(error)) from None
 
     def _once(self, messages: Sequence[dict[str, str]], parameters: dict[str, Any]) -> Answer:
         completions: Any = self._client.chat.completions
@@ -109,9 +110,20 @@ def _transient(error: BaseException) -> bool:
     import openai
 
     if isinstance(error, openai.APIStatusError):
-        spent = error.code == "insufficient_quota"
+        spent = error.code == _SPENT
         return (error.status_code in (408, 409, 429) and not spent) or error.status_code >= 500
     return isinstance(error, openai.APIConnectionError | openai.APIResponseValidationError | _NotAnAnswer)
+
+
+def _blame(error: BaseException) -> Blame:
+    import openai
+
+    status = getattr(error, "status_code", None)
+    if status in (400, 413, 422):
+        return "exchange"
+    unreachable = isinstance(error, openai.APIConnectionError) and not isinstance(error, openai.APITimeoutError)
+    spent = getattr(error, "code", None) == _SPENT
+    return "fatal" if unreachable or spent or status in (401, 403, 404) else "endpoint"
 
 
 def _retry_after(error: BaseException | None) -> float:
