@@ -177,6 +177,27 @@ def test_the_evaluated_model_leaves_the_device_before_a_guard_is_loaded(
     assert len(moves) == 3
 
 
+def test_a_guard_leaves_the_device_and_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = LocalModel(Source(str(save(tmp_path / "guard"))), device="meta")
+    model._model = torch.nn.Linear(2, 2)
+    model._model.device = torch.device("cpu")
+    moves: list[str] = []
+    monkeypatch.setattr(residency, "move", lambda _, device: moves.append(str(device)))
+    model._enter()
+    assert moves == ["meta"]
+    residency.enter(LocalModel(Source("another")))
+    assert moves == ["meta", "cpu"]
+
+
+@pytest.mark.parametrize(("name", "said"), [("gpu", "is no device"), ("cuda:7", "no GPU here")])
+def test_a_wrong_device_is_one_sentence(name: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    monkeypatch.setenv("SSN_JUDGE_DEVICE", name)
+    with pytest.raises(ParamsError, match=said):
+        GuardJudge("wildguard", str(save(tmp_path / "guard"))).check()
+
+
 @pytest.mark.parametrize(
     ("spec", "kind", "said"),
     [

@@ -46,6 +46,10 @@ class Answers(Protocol):
         """One answer for each question, in their order."""
         ...
 
+    def check(self) -> None:
+        """Find cheaply what would stop it."""
+        ...
+
 
 class GuardJudge:
     """A guard model of one family: any hub id (`ID@REVISION` to pin it) or folder whose format is the family's."""
@@ -61,24 +65,26 @@ class GuardJudge:
         self._family = family
         self._source = Source.parse(model or FAMILIES[family]("").default_model)
         self._warned: set[str] = set()
+        self._runners: dict[str, Answers] = {}
 
     @cached_property
     def adapter(self) -> Adapter:
         """The format of this model."""
         return FAMILIES[self._family](str(self._source.config.model_type))
 
-    @cached_property
+    @property
     def runner(self) -> Answers:
         """What runs the model: `SSN_JUDGE_BACKEND`, transformers where it is not set.
 
         Raises:
             UnknownNameError: another word.
-            MissingInputError: vLLM is asked for and not installed.
         """
         name = os.environ.get("SSN_JUDGE_BACKEND") or "transformers"
         if name not in BACKENDS:
             raise UnknownNameError("backend in SSN_JUDGE_BACKEND", name, BACKENDS)
-        return BACKENDS[name](self._source)
+        if name not in self._runners:
+            self._runners[name] = BACKENDS[name](self._source)
+        return self._runners[name]
 
     def check(self) -> None:
         """Find what would stop this judge before anything long starts: reads the model's config only.
@@ -86,7 +92,8 @@ class GuardJudge:
         Raises:
             SsnError: the model is not within reach, or the backend is not there.
         """
-        _ = self.adapter, self.runner
+        _ = self.adapter
+        self.runner.check()
 
     def identity(self) -> dict[str, object]:
         """Name, version, model, revision, a hash of the prompt, languages, backend, precision."""

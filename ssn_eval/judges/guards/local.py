@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ssn_eval import memory, residency
-from ssn_eval.errors import MissingInputError
+from ssn_eval.errors import MissingInputError, ParamsError
 from ssn_eval.judges.guards.source import Source
 
 if TYPE_CHECKING:
@@ -36,11 +36,26 @@ class LocalModel:
 
     @property
     def device(self) -> torch.device:
-        """Where the model answers."""
+        """Where the model answers.
+
+        Raises:
+            ParamsError: no such device.
+        """
         import torch
 
         first = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
-        return torch.device(self._wanted or os.environ.get("SSN_JUDGE_DEVICE") or first)
+        name = self._wanted or os.environ.get("SSN_JUDGE_DEVICE") or first
+        try:
+            device = torch.device(name)
+        except RuntimeError as error:
+            raise ParamsError(f"SSN_JUDGE_DEVICE={name!r} is no device; expected cpu, cuda or cuda:1.") from error
+        if device.type == "cuda" and not torch.cuda.is_available():
+            raise ParamsError(f"SSN_JUDGE_DEVICE={name!r}: there is no GPU here that torch can use.")
+        return device
+
+    def check(self) -> None:
+        """Raise what a wrong device raises."""
+        _ = self.device
 
     def complete(
         self, questions: Sequence[Sequence[int]], max_new_tokens: int, done: Callable[[float], None] = lambda _: None
@@ -97,18 +112,24 @@ class LocalModel:
         from transformers.utils.logging import disable_progress_bar
 
         disable_progress_bar()
-        source = self._source
-        kind = getattr(source.config, "dtype", None) or torch.float32
-        memory.refuse_weights(memory.weight_bytes(source.config, kind), self.device, source.model)
-        logger.warning("Loading the judge %s on %s", source.model, self.device)
+        source, device = self._source, self.device
+        if not hasattr(source.config, "quantization_config"):
+            kind = getattr(source.config, "dtype", None) or torch.float32
+            memory.refuse_weights(memory.weight_bytes(source.config, kind), device, source.model)
+        logger.warning("Loading the judge %s on %s", source.model, device)
         try:
             model: Any = AutoModelForCausalLM.from_pretrained(
-                source.model, revision=source.revision, dtype="auto", use_safetensors=True, trust_remote_code=False
+                source.model,
+                revision=source.revision,
+                dtype="auto",
+                device_map={"": device},
+                use_safetensors=True,
+                trust_remote_code=False,
             )
         except OSError as error:
             first = str(error).strip().split("\n")[0]
             raise MissingInputError(f"Could not load the guard model {source.model!r}: {first}") from error
-        return model.to(self.device).eval()
+        return model.eval()
 
     def _batch(self, questions: Sequence[Sequence[int]], max_new_tokens: int) -> list[str]:
         import torch

@@ -17,17 +17,20 @@ class ServedModel:
     name = "vllm"
 
     def __init__(self, source: Source) -> None:
-        """Remember where the model is.
+        """Remember where the model is."""
+        self._source = source
+        self._engine: Any = None
+
+    def check(self) -> None:
+        """Find out whether vLLM is there.
 
         Raises:
-            MissingInputError: vLLM is not installed.
+            MissingInputError: it is not installed.
         """
         if importlib.util.find_spec("vllm") is None:
             raise MissingInputError(
                 "SSN_JUDGE_BACKEND=vllm needs vLLM, which is not installed: pip install vllm, or unset it."
             )
-        self._source = source
-        self._engine: Any = None
 
     def complete(
         self, questions: Sequence[Sequence[int]], max_new_tokens: int, done: Callable[[float], None] = lambda _: None
