@@ -120,6 +120,11 @@ def test_finished_exchanges_are_never_asked_twice(server: Server, settings: Sett
     assert len(server.requests) == 9, "another model or protocol is another exchange"
 
 
+def test_text_that_cannot_be_sent_is_unscored_and_the_rest_is_judged(settings: Settings) -> None:
+    half, whole = ApiJudge("api", "judge", settings).judge(exchanges("half a sign \ud800 BAD", "BAD"))
+    assert (half.label, whole.label) == ("unscored", "unsafe") and "Unicode" in half.raw
+
+
 def test_the_same_text_twice_is_one_exchange(server: Server, settings: Settings) -> None:
     verdicts = ApiJudge("api", "judge", settings).judge([Exchange("p", "BAD", "en")] * 5)
     assert [v.label for v in verdicts] == ["unsafe"] * 5 and len(server.requests) == 1

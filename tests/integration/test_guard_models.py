@@ -132,7 +132,6 @@ def test_a_language_outside_the_judges_is_noted_and_warned_of_once(
         judge.judge([Exchange("p", "jibu", "sw")])
     assert {v.notes for v in swahili} == {("sw is not a language of llamaguard",)} and english.notes == ()
     assert sum("sw is not a language" in r.getMessage() for r in caplog.records) == 1
-    assert judge.identity()["languages"] == ["de", "en", "es", "fr", "hi", "it", "pt", "th"]
 
 
 def test_a_prompt_longer_than_the_context_is_unscored_and_the_rest_is_judged(tmp_path: Path) -> None:

@@ -80,6 +80,8 @@ class Endpoint:
                 stop=stop_after_attempt(self._settings.attempts),
                 reraise=True,
             )(self._once, messages, parameters)
+        except UnicodeEncodeError as error:
+            raise ExchangeError(f"the text is no Unicode that can be sent ({error.reason})", "exchange") from None
         except (openai.OpenAIError, _NotAnAnswer) as error:
             reason = f"{type(error).__name__.lstrip('_')}: {str(error)[:300]}"
             if self._settings.key:

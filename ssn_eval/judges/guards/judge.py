@@ -96,14 +96,13 @@ class GuardJudge:
         self.runner.check()
 
     def identity(self) -> dict[str, object]:
-        """Name, version, model, revision, a hash of the prompt, languages, backend, precision."""
+        """Name, version, model, revision, a hash of the prompt, backend, precision."""
         shown = render(self.adapter, self._source.tokenizer, "{prompt}", "{response}")
         return {
             "name": self._family,
             "version": VERSION,
             **self._source.identity,
             "prompt_sha256": hashlib.sha256(shown.encode()).hexdigest(),
-            "languages": sorted(self.adapter.languages),
             "backend": self.runner.name,
             "dtype": str(getattr(self._source.config, "dtype", None)).removeprefix("torch."),
         }
