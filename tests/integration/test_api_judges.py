@@ -298,6 +298,7 @@ def test_a_real_server_behind_all_faults(server: Server, settings: Settings, tmp
     with transformers_serve(model, tmp_path / "log") as url:
         direct = ApiJudge("api", model, replace(patient, base_url=url))
         assert [v.label for v in direct.judge(exchanges("one", "", "two"))] == ["unsafe", "invalid", "unsafe"]
+        assert str(tmp_path) not in json.dumps(direct.identity()), "no path of this machine"
         usage = direct.usage()
         assert usage["asked"] == 2 and int(str(usage["prompt_tokens"])) > 500 and usage["completion_tokens"]
         server.upstream = url

@@ -12,6 +12,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from ssn_eval import files
 from ssn_eval.judges.api import multijail, strongreject
 from ssn_eval.judges.api.batch import ask_all
 from ssn_eval.judges.api.cache import Cache
@@ -63,8 +64,8 @@ class ApiJudge:
         return {
             "name": self._kind,
             "version": VERSION,
-            "model": self._model,
-            "revision": ", ".join(sorted(self._seen)) or None,
+            "model": files.portable(self._model),
+            "revision": ", ".join(sorted(map(files.portable, self._seen))) or None,
             "endpoint": self.settings.host,
             "protocol": self._protocol.name,
             "prompt_sha256": hashlib.sha256(shown.encode()).hexdigest(),
