@@ -76,7 +76,7 @@ class WordJudge:
 def judge(monkeypatch: pytest.MonkeyPatch) -> WordJudge:
     """The word judge under the name `word`."""
     word = WordJudge()
-    monkeypatch.setattr(task, "judge_names", lambda: ("refusal", "word"))
+    monkeypatch.setattr(task, "check_judge", lambda _: None)
     monkeypatch.setattr(task, "get_judge", {"word": word}.__getitem__)
     return word
 
