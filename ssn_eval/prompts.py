@@ -142,7 +142,9 @@ def polyrefuse_file(file: Path, label: Label, split: str, lang: str) -> list[Pro
             for row in json.loads(file.read_text(encoding="utf-8"))
         ]
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
-        raise FormatError(f"{file} is not a PolyRefuse file (a list of objects with `instruction`): {error!r}.") from error
+        raise FormatError(
+            f"{file} is not a PolyRefuse file (a list of objects with `instruction`): {error!r}."
+        ) from error
     return [
         Prompt(f"{label}-{split}-{i}", code, label, str(text), split, (str(tag),) if tag else ())
         for i, (text, tag) in enumerate(rows)

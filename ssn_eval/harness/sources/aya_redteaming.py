@@ -18,9 +18,7 @@ LANGUAGES = tuple(_CODES)
 def _read(path: Path, lang: str, label: Label) -> list[Prompt]:
     rows = json_lines(path, ("prompt", "harm_category", "global_or_local"))
     return [
-        Prompt(
-            f"aya-{i}", lang, label, text, tags=(*listed(row["harm_category"], path), *filter(None, [_scope(row)]))
-        )
+        Prompt(f"aya-{i}", lang, label, text, tags=(*listed(row["harm_category"], path), *filter(None, [_scope(row)])))
         for i, row in enumerate(rows)
         if (text := str(row["prompt"] or "").strip())
     ]
