@@ -34,7 +34,7 @@ def write_all(folder: Path) -> Path:
         name = "harmless_val_200_sampled" if lang == "en" else f"harmless_val_translated_{lang}"
         rows = [{"instruction": prompt(lang, i), "category": None} for i in range(ROWS)]
         _json(folder / "PolyRefuse" / f"{name}.json", rows)
-    for lang, code in aya_redteaming._CODES.items():  # noqa: SLF001
+    for lang, code in aya_redteaming.CODES.items():
         lines = [
             {
                 "prompt": prompt(lang, i),

@@ -11,8 +11,8 @@ from pathlib import Path
 from ssn_eval.harness.sources.source import Source, json_lines, listed
 from ssn_eval.prompts import Label, Prompt
 
-_CODES = {"en": "eng", "es": "spa", "fr": "fra", "ru": "rus", "ar": "arb", "hi": "hin", "sr": "srp", "tl": "tgl"}
-LANGUAGES = tuple(_CODES)
+CODES = {"en": "eng", "es": "spa", "fr": "fra", "ru": "rus", "ar": "arb", "hi": "hin", "sr": "srp", "tl": "tgl"}
+LANGUAGES = tuple(CODES)
 
 
 def _read(path: Path, lang: str, label: Label) -> list[Prompt]:
@@ -34,7 +34,7 @@ AYA_REDTEAMING = Source(
     host="hub",
     repo="CohereLabs/aya_redteaming",
     revision="5a16fee03c19d681b4f3527b6a750e1ed4d434c7",
-    files=lambda lang, _label: (f"aya_{_CODES[lang]}.jsonl",),
+    files=lambda lang, _label: (f"aya_{CODES[lang]}.jsonl",),
     read=_read,
     local="aya_redteaming",
     parallel=False,
