@@ -189,9 +189,18 @@ def test_an_id_that_comes_twice_is_refused(empty: Path) -> None:
 
 def test_languages_that_are_not_parallel_are_refused(empty: Path) -> None:
     write_jsonl(empty / "multijail.jsonl", ("a", "en", "1"), ("b", "en", "2"), ("a", "th", "1"), ("c", "th", "3"))
-    with pytest.raises(MismatchError, match=r"English has 2 ids, and th lacks 1 .*first: b.* has 1 .*first: c"):
+    with pytest.raises(MismatchError, match=r"en has 2 ids, and th lacks 1 .*first: b.* has 1 others .*first: c"):
         load(source("multijail"), "th", "harmful")
     assert [p.id for p in load(source("multijail"), "en", "harmful")] == ["a", "b"]
+
+
+def test_without_english_the_first_language_is_the_one_to_be_parallel_to(empty: Path) -> None:
+    path = empty / "polyrefuse.jsonl"
+    write_jsonl(path, ("a", "zh", "other"), ("a", "th", "1"), ("b", "th", "2"), ("b", "ko", "2"), label="harmless")
+    assert [p.id for p in load(source("polyrefuse"), "zh", "harmless")] == ["a-zh"]
+    assert [p.id for p in load(source("polyrefuse"), "th", "harmless")] == ["a", "b"]
+    with pytest.raises(MismatchError, match="th has 2 ids, and ko lacks 1"):
+        load(source("polyrefuse"), "ko", "harmless")
 
 
 def test_a_csv_with_an_empty_cell_is_not_parallel(empty: Path) -> None:

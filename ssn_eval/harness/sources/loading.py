@@ -13,7 +13,7 @@ from ssn_eval.harness.sources.source import Source
 from ssn_eval.prompts import Label, Prompt
 
 REFERENCE = "en"
-"""The language whose ids the others must have."""
+"""The language whose ids the others must have; in a JSONL file without it, the first one."""
 
 
 def load(source: Source, lang: str, label: Label, revision: str | None = None) -> list[Prompt]:
@@ -36,11 +36,11 @@ def load(source: Source, lang: str, label: Label, revision: str | None = None) -
         raise UnknownNameError(f"label of {source.name}", label, source.labels)
     copy = local_copy(source)
     if copy is not None and copy.suffix == ".jsonl" and copy.name != source.local:
-        found, english = _from_jsonl(source, copy, lang, label)
+        found, others = _from_jsonl(source, copy, lang, label)
     else:
         if lang not in source.languages:
             raise UnknownNameError(f"language of {source.name}", lang, source.languages)
-        found, english = _from_own_files(source, copy, lang, label, revision)
+        found, others = _from_own_files(source, copy, lang, label, revision)
     where = copy or source.repo
     if not found:
         raise EmptySetError(f"{where} holds no {label} prompts in {lang} for {source.name}.")
@@ -48,7 +48,7 @@ def load(source: Source, lang: str, label: Label, revision: str | None = None) -
     if source.alone(lang, label):
         return [replace(p, id=f"{p.id}-{lang}") for p in found]
     if copy is not None and source.parallel:
-        _refuse_gaps(found, english, copy)
+        _refuse_gaps(found, others, copy)
     return found
 
 
@@ -57,7 +57,9 @@ def _from_jsonl(source: Source, path: Path, lang: str, label: Label) -> tuple[li
     have = {p.lang for p in chosen}
     if chosen and lang not in have:
         raise UnknownNameError(f"language of {path} ({label})", lang, have)
-    return [p for p in chosen if p.lang == lang], [p for p in chosen if p.lang == REFERENCE]
+    shared = [code for code in dict.fromkeys(p.lang for p in chosen) if not source.alone(code, label)]
+    reference = REFERENCE if REFERENCE in shared else next(iter(shared), None)
+    return [p for p in chosen if p.lang == lang], [p for p in chosen if p.lang == reference]
 
 
 def _from_own_files(
@@ -87,14 +89,14 @@ def _refuse_duplicates(found: Sequence[Prompt], where: object) -> None:
         seen.add(prompt.id)
 
 
-def _refuse_gaps(found: Sequence[Prompt], english: Sequence[Prompt], where: Path) -> None:
-    ids, reference = {p.id for p in found}, {p.id for p in english}
+def _refuse_gaps(found: Sequence[Prompt], others: Sequence[Prompt], where: Path) -> None:
+    ids, reference = {p.id for p in found}, {p.id for p in others}
     if not reference or ids == reference:
         return
-    lacking, other = sorted(reference - ids), sorted(ids - reference)
+    lacking, more = sorted(reference - ids), sorted(ids - reference)
     said = [f"lacks {len(lacking)} of them (the first: {lacking[0]})"] if lacking else []
-    said += [f"has {len(other)} that English has not (the first: {other[0]})"] if other else []
+    said += [f"has {len(more)} others (the first: {more[0]})"] if more else []
     raise MismatchError(
-        f"{where} is not parallel: English has {len(reference)} ids, and {found[0].lang} {' and '.join(said)}; give every "
-        f"language the same prompts, because languages are compared prompt by prompt."
+        f"{where} is not parallel: {others[0].lang} has {len(reference)} ids, and {found[0].lang} {' and '.join(said)}; give "
+        f"every language the same prompts, because languages are compared prompt by prompt."
     )
