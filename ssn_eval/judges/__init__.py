@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from ssn_eval.errors import ParamsError, UnknownNameError
 from ssn_eval.judges.verdict import Exchange, Verdict
 
-__all__ = ["Exchange", "Judge", "Verdict", "check_judge", "get_judge", "judge_names"]
+__all__ = ["Exchange", "Judge", "Verdict", "check_judge", "get_judge", "judge_names", "says_refusal"]
 
 _GUARD = "ssn_eval.judges.guards.judge:GuardJudge"
 _API = "ssn_eval.judges.api.judge:ApiJudge"
@@ -30,6 +30,8 @@ _JUDGES = {
     "api_strongreject": _API,
 }
 """name → `module:Class`, imported when it is first asked for."""
+_SILENT_ON_REFUSAL = ("llamaguard", "harmbench", "api")
+"""judges that tell harm and nothing else"""
 
 
 class Judge(Protocol):
@@ -86,6 +88,11 @@ def check_judge(spec: str) -> None:
     check = getattr(get_judge(spec), "check", None)
     if check is not None:
         check()
+
+
+def says_refusal(spec: str) -> bool:
+    """Does this judge say whether a reply declines? Some guards and the MultiJail protocol tell harm alone."""
+    return spec.partition(":")[0] not in _SILENT_ON_REFUSAL
 
 
 def _imported(module: str, attribute: str) -> Any:  # noqa: ANN401

@@ -10,8 +10,8 @@ import pytest
 from faulty_server import serving
 from tiny_guards import save
 
-from ssn_eval.errors import SsnError
-from ssn_eval.harness.evaluate import heldout_tasks
+from ssn_eval.errors import ParamsError, SsnError
+from ssn_eval.harness.evaluate import evaluate, heldout_tasks
 from ssn_eval.harness.model import SsnHFLM
 from ssn_eval.harness.scoring import Judged
 from ssn_eval.params import EvaluateParams
@@ -96,3 +96,10 @@ def test_an_endpoint_that_is_down_ends_the_run_before_anything_is_generated(
         run(model, "api:m")
     assert getattr(ended.value, "code", None) == 2
     assert "The endpoint 127.0.0.1 does not answer" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("judge", ["llamaguard", "harmbench", "api:some-model"])
+def test_the_pipeline_refuses_a_judge_that_tells_no_refusal(judge: str) -> None:
+    """Its result files are counts of refusals; the sentence comes before anything is generated."""
+    with pytest.raises(ParamsError, match="tells harm and not refusal"):
+        evaluate(None, [], ["en"], EvaluateParams(judge=judge))  # type: ignore[arg-type]
