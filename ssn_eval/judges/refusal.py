@@ -112,7 +112,7 @@ def reproaches(exchange: Exchange, head: str, rules: Rules) -> str | None:
         return None
     text = beginning(exchange.response, DELIVERY, rules)
     idioms = [match.span() for match in rules.idioms.finditer(text)]
-    soft = _first(rules.soft, head[:window], idioms)
+    soft = _first(rules.soft, head[:window], [(start, start + 1) for start, _ in idioms])
     if soft is None or rules.agree.search(head, 0, soft.start()) or _first(rules.comply, text, idioms):
         return None
     return soft[0].strip()
