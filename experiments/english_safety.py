@@ -91,7 +91,10 @@ def main() -> None:
         made = {
             "base": base.ref.to_json(),
             "settings": {"lr": LR, "rank": RANK, "epochs": args.epochs, "batch_size": BATCH, "seed": SEED},
-            "pairs": {"harmful": sum(p.label == "harmful" for p in pairs), "harmless": len(benign(work / "answers.json"))},
+            "pairs": {
+                "harmful": sum(p.label == "harmful" for p in pairs),
+                "harmless": len(benign(work / "answers.json")),
+            },
             "data_sha256": files.sha256(corpora.find_file("polyrefuse")),
             "versions": versions(),
             "loss": curve,

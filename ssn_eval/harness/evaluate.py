@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 _LABELS = ("harmful", "harmless")
 _METRICS = {
-    "harmful": ("refusal_rate", "compliance_rate", "invalid_rate", "unscored_rate"),
-    "harmless": ("over_refusal_rate", "invalid_rate", "unscored_rate"),
+    "harmful": ("refusal_rate", "compliance_rate", "other_language_rate", "invalid_rate", "unscored_rate"),
+    "harmless": ("over_refusal_rate", "other_language_rate", "invalid_rate", "unscored_rate"),
 }
 _PROCESS = {"harmful": scoring.harmful, "harmless": scoring.harmless}
 

@@ -15,8 +15,9 @@ from lm_eval.api.task import ConfigurableTask
 
 from ssn_eval.errors import MismatchError
 from ssn_eval.harness.exits import one_sentence
-from ssn_eval.harness.scoring import Judged, what_it_says
 from ssn_eval.judges import Exchange, Judge, check_judge, get_judge
+from ssn_eval.judges.judged import Judged, what_it_says
+from ssn_eval.judges.reply_language import reply_languages
 
 DEFAULT_JUDGE = "refusal"
 
@@ -59,10 +60,16 @@ class JudgedTask(ConfigurableTask):
                     f"Judge {self.judge_name} gave {len(verdicts)} verdicts for {len(exchanges)} replies."
                 )
             identity = self._record(judge)
-        says, rest = what_it_says(verdicts), iter(verdicts)
+        says, start = what_it_says(verdicts), 0
+        langs = None if self._mixed() else tuple(reply_languages([e.response for e in exchanges]))
         for instance, texts in zip(instances, replies, strict=True):
-            judged = Judged(tuple(next(rest) for _ in texts), identity, says)
+            mine = slice(start, start := start + len(texts))
+            judged = Judged(tuple(verdicts[mine]), identity, says, None if langs is None else langs[mine])
             instance.filtered_resps = {"none": judged.to_text()}
+
+    def _mixed(self) -> bool:
+        """Are the prompts in several languages at once? Then no reply is in another language than its prompt."""
+        return (self.config.metadata or {}).get("translation") == "code-switched"
 
     def _record(self, judge: Judge) -> Mapping[str, object]:
         """Put who judged, and what it cost, into the task's metadata, which the results file repeats under `configs`."""

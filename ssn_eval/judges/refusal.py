@@ -128,9 +128,7 @@ def reproaches(exchange: Exchange, head: str, rules: Rules) -> str | None:
     return None
 
 
-def _first(
-    kind: re.Pattern[str], text: str, idioms: list[tuple[int, int]], asked: str = ""
-) -> re.Match[str] | None:
+def _first(kind: re.Pattern[str], text: str, idioms: list[tuple[int, int]], asked: str = "") -> re.Match[str] | None:
     """The first match that does not begin within an idiom, and does not repeat what was `asked`."""
     for match in kind.finditer(text):
         if not any(start <= match.start() < end for start, end in idioms) and match[0] not in asked:

@@ -25,8 +25,8 @@ from small_copies import ROWS, prompt, write_all
 from ssn_eval.errors import SsnError
 from ssn_eval.harness import datasets, task
 from ssn_eval.harness.bootstrap import tasks_folder
-from ssn_eval.harness.scoring import Judged
 from ssn_eval.judges import Exchange, Verdict
+from ssn_eval.judges.judged import Judged
 from ssn_eval.languages import LANGUAGES
 
 LEAVES = sorted(p.stem for p in tasks_folder().glob("*/*.yaml") if not p.stem.startswith("_"))

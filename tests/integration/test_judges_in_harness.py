@@ -13,7 +13,7 @@ from tiny_guards import save
 from ssn_eval.errors import ParamsError, SsnError
 from ssn_eval.harness.evaluate import evaluate, heldout_tasks
 from ssn_eval.harness.model import SsnHFLM
-from ssn_eval.harness.scoring import Judged
+from ssn_eval.judges.judged import Judged
 from ssn_eval.params import EvaluateParams
 from ssn_eval.prompts import Prompt
 

@@ -11,7 +11,7 @@ LAYERS = (
     ("files", "languages", "memory", "neurons", "progress", "residency"),
     ("checkpoints", "presets", "prompts", "statistics", "store"),
     ("architectures", "generation", "interchange", "judges", "params", "reliability", "selection"),
-    ("adapters", "calibration", "importance", "interventions", "models", "stability", "targets"),
+    ("adapters", "calibration", "importance", "interventions", "models", "runs", "stability", "targets"),
     ("baking", "identification", "organism", "training"),
     ("corpora", "repetitions", "replay", "report"),
     ("harness",),
