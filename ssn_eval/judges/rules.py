@@ -34,6 +34,10 @@ _DENSE = ("Han", "Japanese", "Hangul")
 _INVISIBLE = re.compile("[\u00ad\u061c\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufe00-\ufe0f\ufeff]")
 _MARKS = re.compile("[\u0300-\u036f\u0640\u064b-\u0655\u0670]")
 _QUOTES = re.compile("[«»„“”‹›]")
+_SERBIAN = str.maketrans(
+    dict(zip("абвгдђежзијклмнопрстћуфхцчш", "abvgddezzijklmnoprstcufhccs", strict=True))
+    | {"љ": "lj", "њ": "nj", "џ": "dz"}
+)
 _MARKUP = str.maketrans({"*": None, "_": " ", "`": "'", '"': " ", "(": " ", "[": " ", "{": " ", "/": " ", "-": " "})
 
 
@@ -60,7 +64,7 @@ def fold(text: str, script: str) -> str:
     Args:
         text: any text.
         script: of the language it is read in, as in `languages`. For Latin, only the 26 letters and ASCII survive (with
-            accents dropped); for Cyrillic and Arabic, diacritics are dropped; elsewhere they carry meaning and stay.
+            accents dropped, and Cyrillic spelt as Serbian does); for Cyrillic and Arabic, diacritics are dropped; elsewhere they carry meaning and stay.
 
     A word begins after a space: apostrophes, brackets, hyphens and quotes are followed by one or become one.
     """
@@ -68,6 +72,8 @@ def fold(text: str, script: str) -> str:
         text = text.replace("’", "'").replace("‘", "'").replace("ʼ", "'").replace("…", "...")
         if script == "Latin":
             text = text.casefold().replace("ł", "l").replace("đ", "d").replace("ø", "o").replace("ı", "i")
+            if "а" in text or "е" in text or "о" in text:  # Serbian is written in both alphabets
+                text = text.translate(_SERBIAN)
             text = text.replace("—", " ").replace("–", " ").replace("“", " ").replace("„", " ").replace("«", " ")
             text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode("ascii")
         elif script in _MARKED:
