@@ -6,7 +6,7 @@ import json
 import time
 
 import pytest
-from refusal_examples import ANSWERS, DECLINES
+from replies import ANSWERS, DECLINES
 
 from ssn_eval.errors import FormatError, MismatchError, UnknownNameError
 from ssn_eval.judges import Exchange, Verdict, get_judge, judge_names
