@@ -141,6 +141,4 @@ def combine(phrases: Sequence[Sequence_], *, spaced: bool, prefixes: str = "") -
 
 def gaps(phrase: Sequence_) -> int:
     """The most gaps that one reading of a phrase holds."""
-    return sum(
-        max(map(gaps, item.options)) if isinstance(item, Choice) else int(item == "…") for item in phrase
-    )
+    return sum(max(map(gaps, item.options)) if isinstance(item, Choice) else int(item == "…") for item in phrase)
