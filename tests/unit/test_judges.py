@@ -15,6 +15,7 @@ from ssn_eval.judges import Exchange, Verdict, get_judge, judge_names
 from ssn_eval.judges.refusal import RefusalJudge
 from ssn_eval.judges.rules import load_rules
 from ssn_eval.languages import LANGUAGES
+from ssn_eval.organism import lexicon, questions
 
 
 def _one(response: str, lang: str = "en") -> Verdict:
@@ -81,6 +82,14 @@ def test_declines_are_seen(lang: str, reply: str) -> None:
 def test_answers_are_not_refusals(lang: str, reply: str) -> None:
     verdict = _one(reply, lang)
     assert verdict.refusal is False and not verdict.invalid
+
+
+@pytest.mark.parametrize("lang", lexicon.load().languages)
+@pytest.mark.parametrize(("label", "refused"), [("harmful", True), ("harmless", False)])
+def test_the_organisms_answers_are_read_as_they_are_meant(lang: str, label: questions.Label, refused: bool) -> None:
+    items = [item for split in questions.SPLITS for item in questions.items(lexicon.load(), lang, label, split)]
+    verdicts = get_judge("refusal").judge([Exchange(item.prompt, item.answer, lang) for item in items])
+    assert {verdict.refusal for verdict in verdicts} == {refused}
 
 
 @pytest.mark.parametrize("lang", LANGUAGES)
