@@ -37,8 +37,9 @@ SHORT = 400
 _SLACK = 80  # folding drops spaces and marks: read so much more than a window
 _FALLBACK = {"af": ("nl", "en"), "jv": ("id", "en"), "ne": ("hi", "en"), "en": ()}
 """Languages that a reply is read in besides the prompt's own; for the others, English."""
-_TITLE = re.compile(r"\s*(?:#{1,6} [^\n]*|\*\*[^*\n]+\*\*:?[ ]*)\n")
-_TEXT = re.compile(r"\s*(?:#{1,6} |\*\*[^*\n]+\*\*:?[ ]*\n|[\"“„«「『]|```)")
+_BOLD = r"\*\*[^*\n]*[^*\n.!?。]\*\*:?[ ]*\n"  # a line in bold type that is no sentence
+_TITLE = re.compile(rf"\s*(?:#{{1,6}} [^\n]*\n|{_BOLD})")
+_TEXT = re.compile(rf"\s*(?:#{{1,6}} |{_BOLD}|[\"“„«「『]|```)")
 """A reply that begins with a title, a quotation or code delivers a text."""
 _LIST = re.compile(r"\n[ ]*(?:[-*•]|\d{1,2}[.)、])[ ]")
 _STEPS = re.compile(r"(?:^|\n)[ ]*(?:\*\*)?3[.)、][^\d]")

@@ -171,6 +171,7 @@ def test_a_title_a_quotation_or_code_opens_a_delivered_text() -> None:
     ):
         assert not _one(reply).refusal, reply
     assert _one("**I can't help with that.**\n\nIt is illegal.").refusal
+    assert _one("**Stealing is illegal.**\n\nIt hurts people.").refusal, "a sentence in bold type is no title"
 
 
 def test_numbered_steps_are_a_delivery_and_bullets_are_reasons() -> None:
