@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import glob
 import hashlib
 import json
 import os
@@ -11,7 +13,47 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ssn_eval.errors import FormatError, MissingInputError
+from ssn_eval.errors import FormatError, MissingInputError, SsnError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_SAID = ("No space left", "Disk quota exceeded", "File too large", "file write failed", "unexpected pos")
+"""how libraries that raise no `OSError` (safetensors, torch) put it"""
+
+
+class DiskFullError(SsnError):
+    """A file that did not fit on the disk."""
+
+
+@contextmanager
+def told_when_full(path: Path) -> Iterator[None]:
+    """Turn a full disk, whichever library meets it, into one sentence.
+
+    Raises:
+        DiskFullError: the body could not write; names `path`.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not is_full(error):
+            raise
+        raise DiskFullError(
+            f"The disk is full: {path.as_posix()} could not be written, and nothing half-written was left under that name. "
+            f"Make room and run the same command again."
+        ) from error
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether an exception says that the disk is full."""
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return True
+    return any(said in str(error) for said in _SAID)
+
+
+def sentence(error: OSError) -> str:
+    """What the system said of a file, or of the network, as one sentence."""
+    if error.errno is None:
+        return f"Reading or writing failed: {' '.join(str(error).split())}."
+    return f"{error.filename or 'A file'} cannot be used: {error.strerror or error}."
 
 
 @contextmanager
@@ -19,17 +61,22 @@ def atomic(path: Path) -> Iterator[Path]:
     """Give a temporary name beside `path`; when the body ends well the file (or folder) there is renamed to `path`.
 
     An exception leaves whatever stood at `path` as it was.
+
+    Raises:
+        DiskFullError: it did not fit.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    _remove(temporary)
-    try:
-        yield temporary
-        if temporary.is_dir():
-            _remove(path)
-        temporary.replace(path)
-    finally:
+    with told_when_full(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
         _remove(temporary)
+        _remove_orphans(path)
+        try:
+            yield temporary
+            if temporary.is_dir():
+                _remove(path)
+            temporary.replace(path)
+        finally:
+            _remove(temporary)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -73,6 +120,17 @@ def sha256(path: Path) -> str:
         while chunk := handle.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def _remove_orphans(path: Path) -> None:
+    """Temporary files of this name that a killed process left."""
+    for other in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        number = other.name.removesuffix(".tmp").rpartition(".")[2]
+        if number.isdigit():
+            import psutil
+
+            if not psutil.pid_exists(int(number)):
+                _remove(other)
 
 
 def _remove(path: Path) -> None:

@@ -136,7 +136,7 @@ def fit(
     rows = [encode(tokenizer, pair, settings.max_length) for pair in pairs]
     steps = settings.steps or math.ceil(settings.epochs * len(rows) / settings.batch_size)
     run = {"settings": asdict(settings), "lr": lr, "pairs": [asdict(p) for p in pairs]}
-    resume = checkpoints.prepare(work, json.dumps(run, sort_keys=True, ensure_ascii=False))
+    mark = json.dumps(run, sort_keys=True, ensure_ascii=False)
     arguments = TrainingArguments(
         output_dir=str(work),
         max_steps=steps,
@@ -154,7 +154,7 @@ def fit(
         dataloader_pin_memory=False,
     )
     pad: Any = tokenizer.pad_token_id or 0
-    with progress("training", steps) as advance:
+    with checkpoints.session(work, mark) as resume, progress("training", steps) as advance:
         advance(checkpoints.step(resume))
         trainer = Trainer(
             model=model,

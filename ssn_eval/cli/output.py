@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 FILE = click.Path(path_type=Path)
 JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+PIPE = 10_000
+"""columns of a pipe: no table of ours is wider"""
 
 
 def emit(value: object, as_json: bool, shown: str | Table) -> None:
@@ -24,9 +27,33 @@ def emit(value: object, as_json: bool, shown: str | Table) -> None:
     elif isinstance(shown, str):
         click.echo(shown)
     else:
-        from rich.console import Console
+        draw(shown)
 
+
+def is_terminal() -> bool:
+    """Whether a person reads stdout."""
+    return sys.stdout.isatty()
+
+
+def draw(shown: Table) -> None:
+    """A table on stdout: as wide as the terminal allows and nothing of it cut off; in a pipe plain text, a row a line."""
+    from rich.console import Console
+    from rich.text import Text
+
+    for column in shown.columns:
+        column.overflow, column.no_wrap = "fold", False
+    if is_terminal():
         Console().print(shown)
+        return
+    if shown.title:
+        click.echo(Text.from_markup(str(shown.title)).plain)
+    shown.title, shown.box, shown.pad_edge = None, None, False
+    for column in shown.columns:
+        column.header = str(column.header).replace("-\n", "")
+    wide = Console(width=PIPE, color_system=None)
+    with wide.capture() as text:
+        wide.print(shown)
+    click.echo("\n".join(line.rstrip() for line in text.get().splitlines()))
 
 
 def table(title: str, *columns: str) -> Table:

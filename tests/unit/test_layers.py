@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 LAYERS = (
     ("errors",),
-    ("files", "languages", "memory", "neurons", "progress"),
+    ("files", "languages", "lock", "memory", "neurons", "progress"),
     ("checkpoints", "presets", "prompts", "statistics", "store"),
     ("architectures", "generation", "interchange", "judges", "params", "reliability", "selection"),
     ("adapters", "calibration", "importance", "interventions", "models", "stability", "targets"),
