@@ -129,6 +129,29 @@ def load(
     return Loaded(model, tokenizer, reference(spec, model))
 
 
+def config_of(spec: ModelSpec) -> tuple[Any, int]:
+    """A model's config, and the bytes of one weight in the dtype that it is loaded in; no weights are read.
+
+    Raises:
+        MissingInputError, FormatError: no such model, or its config cannot be read.
+    """
+    from transformers import AutoConfig
+
+    found = locate(spec)
+    gguf = {"gguf_file": found.gguf_file} if found.gguf_file else {}
+    try:
+        config = AutoConfig.from_pretrained(found.pretrained, revision=found.revision, **gguf)
+    except OSError as error:
+        first = str(error).strip().split("\n")[0]
+        raise MissingInputError(f"Could not read the config of {spec.pretrained or spec.package!r}: {first}") from error
+    except (ValueError, KeyError) as error:
+        first = str(error).strip().split("\n")[0]
+        raise FormatError(
+            f"{spec.pretrained or spec.package} has no config that transformers knows: {first}"
+        ) from error
+    return config, _dtype(found.dtype, config).itemsize
+
+
 def default_device() -> str:
     """The first GPU (of several processes, each its own), else the CPU."""
     import torch

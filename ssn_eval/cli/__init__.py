@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import click
 
-from ssn_eval.cli.checks import calibrate, doctor, report
+from ssn_eval.cli.checks import calibrate, report
 from ssn_eval.cli.claims import claims
 from ssn_eval.cli.completion import completion
+from ssn_eval.cli.doctor import doctor
 from ssn_eval.cli.exchange import export, import_
 from ssn_eval.cli.group import Group
 from ssn_eval.cli.scores import identify, select

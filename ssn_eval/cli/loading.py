@@ -30,22 +30,32 @@ def load(spec: ModelSpec, device: str | None, trust_remote_code: bool, device_ma
         ParamsError: torch has no such device.
         MissingInputError, FormatError: the model is not there, or cannot be read.
     """
-    import torch
     from safetensors import SafetensorError
 
     from ssn_eval import models
 
-    try:
-        if device is not None:
-            torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ParamsError(f"torch cannot use the device {device!r}: {_first_line(error)}") from error
+    check_device(device)
     try:
         return models.load(spec, device=device, device_map=device_map, trust_remote_code=trust_remote_code)
     except (ValueError, SafetensorError) as error:
         raise FormatError(
             f"{spec.pretrained or spec.package} cannot be read as a model: {_first_line(error)}"
         ) from error
+
+
+def check_device(device: str | None) -> None:
+    """Stop where torch has no such device.
+
+    Raises:
+        ParamsError: says what torch says.
+    """
+    import torch
+
+    try:
+        if device is not None:
+            torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ParamsError(f"torch cannot use the device {device!r}: {_first_line(error)}") from error
 
 
 def model_of(path: Path) -> ModelRef:
