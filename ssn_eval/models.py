@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ssn_eval import files, memory
 from ssn_eval.errors import FormatError, MissingInputError, ParamsError
+from ssn_eval.progress import waiting
 from ssn_eval.store import ModelRef
 
 if TYPE_CHECKING:
@@ -93,6 +94,11 @@ def load(
         MissingInputError: no such folder, file or hub model.
         MemoryNeedError: the device cannot hold the weights.
     """
+    with waiting(f"loading {spec.pretrained or spec.package}"):
+        return _load(spec, device, device_map, trust_remote_code)
+
+
+def _load(spec: ModelSpec, device: str | None, device_map: str | None, trust_remote_code: bool) -> Loaded:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging

@@ -40,9 +40,11 @@ def report(results: Path, out: Path, as_json: bool) -> None:
 
     Example: ssn report results --out report
     """
+    from ssn_eval.progress import waiting
     from ssn_eval.report import build
     from ssn_eval.report import table as summary
 
-    found = build(results, out)
+    with waiting("writing the report"):
+        found = build(results, out)
     emit(found, as_json, summary(results))
     click.echo(f"Report: {(out / 'index.html').as_posix()}", err=True)

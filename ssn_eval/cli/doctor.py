@@ -29,15 +29,17 @@ def doctor(
     Example: ssn doctor --model Qwen/Qwen3-8B --dtype bfloat16
     """
     from ssn_eval.cli import health
+    from ssn_eval.progress import waiting
     from ssn_eval.store import versions
 
     check_device(device)
     here = Path()
     asked = spec(model, revision, gguf_file, dtype) if model else None
-    checks = [*health.versions(), health.torch_device(), *health.lm_eval(), health.hub(), health.dvc(here)]
-    checks += [health.cache(), health.disk(here, health.weight_room(asked) if asked else 0)]
-    if asked:
-        checks += health.memory(asked, device)
+    with waiting("looking at the installation"):
+        checks = [*health.versions(), health.torch_device(), *health.lm_eval(), health.hub(), health.dvc(here)]
+        checks += [health.cache(), health.disk(here, health.weight_room(asked) if asked else 0)]
+        if asked:
+            checks += health.memory(asked, device)
     ok = health.worst(checks) != "failed"
     signs = {"ok": "ok  ", "warning": "WARN", "failed": "FAIL"}
     lines = []
