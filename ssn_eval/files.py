@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import errno
 import glob
+import gzip
 import hashlib
 import json
 import os
+import re
 import shutil
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +25,10 @@ _SAID = ("No space left", "Disk quota exceeded", "File too large", "file write f
 
 class DiskFullError(SsnError):
     """A file that did not fit on the disk."""
+
+
+LARGEST = 1 << 30
+"""bytes; no neuron set, prompt file or parameter file comes near"""
 
 
 @contextmanager
@@ -47,6 +54,15 @@ def is_full(error: BaseException) -> bool:
     if isinstance(error, OSError) and error.errno in _FULL:
         return True
     return any(said in str(error) for said in _SAID)
+
+
+_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+_UNSAFE = re.compile(r'[<>:"/\\|?*\x00-\x1f]|[. ]$')
+
+
+def is_portable(name: str) -> bool:
+    """Whether a name may be that of a file on every system: no part of a path, nothing that Windows reserves."""
+    return 0 < len(name) <= 200 and not _RESERVED.fullmatch(name) and not _UNSAFE.search(name)
 
 
 def sentence(error: OSError) -> str:
@@ -101,12 +117,56 @@ def read_json(path: Path, what: str) -> Any:
         MissingInputError: there is no such file.
         FormatError: it is not JSON.
     """
+    return parse_json(read_text(path, what), str(path), what)
+
+
+def read_text(path: Path, what: str) -> str:
+    """Read UTF-8 text, with or without a byte order mark.
+
+    Raises:
+        MissingInputError: there is no such file.
+        FormatError: it is no UTF-8, or larger than any file of ours.
+    """
+    try:
+        return read_bytes(path, what).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise FormatError(f"{path} is not {what}: it is not UTF-8 text ({error}).") from error
+
+
+def read_bytes(path: Path, what: str) -> bytes:
+    """Read a file that people exchange, unpacked if its name ends in `.gz`; `LARGEST` bytes or more are refused.
+
+    Raises:
+        MissingInputError: there is no such file.
+        FormatError: it is too large, or damaged.
+    """
     if not path.is_file():
         raise MissingInputError(f"No file at {path}; expected {what}.")
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise FormatError(f"{path} is not {what}: it is not valid JSON ({error}).") from error
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as handle:
+            data = handle.read(LARGEST)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise FormatError(f"{path} is not {what}: it is damaged or no gzip file ({error}).") from error
+    if len(data) == LARGEST:
+        raise FormatError(f"{path} is not {what}: it holds {LARGEST >> 20} MiB or more.")
+    return data
+
+
+def parse_json(text: str, where: str, what: str) -> Any:
+    """Read JSON.
+
+    Args:
+        text: the JSON.
+        where: the file, or its line, for the message.
+        what: what it should be, for the message.
+
+    Raises:
+        FormatError: it is not JSON, or nested or numbered beyond what Python reads.
+    """
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"{where} is not {what}: it is not valid JSON ({error}).") from error
 
 
 def sha256(path: Path) -> str:

@@ -6,13 +6,13 @@ import importlib
 import importlib.util
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ssn_eval import files, memory
-from ssn_eval.errors import FormatError, MissingInputError, ParamsError
+from ssn_eval.errors import FormatError, MissingInputError, ParamsError, UnknownNameError
 from ssn_eval.progress import waiting
 from ssn_eval.store import ModelRef
 
@@ -43,14 +43,18 @@ class ModelSpec:
         """Read what `to_json` wrote.
 
         Raises:
-            FormatError: an unknown key.
+            FormatError: an unknown key, or a value that is no text.
         """
-        try:
-            return cls(**data)
-        except TypeError as error:
+        known = [field.name for field in fields(cls)]
+        if (
+            not isinstance(data, Mapping)
+            or not set(data) <= set(known)
+            or not all(isinstance(v, str | None) for v in data.values())
+        ):
             raise FormatError(
-                f"Not a model description: {error}; expected pretrained or package, revision, gguf_file, dtype."
-            ) from error
+                f"Not a model description: expected an object of texts, with no names but {', '.join(known)}."
+            )
+        return cls(**data)
 
 
 @dataclass(frozen=True)
@@ -169,7 +173,10 @@ def _dtype(name: str, config: Any) -> torch.dtype:  # noqa: ANN401
     """The dtype that a model is loaded in: as named, or its own."""
     import torch
 
-    return getattr(torch, name) if name != "auto" else getattr(config, "dtype", None) or torch.float32
+    kind = getattr(torch, name, None) if name != "auto" else getattr(config, "dtype", None) or torch.float32
+    if not isinstance(kind, torch.dtype):
+        raise UnknownNameError("dtype", name, ("auto", "float32", "bfloat16", "float16"))
+    return kind
 
 
 def _plain(model: PreTrainedModel) -> PreTrainedModel:
@@ -250,7 +257,12 @@ def _hub_snapshot(spec: ModelSpec) -> Path:
 
 
 def _package_folder(package: str, gguf_file: str | None) -> Path:
-    found = importlib.util.find_spec(package)
+    if not all(part.isidentifier() for part in package.split(".")):
+        raise ParamsError(f"{package[:80]!r} is no name of a Python package.")
+    try:
+        found = importlib.util.find_spec(package)
+    except (ImportError, ValueError):
+        found = None
     if found is None or found.origin is None:
         raise MissingInputError(
             f"The model package {package!r} is not installed; pip install {package.replace('_', '-')}."

@@ -70,7 +70,11 @@ def read(path: Path) -> list[Prompt]:
         )
     if path.suffix == ".csv":
         return multijail(path)
-    found = [_parse(line, f"{path} line {n}") for n, line in enumerate(_lines(path), 1) if line.strip()]
+    found = [
+        _parse(line, f"{path} line {n}")
+        for n, line in enumerate(files.read_text(path, "a prompt file").split("\n"), 1)
+        if line.strip()
+    ]
     if not found:
         raise EmptySetError(f"{path} holds no prompt; expected one JSON object a line.")
     _refuse_duplicates(found, path)
@@ -119,8 +123,8 @@ def polyrefuse(folder: Path) -> list[Prompt]:
         label: Label = "harmful" if match["label"] == "harmful" else "harmless"
         split, lang = match["split"], language(match["lang"] or "en").code
         try:
-            texts = [row["instruction"] for row in json.loads(file.read_text(encoding="utf-8"))]
-        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+            texts = [row["instruction"] for row in files.read_json(file, "a PolyRefuse file")]
+        except (KeyError, TypeError) as error:
             raise FormatError(
                 f"{file} is not a PolyRefuse file (a list of objects with `instruction`): {error!r}."
             ) from error
@@ -160,18 +164,8 @@ def render(tokenizer: PreTrainedTokenizerBase, text: str, template: bool = True)
     return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
 
 
-def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="utf-8-sig").split("\n")
-    except UnicodeDecodeError as error:
-        raise FormatError(f"{path} is not UTF-8 text: {error}.") from error
-
-
 def _parse(line: str, where: str) -> Prompt:
-    try:
-        row = json.loads(line)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise FormatError(f"{where} is not JSON: {error}.") from error
+    row = files.parse_json(line, where, "a prompt")
     if not isinstance(row, Mapping) or not all(isinstance(row.get(k), str) for k in ("id", "lang", "label", "prompt")):
         raise FormatError(f"{where} is not a prompt; expected an object with the texts id, lang, label and prompt.")
     if row["label"] not in LABELS:
@@ -184,11 +178,11 @@ def _parse(line: str, where: str) -> Prompt:
     return Prompt(row["id"], row["lang"], row["label"], row["prompt"], split, tuple(map(str, tags)), response)
 
 
-def _tags(text: str, path: Path) -> tuple[str, ...]:
+def _tags(text: str | None, path: Path) -> tuple[str, ...]:
     try:
-        value = ast.literal_eval(text)
+        value = ast.literal_eval(text or "")
     except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
-        raise FormatError(f"{path} has tags that are not a list: {text[:60]!r}.") from error
+        raise FormatError(f"{path} has tags that are not a list: {str(text)[:60]!r}.") from error
     return tuple(map(str, value)) if isinstance(value, list) else (str(value),)
 
 

@@ -10,11 +10,11 @@ import json
 import random
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ssn_eval import checkpoints
+from ssn_eval import checkpoints, files
 from ssn_eval.errors import EmptySetError, FormatError, MissingInputError
 from ssn_eval.languages import language
 from ssn_eval.params import TrainParams
@@ -53,12 +53,13 @@ def read_pairs(path: Path) -> list[Pair]:
     if not path.is_file():
         raise MissingInputError(f"No training pairs at {path}; run `dvc repro prompts` first.")
     found = []
-    for n, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
+    for n, line in enumerate(files.read_text(path, "training pairs").split("\n"), 1):
         if line.strip():
-            try:
-                found.append(Pair(**json.loads(line)))
-            except (json.JSONDecodeError, TypeError) as error:
-                raise FormatError(f"{path} line {n} is not a pair of prompt and response: {error}.") from error
+            row = files.parse_json(line, f"{path} line {n}", "a pair of prompt and response")
+            names = [field.name for field in fields(Pair)]
+            if not isinstance(row, dict) or set(row) != set(names) or not all(isinstance(v, str) for v in row.values()):
+                raise FormatError(f"{path} line {n} is not a pair; expected an object of the texts {', '.join(names)}.")
+            found.append(Pair(**row))
     return found
 
 

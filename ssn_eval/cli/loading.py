@@ -73,10 +73,11 @@ def holds_scores(path: Path) -> bool:
     """Whether a file is a score file, by its header; a damaged or missing file is left to the loaders and their messages."""
     from safetensors import SafetensorError, safe_open
 
-    from ssn_eval.store import SCORES_FORMAT
+    from ssn_eval.store import SCORES_FORMAT, refuse_huge_header
 
     if path.suffix != ".safetensors" or not path.is_file():
         return False
+    refuse_huge_header(path)
     try:
         with safe_open(path, framework="numpy") as handle:
             return json.loads((handle.metadata() or {}).get("ssn", "{}")).get("format") == SCORES_FORMAT

@@ -22,8 +22,10 @@ from click.testing import CliRunner
 
 from ssn_eval.cli import main, output
 from ssn_eval.cli.group import examples
+from ssn_eval.files import is_portable
 
-README = Path(__file__).resolve().parents[2] / "README.md"
+ROOT = Path(__file__).resolve().parents[2]
+README = ROOT / "README.md"
 PROGRAMS = ("ssn", "lm_eval", "dvc", "make")
 UNRUN = {
     "ssn claims": "runs the whole pipeline per seed: tests/pipeline/test_dvc.py runs it, small",
@@ -91,6 +93,23 @@ def test_example(line, made, tmp_path, monkeypatch):
     program, *words = shlex.split(line)
     words = [found for word in words for found in (sorted(glob.glob(word)) if "*" in word else [word])]
     {"ssn": run_ssn, "lm_eval": run_lm_eval}[program](words, monkeypatch)
+    if program == "ssn":
+        look_at_what_was_written(here, made)
+
+
+def look_at_what_was_written(here: Path, made: Path) -> None:
+    """Names that every system allows, nothing temporary, and no path of this machine inside."""
+    new = [p for p in here.rglob("*") if not (made / p.relative_to(here)).exists()]
+    for path in new:
+        assert is_portable(path.name), path
+        assert not path.name.endswith((".tmp", ".lock")), "left behind"
+        if path.is_file():
+            content = path.read_bytes()
+            assert str(here).encode() not in content and str(ROOT).encode() not in content, (
+                f"a path of this machine in {path}"
+            )
+    names = [p.relative_to(here).as_posix().lower() for p in here.rglob("*")]
+    assert len(names) == len(set(names)), "names that differ by case alone"
 
 
 def run_ssn(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
