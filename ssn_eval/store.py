@@ -224,7 +224,9 @@ def refuse_huge_header(path: Path) -> None:
     with path.open("rb") as handle:
         size = int.from_bytes(handle.read(8), "little")
     if size > LARGEST_HEADER:
-        raise FormatError(f"{path} is no safetensors file of ours: it claims a header of {size} bytes, and ours have {LARGEST_HEADER} at most.")
+        raise FormatError(
+            f"{path} is no safetensors file of ours: it claims a header of {size} bytes, and ours have {LARGEST_HEADER} at most."
+        )
 
 
 def _read_tensors(path: Path, kind: str) -> tuple[dict[str, np.ndarray], ModelRef, Mapping[str, Any]]:
