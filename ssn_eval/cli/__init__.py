@@ -15,6 +15,7 @@ from ssn_eval.cli.completion import completion
 from ssn_eval.cli.doctor import doctor
 from ssn_eval.cli.exchange import export, import_
 from ssn_eval.cli.group import Group
+from ssn_eval.cli.runs import judge, summarize
 from ssn_eval.cli.scores import identify, select
 from ssn_eval.cli.sets import combine, diff, show
 
@@ -25,5 +26,20 @@ def main() -> None:
     """Find, test and train the cross-lingual shared safety neurons of a language model."""
 
 
-for _command in (identify, select, show, diff, combine, export, import_, calibrate, report, claims, doctor, completion):
+for _command in (
+    identify,
+    select,
+    show,
+    diff,
+    combine,
+    export,
+    import_,
+    calibrate,
+    judge,
+    summarize,
+    report,
+    claims,
+    doctor,
+    completion,
+):
     main.add_command(_command)

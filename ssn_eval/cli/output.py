@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
     from rich.table import Table
 
     from ssn_eval.store import ModelRef
@@ -20,7 +21,7 @@ PIPE = 10_000
 """columns of a pipe: no table of ours is wider"""
 
 
-def emit(value: object, as_json: bool, shown: str | Table) -> None:
+def emit(value: object, as_json: bool, shown: str | RenderableType) -> None:
     """The result on stdout: one JSON object, or text or a table for people."""
     if as_json:
         click.echo(json.dumps(value, ensure_ascii=False, sort_keys=True))
@@ -35,25 +36,48 @@ def is_terminal() -> bool:
     return sys.stdout.isatty()
 
 
-def draw(shown: Table) -> None:
-    """A table on stdout: as wide as the terminal allows and nothing of it cut off; in a pipe plain text, a row a line."""
+def draw(shown: RenderableType) -> None:
+    """Tables on stdout: as wide as the terminal allows and nothing of them cut off; in a pipe plain text, a row a line."""
+    from rich.console import Console, Group
+    from rich.table import Table
+
+    if isinstance(shown, Group):
+        for part in shown.renderables:
+            draw(part)
+        return
+    if isinstance(shown, Table):
+        for column in shown.columns:
+            column.overflow, column.no_wrap = "fold", False
+    if is_terminal():
+        Console().print(shown)
+    elif isinstance(shown, Table):
+        _plain(shown)
+    else:
+        Console(width=PIPE, color_system=None).print(shown)
+
+
+def _plain(shown: Table) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    for column in shown.columns:
-        column.overflow, column.no_wrap = "fold", False
-    if is_terminal():
-        Console().print(shown)
-        return
-    if shown.title:
-        click.echo(Text.from_markup(str(shown.title)).plain)
-    shown.title, shown.box, shown.pad_edge = None, None, False
+    def bare(text: object) -> str:
+        return Text.from_markup(str(text)).plain
+
+    title, caption = shown.title, shown.caption
+    shown.title = shown.caption = shown.box = None
+    shown.pad_edge = False
     for column in shown.columns:
         column.header = str(column.header).replace("-\n", "")
     wide = Console(width=PIPE, color_system=None)
     with wide.capture() as text:
         wide.print(shown)
-    click.echo("\n".join(line.rstrip() for line in text.get().splitlines()))
+    lines = [line.rstrip() for line in text.get().splitlines()]
+    lines = [
+        *([bare(title)] if title else []),
+        *(line for line in lines if line),
+        *([bare(caption)] if caption else []),
+    ]
+    click.echo("\n".join(lines))
 
 
 def table(title: str, *columns: str) -> Table:

@@ -8,10 +8,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 LAYERS = (
     ("errors",),
-    ("files", "languages", "lock", "memory", "neurons", "progress"),
+    ("files", "languages", "lock", "memory", "neurons", "progress", "residency"),
     ("checkpoints", "presets", "prompts", "statistics", "store"),
     ("architectures", "generation", "interchange", "judges", "params", "reliability", "selection"),
-    ("adapters", "calibration", "importance", "interventions", "models", "stability", "targets"),
+    ("adapters", "calibration", "importance", "interventions", "models", "runs", "stability", "targets"),
     ("baking", "identification", "organism", "training"),
     ("corpora", "repetitions", "replay", "report"),
     ("harness",),
