@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import runs_made
 import torch
 
 from ssn_eval import adapters, files, models, store
@@ -139,6 +140,13 @@ def results(path: Path) -> None:
     files.write_json(path / "train" / "ssn.json", {"method": "ssn", "trainable": 5, "parameters": 100, "loss": loss})
 
 
+def run(path: Path) -> None:
+    """A judged run of MultiJail in two languages, as lm_eval writes it; a trained model's refuses more."""
+    r, c = runs_made.R, runs_made.C
+    swahili = [r, r, r, c] if path.name == "trained" else [r, c, c, c]
+    runs_made.write(path, {"en": [r, r, r, c], "sw": swahili}, tags=[["theft"], ["theft"], ["fraud"], []])
+
+
 MAKERS: dict[str, Callable[[Path], None]] = {
     MODEL: model,
     OTHER: model,
@@ -152,6 +160,7 @@ MAKERS: dict[str, Callable[[Path], None]] = {
     "data/MultiJail.csv": multijail,
     "judged_responses.jsonl.gz": gold,
     "results": results,
+    **dict.fromkeys(("out/run", "out/base", "out/trained"), run),
 }
 """in this order: sets and scores need their model"""
 
