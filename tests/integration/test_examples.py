@@ -81,20 +81,56 @@ def own_tasks_only(monkeypatch):
 
 def test_there_is_much_to_run_and_no_reason_without_a_line():
     assert len(RUN) > 10 and sum(line.startswith("lm_eval") for line in RUN) >= 2
+    assert all(line.split()[0] in ("ssn", "lm_eval") for line in RUN), "say in UNRUN why it is not run"
     for beginning in UNRUN:
         assert any(line.startswith(beginning) for line in ALL), f"{beginning} is no example any more"
 
 
-@pytest.mark.parametrize("line", RUN, ids=str)
-def test_example(line, made, tmp_path, monkeypatch):
+@pytest.mark.parametrize("line", [line for line in RUN if line.startswith("ssn")], ids=str)
+def test_an_example_at_a_terminal(line, made, tmp_path, monkeypatch):
+    """80 columns wide; what it writes can be written anywhere."""
+    here = copied(made, tmp_path, monkeypatch)
+    monkeypatch.setattr(output, "is_terminal", lambda: True)
+    shown = CliRunner(env={"COLUMNS": "80"}).invoke(main, words_of(line))
+    assert shown.exit_code == 0, f"{shown.output} {shown.exception!r}: does example_files.py make what it needs?"
+    drawn = [part for part in shown.stdout.splitlines() if set(part) & set("─━│┃")]
+    assert all(len(part) <= 80 for part in drawn), "a table that does not fit"
+    look_at_what_was_written(here, made)
+
+
+@pytest.mark.parametrize("line", [line for line in RUN if line.startswith("ssn")], ids=str)
+def test_an_example_for_a_program(line, made, tmp_path, monkeypatch):
+    """One JSON object on stdout and, with `--quiet`, nothing on stderr."""
+    copied(made, tmp_path, monkeypatch)
+    told = CliRunner().invoke(main, [*words_of(line), "--json", "--quiet"])
+    assert told.exit_code == 0, told.output
+    assert told.stderr == "" and told.stdout.count("\n") == 1
+    assert isinstance(json.loads(told.stdout), dict)
+
+
+@pytest.mark.parametrize("line", [line for line in RUN if line.startswith("lm_eval")], ids=str)
+def test_an_example_of_lm_eval(line, made, tmp_path, monkeypatch):
+    from lm_eval.__main__ import cli_evaluate
+
+    here = copied(made, tmp_path, monkeypatch)
+    shutil.copy(ROOT / "dvc.yaml", here)  # the mark of the pipeline's folder
+    monkeypatch.setattr(sys, "argv", ["lm_eval", *words_of(line), *QUICK, "--output_path", "measured"])
+    cli_evaluate()
+    (found,) = Path("measured").rglob("results_*.json")
+    assert "refusal_rate" in json.dumps(json.loads(found.read_text())["results"])
+
+
+def copied(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     here = tmp_path / "here"
     shutil.copytree(made, here)
     monkeypatch.chdir(here)
-    program, *words = shlex.split(line)
-    words = [found for word in words for found in (sorted(glob.glob(word)) if "*" in word else [word])]
-    {"ssn": run_ssn, "lm_eval": run_lm_eval}[program](words, monkeypatch)
-    if program == "ssn":
-        look_at_what_was_written(here, made)
+    return here
+
+
+def words_of(line: str) -> list[str]:
+    """The words after the program, patterns replaced by the files that they name, as a shell would."""
+    words = shlex.split(line)[1:]
+    return [found for word in words for found in (sorted(glob.glob(word)) if "*" in word else [word])]
 
 
 def look_at_what_was_written(here: Path, made: Path) -> None:
@@ -110,29 +146,3 @@ def look_at_what_was_written(here: Path, made: Path) -> None:
             )
     names = [p.relative_to(here).as_posix().lower() for p in here.rglob("*")]
     assert len(names) == len(set(names)), "names that differ by case alone"
-
-
-def run_ssn(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once for a person at a terminal of 80 columns, once for a program."""
-    with monkeypatch.context() as terminal:
-        terminal.setattr(output, "is_terminal", lambda: True)
-        shown = CliRunner(env={"COLUMNS": "80"}).invoke(main, words)
-    assert shown.exit_code == 0, (
-        f"{shown.output} {shown.exception!r}: does tests/integration/example_files.py make its files?"
-    )
-    drawn = [part for part in shown.stdout.splitlines() if set(part) & set("─━│┃")]
-    assert all(len(part) <= 80 for part in drawn), "a table that does not fit"
-    told = CliRunner().invoke(main, [*words, "--json", "--quiet"])
-    assert told.exit_code == 0, told.output
-    assert told.stderr == "" and told.stdout.count("\n") == 1
-    assert isinstance(json.loads(told.stdout), dict)
-
-
-def run_lm_eval(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    from lm_eval.__main__ import cli_evaluate
-
-    shutil.copy(README.with_name("dvc.yaml"), ".")  # the mark of the pipeline's folder
-    monkeypatch.setattr(sys, "argv", ["lm_eval", *words, *QUICK, "--output_path", "out"])
-    cli_evaluate()
-    (found,) = Path("out").rglob("results_*.json")
-    assert "refusal_rate" in json.dumps(json.loads(found.read_text())["results"])
