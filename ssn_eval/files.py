@@ -67,6 +67,8 @@ def is_portable(name: str) -> bool:
 
 def sentence(error: OSError) -> str:
     """What the system said of a file, or of the network, as one sentence."""
+    if is_full(error):
+        return f"The disk is full: {error.filename or 'a file'} could not be written. Make room and run the same command again."
     if error.errno is None:
         return f"Reading or writing failed: {' '.join(str(error).split())}."
     return f"{error.filename or 'A file'} cannot be used: {error.strerror or error}."

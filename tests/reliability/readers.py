@@ -12,11 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import runs_made
 
 from ssn_eval import adapters, calibration, files, interchange, models, params, prompts, store, training
 from ssn_eval.cli.loading import holds_scores
+from ssn_eval.harness import rejudging
+from ssn_eval.harness.sources import source
 from ssn_eval.neurons import Geometry, NeuronSet
-from ssn_eval.report import results
+from ssn_eval.runs import samples
 
 ROOT = Path(__file__).resolve().parents[2]
 GEOMETRY = Geometry({f"layers.{i}.{site}": 8 for i in range(2) for site in ("q_proj", "k_proj", "v_proj", "mlp")})
@@ -75,6 +78,17 @@ def _gold(path: Path) -> None:
     path.write_bytes(gzip.compress(json.dumps(row).encode()) if path.suffix == ".gz" else json.dumps(row).encode())
 
 
+def _samples(path: Path) -> None:
+    folder = runs_made.write(path.parent / "run", {"sw": [runs_made.R, runs_made.C]}, reply_langs=["sw", None])
+    (file,) = folder.glob("*.jsonl")
+    file.rename(path)
+    folder.rmdir()
+
+
+def _sources(path: Path) -> object:
+    return source.json_lines(path, ("prompt",)), source.json_value(path)
+
+
 PROMPT = {
     "id": "a",
     "lang": "th",
@@ -108,6 +122,14 @@ READERS = {
         ),
         _json({"format": "ssn-adapter/1", "model": MODEL.to_json(), "provenance": {}}),
     ),
+    "judged samples": Reader("samples_multijail_sw.jsonl", samples.read, _samples),
+    "samples to judge": Reader("samples_multijail_sw.jsonl", rejudging.read, _samples),
+    "replies to judge": Reader(
+        "replies.jsonl",
+        rejudging.read,
+        _lines({"lang": "th", "prompt": "how?", "response": "no", "id": "a", "label": "harmful"}),
+    ),
+    "a benchmark's rows": Reader("rows.jsonl", _sources, _lines(PROMPT)),
+    "a benchmark's table": Reader("rows.csv", lambda p: source.csv_rows(p, ("en", "tags")), _multijail),
     **{kind: _foreign(kind) for kind in interchange.READ},
 }
-RESULTS = results.read
