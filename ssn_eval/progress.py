@@ -40,14 +40,16 @@ def progress(description: str, total: int | None) -> Iterator[Advance]:
     )
 
     console = Console(stderr=True)
+    if _open.get() or not console.is_terminal:
+        yield lambda _steps=1: None
+        return
     columns = [TextColumn("{task.description}"), BarColumn()]
     columns += (
         [TimeElapsedColumn()] if total is None else [MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()]
     )
-    inside = _open.get()
     mark = _open.set(True)
     try:
-        with Progress(*columns, console=console, disable=inside or not console.is_terminal, transient=True) as bar:
+        with Progress(*columns, console=console, transient=True) as bar:
             task = bar.add_task(description, total=total)
 
             def advance(steps: float = 1) -> None:
