@@ -11,6 +11,7 @@ import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
+from ssn_eval import files
 from ssn_eval.errors import MissingInputError, ParamsError, UnknownNameError
 from ssn_eval.languages import language
 from ssn_eval.neurons import expand_sites
@@ -176,8 +177,8 @@ def load(path: Path) -> Params:
             f"No params file at {path}; run inside the pipeline's folder, or copy params.yaml there."
         )
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        data = yaml.safe_load(files.read_text(path, "a params file"))
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ParamsError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(data, Mapping):
         raise ParamsError(f"{path} holds no settings; expected a mapping with model, models and languages.")

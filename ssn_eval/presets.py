@@ -17,6 +17,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter
 from pydantic.dataclasses import dataclass
 
 from ssn_eval.errors import ParamsError, UnknownNameError
+from ssn_eval.files import is_portable
 from ssn_eval.languages import TIERS, language
 from ssn_eval.neurons import expand_sites
 
@@ -139,8 +140,8 @@ def check(name: str, preset: Preset, nhr: Sequence[str]) -> None:
         ParamsError: a name that is taken; k or layers out of range; keys that do not go together.
     """
     here = f"targets.{name}"
-    if not _NAME.fullmatch(name) or name in _TAKEN or _RANDOM.fullmatch(name):
-        rule = f"letters, digits, _ and -, first a letter, and neither {', '.join(_TAKEN)} nor random_<seed>"
+    if not _NAME.fullmatch(name) or name in _TAKEN or _RANDOM.fullmatch(name) or not is_portable(name):
+        rule = f"letters, digits, _ and -, first a letter, and neither {', '.join(_TAKEN)}, random_<seed> nor a device of Windows"
         raise ParamsError(f"{here}: a preset cannot be called {name!r}; its name may have {rule}.")
     if name in SETS and preset.to_json() != {"from": [name]}:
         raise ParamsError(

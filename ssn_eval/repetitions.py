@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from ssn_eval import files, params
+from ssn_eval import files, lock, params
 from ssn_eval.errors import MissingInputError, SsnError
 
 LINKED = ("dvc.yaml", "ssn_eval", "tasks", "data", ".dvcignore")
@@ -35,13 +35,15 @@ def run(project: Path, out: Path, seeds: Sequence[int]) -> dict[int, Path]:
 
     Raises:
         MissingInputError: `project` holds no pipeline.
+        BusyError: another `ssn claims` works in `out`.
         RepetitionError: a stage failed; DVC's own words stand on stderr.
     """
     for name in (*LINKED, "params.yaml"):
         if not (project / name).exists():
             raise MissingInputError(f"No pipeline in {project}: {name} is missing; run this in the project's folder.")
     settings = yaml.safe_load((project / "params.yaml").read_text(encoding="utf-8"))
-    return {seed: _one(project.resolve(), out / f"seed-{seed}", seeded(settings, seed)) for seed in seeds}
+    with lock.hold(out, "ssn claims"):
+        return {seed: _one(project.resolve(), out / f"seed-{seed}", seeded(settings, seed)) for seed in seeds}
 
 
 def seeded(settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
@@ -73,5 +75,5 @@ def _dvc(folder: Path, *words: str) -> None:
     done = subprocess.run(command, cwd=folder, env={**os.environ, "PATH": here}, stdout=2, check=False)  # noqa: S603
     if done.returncode:
         raise RepetitionError(
-            f"`dvc {' '.join(words)}` failed in {folder}; what it said stands above. Run it again to resume."
+            f"`dvc {' '.join(words)}` failed in {folder}; what it said stands above (not with --quiet). Run it again to resume."
         )

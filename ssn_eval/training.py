@@ -10,11 +10,11 @@ import json
 import random
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ssn_eval import checkpoints
+from ssn_eval import checkpoints, files
 from ssn_eval.errors import EmptySetError, FormatError, MissingInputError
 from ssn_eval.languages import language
 from ssn_eval.params import TrainParams
@@ -53,12 +53,13 @@ def read_pairs(path: Path) -> list[Pair]:
     if not path.is_file():
         raise MissingInputError(f"No training pairs at {path}; run `dvc repro prompts` first.")
     found = []
-    for n, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
+    for n, line in enumerate(files.read_text(path, "training pairs").split("\n"), 1):
         if line.strip():
-            try:
-                found.append(Pair(**json.loads(line)))
-            except (json.JSONDecodeError, TypeError) as error:
-                raise FormatError(f"{path} line {n} is not a pair of prompt and response: {error}.") from error
+            row = files.parse_json(line, f"{path} line {n}", "a pair of prompt and response")
+            names = [field.name for field in fields(Pair)]
+            if not isinstance(row, dict) or set(row) != set(names) or not all(isinstance(v, str) for v in row.values()):
+                raise FormatError(f"{path} line {n} is not a pair; expected an object of the texts {', '.join(names)}.")
+            found.append(Pair(**row))
     return found
 
 
@@ -136,7 +137,7 @@ def fit(
     rows = [encode(tokenizer, pair, settings.max_length) for pair in pairs]
     steps = settings.steps or math.ceil(settings.epochs * len(rows) / settings.batch_size)
     run = {"settings": asdict(settings), "lr": lr, "pairs": [asdict(p) for p in pairs]}
-    resume = checkpoints.prepare(work, json.dumps(run, sort_keys=True, ensure_ascii=False))
+    mark = json.dumps(run, sort_keys=True, ensure_ascii=False)
     arguments = TrainingArguments(
         output_dir=str(work),
         max_steps=steps,
@@ -154,7 +155,7 @@ def fit(
         dataloader_pin_memory=False,
     )
     pad: Any = tokenizer.pad_token_id or 0
-    with progress("training", steps) as advance:
+    with checkpoints.session(work, mark) as resume, progress("training", steps) as advance:
         advance(checkpoints.step(resume))
         trainer = Trainer(
             model=model,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from ssn_eval.cli.output import FILE, JSON, emit
+from ssn_eval.cli.output import FILE, JSON, draw, emit
 from ssn_eval.errors import FormatError, ParamsError
 
 
@@ -19,8 +19,6 @@ def claims(seeds: str, out: Path, as_json: bool) -> None:
 
     Example: ssn claims --seeds 0,1,2
     """
-    from rich.console import Console
-
     from ssn_eval import files, repetitions
     from ssn_eval.report.claims import claims as judge
     from ssn_eval.report.claims import sentences
@@ -38,8 +36,8 @@ def claims(seeds: str, out: Path, as_json: bool) -> None:
     found["organism"] = {str(seed): _behaviour(folder) for seed, folder in folders.items()}
     files.write_json(out / "claims.json", found)
     if not as_json:
-        Console().print(rows(found))
-        Console().print("\n".join(sentences(found)), highlight=False)
+        draw(rows(found))
+        click.echo("\n".join(sentences(found)))
     emit(found, as_json, f"All numbers: {(out / 'claims.json').as_posix()}")
 
 

@@ -29,6 +29,9 @@ def run(main: Callable[..., None]) -> None:
         if not isinstance(error, SystemExit):
             print(f"ssn_eval: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except OSError as error:
+        print(f"ssn_eval: {files.sentence(error)}", file=sys.stderr)
+        sys.exit(SsnError.exit_code)
 
 
 def need(path: Path, stage: str) -> Path:

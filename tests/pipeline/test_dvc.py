@@ -18,6 +18,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from closure import listed  # noqa: E402
 from project import ROOT, copy_of_project, dvc, start  # noqa: E402
 
+from ssn_eval.files import is_portable  # noqa: E402
+
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 SMALL = {
     "languages": ["en", "zh"],
@@ -73,6 +75,18 @@ def test_kill_9_then_repro_gives_the_same_results_and_then_nothing_is_left_to_do
     assert "up to date" in dvc(killed, "repro")
     assert time.monotonic() - started < 10
     assert not list(killed.rglob("*.tmp"))
+
+
+def test_what_the_pipeline_writes_has_names_for_every_system_and_no_path_of_this_machine(undisturbed):
+    for top in ("artifacts", "results", "report"):
+        paths = list((undisturbed / top).rglob("*"))
+        assert paths
+        for path in paths:
+            assert is_portable(path.name), path
+            assert not path.name.endswith((".tmp", ".lock")) and not path.name.startswith(".work"), path
+            if path.is_file():
+                assert str(undisturbed).encode() not in path.read_bytes(), path
+        assert len({str(p).lower() for p in paths}) == len(paths)
 
 
 def test_metrics_and_plots_are_shown_by_dvc(undisturbed):

@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 LAYERS = (
     ("errors",),
-    ("files", "languages", "memory", "neurons", "progress", "residency"),
+    ("files", "languages", "lock", "memory", "neurons", "progress", "residency"),
     ("checkpoints", "presets", "prompts", "statistics", "store"),
     ("architectures", "generation", "interchange", "judges", "params", "reliability", "selection"),
     ("adapters", "calibration", "importance", "interventions", "models", "runs", "stability", "targets"),
