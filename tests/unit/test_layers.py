@@ -8,12 +8,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 LAYERS = (
     ("errors",),
-    ("files", "languages", "memory", "neurons", "progress"),
+    ("files", "languages", "memory", "methods", "neurons", "progress"),
     ("checkpoints", "presets", "prompts", "statistics", "store"),
     ("architectures", "generation", "interchange", "judges", "params", "reliability", "selection"),
     ("adapters", "calibration", "importance", "interventions", "models", "stability", "targets"),
     ("baking", "identification", "organism", "training"),
-    ("corpora", "repetitions", "replay", "report"),
+    ("corpora", "repetitions", "report"),
     ("harness",),
     ("stages",),
     ("cli",),
