@@ -15,6 +15,7 @@ from ssn_eval.cli.claims import claims
 from ssn_eval.cli.exchange import export, import_
 from ssn_eval.cli.scores import identify, select
 from ssn_eval.cli.sets import combine, diff, show
+from ssn_eval.cli.train import pairs, train
 from ssn_eval.errors import SsnError
 
 
@@ -45,5 +46,19 @@ def main() -> None:
     """Find, test and train the cross-lingual shared safety neurons of a language model."""
 
 
-for _command in (identify, select, show, diff, combine, export, import_, calibrate, report, claims, doctor):
+for _command in (
+    identify,
+    select,
+    show,
+    diff,
+    combine,
+    export,
+    import_,
+    pairs,
+    train,
+    calibrate,
+    report,
+    claims,
+    doctor,
+):
     main.add_command(_command)

@@ -14,7 +14,7 @@ from ssn_eval.training.pairs import (
     write_pairs,
 )
 from ssn_eval.training.run import Answering, Trained, train
-from ssn_eval.training.weights import free, mask_gradients
+from ssn_eval.training.weights import free, mask_gradients, masks
 
 __all__ = [
     "IGNORED",
@@ -28,6 +28,7 @@ __all__ = [
     "fit",
     "free",
     "mask_gradients",
+    "masks",
     "mix",
     "read_pairs",
     "read_phrasings",

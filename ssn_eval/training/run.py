@@ -34,6 +34,9 @@ class Answering(NamedTuple):
     batch_size: int = 64
 
 
+ANSWERING = Answering()
+
+
 def train(
     loaded: Loaded,
     method: Method,
@@ -45,7 +48,7 @@ def train(
     provenance: Mapping[str, Any],
     hr: str = "en",
     work: Path | None = None,
-    answering: Answering = Answering(),
+    answering: Answering = ANSWERING,
 ) -> Trained:
     """Train by one method and save: an ordinary PEFT adapter where the base stays as it is, else a whole checkpoint.
 

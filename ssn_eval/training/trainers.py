@@ -1,6 +1,6 @@
 """A Trainer for each loss: Hugging Face's own for `sft`, TRL's for most preference losses, ours for `rdpo` and `mpo`.
 
-`ARGUMENTS` that are the same for all come from `fit`; this module adds what a loss needs. TRL is an extra
+Arguments that are the same for all come from `fit`; this module adds what a loss needs. TRL is an extra
 (`pip install 'ssn-eval[baselines]'`) and is imported only where a loss needs it.
 """
 
@@ -121,7 +121,7 @@ def _simpo(job: Job) -> Trainer:
 
 def _trl(job: Job) -> dict[str, Any]:
     """The common arguments, without what TRL's trainers choose otherwise than we do."""
-    return {**job.arguments, "gradient_checkpointing": False, "bf16": False}
+    return {**job.arguments, "gradient_checkpointing": False, "bf16": job.arguments.get("bf16", False)}
 
 
 def _data(job: Job, unpaired: bool = False) -> dict[str, Any]:
@@ -148,7 +148,9 @@ def _data(job: Job, unpaired: bool = False) -> dict[str, Any]:
             }
             for p in job.pairs
         ]
-    return {"train_dataset": Dataset.from_list(rows), "processing_class": job.tokenizer}
+    # KTO takes the rows in their order, which is by language
+    data = Dataset.from_list(rows).shuffle(seed=job.arguments["seed"]) if unpaired else Dataset.from_list(rows)
+    return {"train_dataset": data, "processing_class": job.tokenizer}
 
 
 def _frozen(job: Job, make: Callable[[], Trainer]) -> Trainer:
@@ -184,6 +186,6 @@ _BUILDERS: Mapping[str, Callable[[Job], Any]] = {
     "kto": _kto,
     "orpo": _orpo,
     "simpo": _simpo,
-    "rdpo": lambda job: gaps.rdpo(job),
-    "mpo": lambda job: gaps.mpo(job),
+    "rdpo": gaps.rdpo,
+    "mpo": gaps.mpo,
 }
