@@ -18,6 +18,7 @@ from ssn_eval.languages import language
 from ssn_eval.methods import METHODS, Method
 from ssn_eval.neurons import expand_sites
 from ssn_eval.presets import KEYS, SETS, Preset, check_all
+from ssn_eval.sweep import FrontierParams
 
 T = TypeVar("T")
 _STRICT = ConfigDict(extra="forbid")
@@ -167,6 +168,7 @@ class Params:
     """merged into the table of `methods.py`"""
     train: TrainParams = TrainParams()
     evaluate: EvaluateParams = EvaluateParams()
+    frontier: FrontierParams = FrontierParams()
 
     def __post_init__(self) -> None:
         for code in (*self.languages, self.hr):
@@ -181,7 +183,8 @@ class Params:
             raise UnknownNameError("model key", self.model, self.models)
         for name, row in self.methods.items():
             methods.check(name, row)
-        check_all(self.targets, self.nhr, self.validate.sets, self.train.methods, self.table)
+        trained = (*self.train.methods, *self.frontier.methods)
+        check_all(self.targets, self.nhr, self.validate.sets, trained, self.table)
         left = [code for code in self.languages if code not in self.train.leave_out]
         if not left:
             raise ParamsError("train.leave_out leaves out every language; keep one of languages.")
@@ -252,6 +255,11 @@ def build(kind: type[T], data: Mapping[str, Any], where: str) -> T:
             known = [f"{inside}.{key}" for key in section] if section else _keys(kind)
             raise ParamsError(f"{where}: {UnknownNameError('key', place, known)}") from None
         raise ParamsError(f"{where}: {place or kind.__name__} is {first['input']!r}: {first['msg'].lower()}.") from None
+
+
+def plain(settings: object) -> dict[str, Any]:
+    """A section of settings as JSON values."""
+    return TypeAdapter(type(settings)).dump_python(settings, mode="json", by_alias=True)
 
 
 def _keys(kind: type, prefix: str = "") -> Iterable[str]:

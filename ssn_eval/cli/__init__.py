@@ -13,6 +13,7 @@ import click
 from ssn_eval.cli.checks import calibrate, doctor, report
 from ssn_eval.cli.claims import claims
 from ssn_eval.cli.exchange import export, import_
+from ssn_eval.cli.frontier import frontier
 from ssn_eval.cli.scores import identify, select
 from ssn_eval.cli.sets import combine, diff, show
 from ssn_eval.cli.train import pairs, train
@@ -59,6 +60,7 @@ for _command in (
     calibrate,
     report,
     claims,
+    frontier,
     doctor,
 ):
     main.add_command(_command)

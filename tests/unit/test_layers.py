@@ -9,11 +9,11 @@ ROOT = Path(__file__).resolve().parents[2]
 LAYERS = (
     ("errors",),
     ("files", "languages", "memory", "methods", "neurons", "progress"),
-    ("checkpoints", "presets", "prompts", "statistics", "store"),
+    ("checkpoints", "presets", "prompts", "statistics", "store", "sweep"),
     ("architectures", "generation", "interchange", "judges", "params", "reliability", "selection"),
     ("adapters", "calibration", "importance", "interventions", "models", "stability", "targets"),
     ("baking", "identification", "organism", "training"),
-    ("corpora", "repetitions", "report"),
+    ("corpora", "frontier", "repetitions", "report"),
     ("harness",),
     ("stages",),
     ("cli",),
