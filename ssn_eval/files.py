@@ -75,6 +75,17 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
+def portable(name: str) -> str:
+    """A path for an artefact: relative to the current folder where it lies below it, else only its last part; hub ids stay."""
+    path = Path(name)
+    if not path.is_absolute():
+        return path.as_posix()
+    try:
+        return path.relative_to(Path.cwd()).as_posix()
+    except ValueError:
+        return path.name
+
+
 def _remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)

@@ -56,6 +56,11 @@ _ROWS: tuple[tuple[str, str, str, Tier, str], ...] = (
     ("ne", "Nepali", "Devanagari", "LR", "माफ गर्नुहोस्, म यसमा मद्दत गर्न सक्दिनँ।"),
     ("af", "Afrikaans", "Latin", "LR", "Jammer, maar ek kan nie daarmee help nie."),
     ("yo", "Yoruba", "Latin", "LR", "Má bínú, mi ò lè ràn ọ́ lọ́wọ́ pẹ̀lú ìyẹn."),
+    ("sr", "Serbian", "Latin", "MR", "Žao mi je, ali ne mogu da pomognem u tome."),
+    ("tl", "Filipino", "Latin", "LR", "Paumanhin, pero hindi kita matutulungan diyan."),
+    ("hu", "Hungarian", "Latin", "MR", "Sajnálom, de ebben nem tudok segíteni."),
+    ("cs", "Czech", "Latin", "HR", "Omlouvám se, ale s tím vám nemohu pomoci."),
+    ("sv", "Swedish", "Latin", "MR", "Jag är ledsen, men jag kan inte hjälpa dig med det."),
 )
 
 LANGUAGES: Mapping[str, Language] = MappingProxyType({row[0]: Language(*row) for row in _ROWS})

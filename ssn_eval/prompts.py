@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 Label = Literal["harmful", "harmless"]
 LABELS: tuple[Label, ...] = ("harmful", "harmless")
-_POLYREFUSE = re.compile(r"(?P<label>harmful|harmless)_(?P<split>train|val|test)(_translated_(?P<lang>[a-z]+))?\.json")
+_POLYREFUSE = re.compile(
+    r"(?P<label>harmful|harmless)_(?P<split>train|val|test)(_\d+_sampled|_translated_(?P<lang>[a-z]+))?\.json"
+)
 MULTIJAIL_LANGUAGES = ("en", "zh", "it", "vi", "ar", "ko", "th", "bn", "sw", "jv")
 
 
@@ -105,7 +107,9 @@ def multijail(path: Path, lang: str | None = None) -> list[Prompt]:
 
 
 def polyrefuse(folder: Path) -> list[Prompt]:
-    """Read PolyRefuse's folder: `harmful_train_translated_th.json` and the like, parallel by position; English has no suffix.
+    """Read PolyRefuse's folder: `harmful_train_translated_th.json` and the like, parallel by position.
+
+    Where English has no such file it has one without `_translated_en`, from `dataset/splits` of the same repository.
 
     Raises:
         MissingInputError: the folder is not there or holds no such file.
@@ -114,20 +118,37 @@ def polyrefuse(folder: Path) -> list[Prompt]:
     found: list[Prompt] = []
     for file in sorted(folder.glob("*.json")) if folder.is_dir() else []:
         match = _POLYREFUSE.fullmatch(file.name)
-        if not match:
-            continue
-        label: Label = "harmful" if match["label"] == "harmful" else "harmless"
-        split, lang = match["split"], language(match["lang"] or "en").code
-        try:
-            texts = [row["instruction"] for row in json.loads(file.read_text(encoding="utf-8"))]
-        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-            raise FormatError(
-                f"{file} is not a PolyRefuse file (a list of objects with `instruction`): {error!r}."
-            ) from error
-        found += [Prompt(f"{label}-{split}-{i}", lang, label, str(text), split) for i, text in enumerate(texts)]
+        if match:
+            label: Label = "harmful" if match["label"] == "harmful" else "harmless"
+            found += polyrefuse_file(file, label, match["split"], match["lang"] or "en")
     if not found:
         raise MissingInputError(f"No PolyRefuse files in {folder}; get them with `dvc pull data/PolyRefuse.dvc`.")
     return found
+
+
+def polyrefuse_file(file: Path, label: Label, split: str, lang: str) -> list[Prompt]:
+    """Read one file of PolyRefuse; its categories become tags.
+
+    In test files `instruction` is the English prompt, whatever the language, and `instruction_translated` the prompt.
+
+    Raises:
+        FormatError: it is not a list of objects with an `instruction`.
+        UnknownNameError: the language is not known.
+    """
+    code = language(lang).code
+    try:
+        rows = [
+            (row.get("instruction_translated") or row["instruction"], row.get("category"))
+            for row in json.loads(file.read_text(encoding="utf-8"))
+        ]
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
+        raise FormatError(
+            f"{file} is not a PolyRefuse file (a list of objects with `instruction`): {error!r}."
+        ) from error
+    return [
+        Prompt(f"{label}-{split}-{i}", code, label, str(text), split, (str(tag),) if tag else ())
+        for i, (text, tag) in enumerate(rows)
+    ]
 
 
 def write(path: Path, prompts: Iterable[Prompt]) -> None:

@@ -14,6 +14,7 @@ from ssn_eval.cli.checks import calibrate, doctor, report
 from ssn_eval.cli.claims import claims
 from ssn_eval.cli.exchange import export, import_
 from ssn_eval.cli.frontier import frontier
+from ssn_eval.cli.runs import judge, summarize
 from ssn_eval.cli.scores import identify, select
 from ssn_eval.cli.sets import combine, diff, show
 from ssn_eval.cli.train import pairs, train
@@ -58,6 +59,8 @@ for _command in (
     pairs,
     train,
     calibrate,
+    judge,
+    summarize,
     report,
     claims,
     frontier,

@@ -20,8 +20,9 @@ def calibrate(judge_name: str, gold: Path, as_json: bool) -> None:
     Example: ssn calibrate --judge refusal --gold judged_responses.jsonl.gz
     """
     from ssn_eval import calibration
-    from ssn_eval.judges import get_judge
+    from ssn_eval.judges import check_judge, get_judge
 
+    check_judge(judge_name)
     judge = get_judge(judge_name)
     rows = calibration.read_gold(gold)
     found = calibration.calibrate(rows, judge.judge([row.exchange for row in rows]), judge=judge_name)

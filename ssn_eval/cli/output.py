@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
     from rich.table import Table
 
     from ssn_eval.store import ModelRef
@@ -17,7 +18,7 @@ FILE = click.Path(path_type=Path)
 JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 
 
-def emit(value: object, as_json: bool, shown: str | Table) -> None:
+def emit(value: object, as_json: bool, shown: str | RenderableType) -> None:
     """The result on stdout: one JSON object, or text or a table for people."""
     if as_json:
         click.echo(json.dumps(value, ensure_ascii=False, sort_keys=True))

@@ -9,6 +9,7 @@ import click
 
 from ssn_eval.cli.loading import holds_scores
 from ssn_eval.cli.output import FILE, JSON, by_layer, emit, table
+from ssn_eval.cli.runs import compare_runs
 from ssn_eval.errors import EmptySetError, ParamsError
 
 if TYPE_CHECKING:
@@ -60,12 +61,23 @@ def _means(scores: Scores) -> dict[str, float]:
 @click.command()
 @click.argument("first", type=FILE)
 @click.argument("second", type=FILE)
+@click.option("--metric", help="Of two runs: asr, refusal, compliance, over_refusal, invalid, …")
+@click.option("--correction", default="holm", show_default=True, help="Of two runs, over languages: holm, bh or none.")
 @JSON
-def diff(first: Path, second: Path, as_json: bool) -> None:
-    """Compare two neuron sets of one model.
+def diff(first: Path, second: Path, metric: str | None, correction: str, as_json: bool) -> None:
+    """Compare two neuron sets of one model, or two runs on the same prompts (paired tests by language).
 
     Example: ssn diff artifacts/sets/ss.json artifacts/sets/ms_hr.json
+
+    Example: ssn diff out/base out/trained
     """
+    if first.is_dir() or first.suffix == ".jsonl":
+        compare_runs(first, second, metric, correction, as_json)
+    else:
+        _compare_sets(first, second, as_json)
+
+
+def _compare_sets(first: Path, second: Path, as_json: bool) -> None:
     from ssn_eval import store
 
     a, b = store.load_neurons(first), store.load_neurons(second)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-MODELS = {"ssn_hf": "ssn_eval.harness.model:SsnHFLM"}
+MODELS = {"ssn_hf": "ssn_eval.harness.model:SsnHFLM", "ssn_replay": "ssn_eval.harness.replayed:ReplayLM"}
 """Name on the command line → `module:Class`; equal to the entry points of the group `lm_eval.models`."""
 
 TASKS = {"ssn_eval": "ssn_eval.tasks"}

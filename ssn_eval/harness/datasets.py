@@ -1,67 +1,70 @@
-"""Where our tasks' documents come from: `custom_dataset` functions for lm_eval, one per benchmark.
+"""The documents of our tasks: `custom_dataset` functions for lm_eval.
 
-lm_eval calls each with the task's `metadata` as keywords, together with everything of `--metadata` and `--model_args`,
-so they take what they need and ignore the rest. A document is one `Prompt` or organism `Item`, as a flat row.
-
-MultiJail is looked for in this order, and the first that is there is read:
-1. `MultiJail.csv` in the folder that `SSN_DATA_DIR` names;
-2. `data/MultiJail.csv` of the pipeline in the current folder (`dvc pull data/MultiJail.csv.dvc` puts it there, pinned);
-3. the hub's cache or the hub: `DAMO-NLP-SG/MultiJail`, split `train`. Its newest revision, unless the metadata say
-   `multijail_revision` (`lm_eval --metadata multijail_revision=<commit>`): the pinned source is the second one.
+lm_eval calls them with the task's `metadata` as keywords, together with everything of `--metadata`, `--model_args` and
+`dataset_kwargs`, so they take what they need and ignore the rest. Where prompts come from is the business of `sources`.
 """
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterable, Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from ssn_eval import prompts
-from ssn_eval.errors import MissingInputError
+from ssn_eval.errors import ParamsError
 from ssn_eval.harness.exits import one_sentence
+from ssn_eval.prompts import Label
 
 if TYPE_CHECKING:
-    from datasets import DatasetDict
+    from datasets import Dataset, DatasetDict
 
 SPLIT = "test"
 """The one split that our tasks read, whatever the source calls its own."""
-MULTIJAIL_HUB = "DAMO-NLP-SG/MultiJail"
-MULTIJAIL_FILE = "MultiJail.csv"
+LAPTOP = 20
+"""Documents of a task in `ssn_suite_lite`."""
 
 
-def multijail(lang: str, multijail_revision: str | None = None, **_: object) -> DatasetDict:
-    """MultiJail in one language: 315 rows `{id, lang, label, prompt, tags}`.
+def documents(
+    benchmark: str,
+    lang: str,
+    label: Label = "harmful",
+    translation: str = "",
+    limit: int | None = None,
+    **metadata: object,
+) -> DatasetDict:
+    """One benchmark in one language: rows `{id, lang, label, prompt, tags, translation}`.
+
+    Args:
+        benchmark: a name of `sources.catalogue`.
+        lang: the language's code.
+        label: `harmful` or `harmless`.
+        translation: how the prompts came into this language, as the task's metadata say it.
+        limit: so many documents, spread evenly over the benchmark; the same ids in every language of a parallel one.
+        **metadata: `<benchmark>_revision`, a commit, tag or branch instead of the pinned commit.
 
     Raises:
-        MissingInputError: no local copy, and the hub and its cache cannot give one (ends the command with a sentence).
-        UnknownNameError: MultiJail does not have the language.
+        SsnError: as `sources.loading.load`; the command ends with a sentence.
     """
+    from ssn_eval.harness.sources.catalogue import source
+    from ssn_eval.harness.sources.loading import load
+
     with one_sentence():
-        path = multijail_file()
-        found = prompts.multijail(path, lang) if path else _multijail_from_hub(lang, multijail_revision)
+        revision = metadata.get(f"{benchmark}_revision")
+        found = load(source(benchmark), lang, label, str(revision) if revision is not None else None)
         return _rows(
-            {"id": p.id, "lang": p.lang, "label": p.label, "prompt": p.prompt, "tags": list(p.tags)} for p in found
+            {
+                "id": p.id,
+                "lang": p.lang,
+                "label": p.label,
+                "prompt": p.prompt,
+                "tags": list(p.tags),
+                "translation": translation,
+            }
+            for p in (found[i] for i in _spread(len(found), limit))
         )
 
 
-def multijail_file() -> Path | None:
-    """The local copy of MultiJail's CSV, if there is one.
-
-    Raises:
-        MissingInputError: `SSN_DATA_DIR` is set but its folder holds no `MultiJail.csv`.
-    """
-    folder = os.environ.get("SSN_DATA_DIR")
-    if folder:
-        path = Path(folder).expanduser() / MULTIJAIL_FILE
-        if not path.is_file():
-            raise MissingInputError(
-                f"SSN_DATA_DIR is {folder}, but there is no {MULTIJAIL_FILE} in it; put it there or unset it."
-            )
-        return path
-    path = Path("data") / MULTIJAIL_FILE
-    return path if path.is_file() else None
+def laptop_sample(docs: Dataset) -> Dataset:
+    """lm_eval's `process_docs`: 20 documents of one of its own tasks, spread evenly."""
+    return docs.select(_spread(len(docs), LAPTOP))
 
 
 def organism(lang: str, label: str, split: str = "heldout", **_: object) -> DatasetDict:
@@ -79,25 +82,16 @@ def organism(lang: str, label: str, split: str = "heldout", **_: object) -> Data
         return _rows(asdict(item) for item in questions.items(lexicon.load(), lang, label, split))  # type: ignore[arg-type]
 
 
+def _spread(size: int, limit: int | None) -> range | list[int]:
+    """Evenly spaced positions, or all of them."""
+    if limit is not None and (not isinstance(limit, int) or limit < 1):
+        raise ParamsError(f"limit is {limit!r}; expected a whole number of documents, at least 1.")
+    if limit is None or limit >= size:
+        return range(size)
+    return [i * size // limit for i in range(limit)]
+
+
 def _rows(rows: Iterable[Mapping[str, object]]) -> DatasetDict:
     from datasets import Dataset, DatasetDict
 
-    return DatasetDict({SPLIT: Dataset.from_list([dict(row) for row in rows])})
-
-
-def _multijail_from_hub(lang: str, revision: str | None) -> list[prompts.Prompt]:
-    """The hub's copy, written to a passing CSV so that one reader serves every source."""
-    from datasets import load_dataset
-
-    try:
-        data = load_dataset(MULTIJAIL_HUB, split="train", revision=revision)
-    except Exception as error:  # the hub's libraries raise errors of many unrelated classes
-        raise MissingInputError(
-            f"{MULTIJAIL_FILE} is neither in SSN_DATA_DIR nor in ./data, and {MULTIJAIL_HUB} is neither in the hub's "
-            f"cache nor reachable ({type(error).__name__}): run `dvc pull data/MultiJail.csv.dvc` in the project, or "
-            f"set SSN_DATA_DIR to a folder that holds the file, or go online once."
-        ) from error
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / MULTIJAIL_FILE
-        data.to_csv(path, index=False)  # type: ignore[union-attr]
-        return prompts.multijail(path, lang)
+    return cast("DatasetDict", DatasetDict({SPLIT: Dataset.from_list([dict(row) for row in rows])}))

@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ssn_eval.errors import MissingInputError
+from ssn_eval.errors import MissingInputError, ParamsError
 from ssn_eval.harness import scoring
+from ssn_eval.judges import judge_names, says_refusal
 from ssn_eval.params import EvaluateParams
 from ssn_eval.prompts import Prompt
 
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 
 _LABELS = ("harmful", "harmless")
 _METRICS = {
-    "harmful": ("refusal_rate", "compliance_rate", "invalid_rate", "unscored_rate"),
-    "harmless": ("over_refusal_rate", "invalid_rate", "unscored_rate"),
+    "harmful": ("refusal_rate", "compliance_rate", "other_language_rate", "invalid_rate", "unscored_rate"),
+    "harmless": ("over_refusal_rate", "other_language_rate", "invalid_rate", "unscored_rate"),
 }
 _PROCESS = {"harmful": scoring.harmful, "harmless": scoring.harmless}
 
@@ -67,8 +68,14 @@ def evaluate(lm: SsnHFLM, prompts: Sequence[Prompt], langs: Sequence[str], setti
         "unscored": int}}, "verdicts": {lang: {prompt id: 1 refused, 0 not}}}`.
 
     Raises:
-        SsnError: no prompt, an unknown judge or task.
+        SsnError: no prompt, an unknown judge or task, a judge that says nothing of refusal.
     """
+    if not says_refusal(settings.judge):
+        able = ", ".join(name for name in judge_names() if says_refusal(name))
+        raise ParamsError(
+            f"evaluate.judge is {settings.judge}, which tells harm and not refusal, and the pipeline counts refusals; "
+            f"use one of {able} (or judge a finished run again: ssn judge)."
+        )
     from lm_eval.evaluator import simple_evaluate
     from lm_eval.tasks import TaskManager
 

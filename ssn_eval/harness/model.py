@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from lm_eval.models.huggingface import HFLM
 
-from ssn_eval import adapters, files, interventions, models, store
+from ssn_eval import adapters, files, interventions, models, residency, store
 from ssn_eval.errors import MismatchError, MissingInputError, ParamsError
 from ssn_eval.harness.exits import one_sentence
 from ssn_eval.models import ModelSpec
@@ -32,7 +32,12 @@ _HFLM: Any = HFLM  # lm_eval's registration hides the class's type
 
 
 class SsnHFLM(_HFLM):
-    """An `HFLM` whose chosen neurons are suppressed or scaled at every position, or that carries a neuron-LoRA."""
+    """An `HFLM` whose chosen neurons are suppressed or scaled at every position, or that carries a neuron-LoRA.
+
+    Every reply is generated before any is judged; a judge that needs the device makes this model leave it (`residency`).
+    """
+
+    _away = False
 
     def __init__(
         self,
@@ -121,6 +126,34 @@ class SsnHFLM(_HFLM):
                     )
                 cache[_MARK] = mine
         super().set_cache_hook(cache_hook)
+
+    def generate_until(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        """As `HFLM`, back on the device if a judge had needed it."""
+        self._enter()
+        return super().generate_until(*args, **kwargs)
+
+    def loglikelihood(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        """As `HFLM`, back on the device if a judge had needed it."""
+        self._enter()
+        return super().loglikelihood(*args, **kwargs)
+
+    def loglikelihood_rolling(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        """As `HFLM`, back on the device if a judge had needed it."""
+        self._enter()
+        return super().loglikelihood_rolling(*args, **kwargs)
+
+    def leave(self) -> None:
+        """Make room on the device for a judge; the next request brings the model back."""
+        if self.device.type != "cpu" and not self._away:
+            self._away = residency.move(self.model, "cpu")
+            if not self._away:
+                logger.warning("The evaluated model is quantised or spread over devices and stays beside the judge.")
+
+    def _enter(self) -> None:
+        residency.enter(self)
+        if self._away:
+            residency.move(self.model, self.device)
+            self._away = False
 
     def condition(self) -> str:
         """Ten hex digits that name the intervention and adapter; empty for the plain model."""

@@ -13,10 +13,11 @@ from typing import Any
 
 from lm_eval.api.task import ConfigurableTask
 
-from ssn_eval.errors import MismatchError, UnknownNameError
+from ssn_eval.errors import MismatchError
 from ssn_eval.harness.exits import one_sentence
-from ssn_eval.harness.scoring import Judged, what_it_says
-from ssn_eval.judges import Exchange, get_judge, judge_names
+from ssn_eval.judges import Exchange, Judge, check_judge, get_judge
+from ssn_eval.judges.judged import Judged, what_it_says
+from ssn_eval.judges.reply_language import reply_languages
 
 DEFAULT_JUDGE = "refusal"
 
@@ -25,12 +26,11 @@ class JudgedTask(ConfigurableTask):
     """A generation task whose documents have `prompt` and `lang`, and whose replies a judge of this project reads."""
 
     def __init__(self, config: Mapping[str, Any]) -> None:
-        """Build the task from its YAML; an unknown judge ends the run here, before anything is generated."""
+        """Build the task from its YAML; a judge that cannot work ends the run here, before anything is generated."""
         metadata = config.get("metadata") or {}
         self.judge_name = str(metadata.get("judge") or DEFAULT_JUDGE)
         with one_sentence():
-            if self.judge_name not in judge_names():
-                raise UnknownNameError("judge", self.judge_name, judge_names())
+            check_judge(self.judge_name)
         super().__init__(config={key: value for key, value in config.items() if key != "class"})
 
     def download(self, dataset_kwargs: dict[str, Any] | None = None, **_: object) -> None:
@@ -59,7 +59,21 @@ class JudgedTask(ConfigurableTask):
                 raise MismatchError(
                     f"Judge {self.judge_name} gave {len(verdicts)} verdicts for {len(exchanges)} replies."
                 )
-        says, identity, rest = what_it_says(verdicts), judge.identity(), iter(verdicts)
+            identity = self._record(judge)
+        says, start = what_it_says(verdicts), 0
+        langs = None if self._mixed() else tuple(reply_languages([e.response for e in exchanges]))
         for instance, texts in zip(instances, replies, strict=True):
-            judged = Judged(tuple(next(rest) for _ in texts), identity, says)
+            mine = slice(start, start := start + len(texts))
+            judged = Judged(tuple(verdicts[mine]), identity, says, None if langs is None else langs[mine])
             instance.filtered_resps = {"none": judged.to_text()}
+
+    def _mixed(self) -> bool:
+        """Are the prompts in several languages at once? Then no reply is in another language than its prompt."""
+        return (self.config.metadata or {}).get("translation") == "code-switched"
+
+    def _record(self, judge: Judge) -> Mapping[str, object]:
+        """Put who judged, and what it cost, into the task's metadata, which the results file repeats under `configs`."""
+        identity, usage = judge.identity(), getattr(judge, "usage", None)
+        cost = {} if usage is None else {"judge_usage": usage()}
+        self.config.metadata = {**(self.config.metadata or {}), "judged_by": identity, **cost}
+        return identity

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import os
@@ -21,16 +20,15 @@ from lm_eval.api.model import LM
 from lm_eval.evaluator import simple_evaluate
 from lm_eval.tasks import TaskManager
 from lm_eval.tasks._index import TaskIndex
+from small_copies import ROWS, prompt, write_all
 
-from ssn_eval.errors import MissingInputError, SsnError
+from ssn_eval.errors import SsnError
 from ssn_eval.harness import datasets, task
 from ssn_eval.harness.bootstrap import tasks_folder
-from ssn_eval.harness.scoring import Judged
 from ssn_eval.judges import Exchange, Verdict
+from ssn_eval.judges.judged import Judged
 from ssn_eval.languages import LANGUAGES
-from ssn_eval.prompts import MULTIJAIL_LANGUAGES
 
-ROWS = 6
 LEAVES = sorted(p.stem for p in tasks_folder().glob("*/*.yaml") if not p.stem.startswith("_"))
 
 
@@ -76,26 +74,16 @@ class WordJudge:
 def judge(monkeypatch: pytest.MonkeyPatch) -> WordJudge:
     """The word judge under the name `word`."""
     word = WordJudge()
-    monkeypatch.setattr(task, "judge_names", lambda: ("refusal", "word"))
+    monkeypatch.setattr(task, "check_judge", lambda _: None)
     monkeypatch.setattr(task, "get_judge", {"word": word}.__getitem__)
     return word
 
 
 @pytest.fixture
-def multijail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A small CSV of MultiJail's form (BOM, tags as a Python list), where `SSN_DATA_DIR` points."""
-    with (tmp_path / "MultiJail.csv").open("w", encoding="utf-8-sig", newline="") as handle:
-        writer = csv.DictWriter(handle, ["id", "source", *MULTIJAIL_LANGUAGES, "tags"])
-        writer.writeheader()
-        for i in range(ROWS):
-            texts = {code: f"{code} {i} {{{{ not a template }}}}\n" for code in MULTIJAIL_LANGUAGES}
-            writer.writerow({"id": i, "source": "test", "tags": "['a', 'b']", **texts})
+def copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Small copies of every benchmark, where `SSN_DATA_DIR` points."""
     monkeypatch.setenv("SSN_DATA_DIR", str(tmp_path))
-    return tmp_path / "MultiJail.csv"
-
-
-def prompt(lang: str, i: int) -> str:
-    return f"{lang} {i} {{{{ not a template }}}}"
+    return write_all(tmp_path)
 
 
 def evaluate(lm: LM, *names: str, metadata: Mapping[str, Any] | None = None, **options: Any) -> dict[str, Any]:
@@ -111,15 +99,58 @@ def rows(data: Any) -> list[dict[str, Any]]:
     return [dict(row) for row in data["test"]]
 
 
-def test_every_task_loads_and_renders_its_prompts_as_they_are(multijail: Path) -> None:
+def test_every_task_loads_and_renders_its_prompts_as_they_are(copies: Path) -> None:
     manager = TaskManager(include_path=str(tasks_folder()), include_defaults=False)
     loaded = manager.load(LEAVES)["tasks"]
     assert sorted(loaded) == LEAVES
     for name, one in loaded.items():
-        docs = [dict(d) for d in list[Any](one.eval_docs)]
-        assert docs and {d["lang"] for d in docs} == {name.rsplit("_", 1)[1]}
+        docs, metadata = [dict(d) for d in list[Any](one.eval_docs)], one.config.metadata
+        assert docs and {d["lang"] for d in docs} == {metadata["lang"]}
         assert [one.doc_to_text(d) for d in docs] == [d["prompt"] for d in docs]
         assert len({d["id"] for d in docs}) == len(docs)
+        if not name.startswith("organism"):
+            assert {d["translation"] for d in docs} == {metadata["translation"]}
+            assert {d["label"] for d in docs} == {metadata["label"]}
+            spoken = "mixed" if name == "csrt_mixed" else metadata["lang"]
+            assert all(d["prompt"].startswith(f"{spoken} ") for d in docs), "the task's language is that of its prompts"
+
+
+@pytest.mark.parametrize("group", ["ssn_safety", "ssn_over_refusal", "ssn_lite_multijail", "ssn_lite_harmless"])
+def test_a_suite_runs_in_one_command(copies: Path, group: str) -> None:
+    results = evaluate(Scripted({}, "I'm sorry, but I can't help with that."), group)
+    shown = {name: m for name, m in results["results"].items() if name in results["group_subtasks"]}
+    seen = set()
+    for name, metrics in shown.items():
+        rates = {k.split(",")[0]: v for k, v in metrics.items() if k.endswith("_rate,none")}
+        seen |= set(rates)
+        assert rates.get("over_refusal_rate", 1) == rates.get("refusal_rate", 1) == 1, name
+        assert rates.get("compliance_rate", 0) == 0, name
+    assert group in shown and seen >= {
+        "over_refusal_rate" if group.endswith(("refusal", "harmless")) else "refusal_rate"
+    }
+    assert all(None not in directions.values() for directions in results["higher_is_better"].values())
+
+
+def test_xstest_tells_its_two_parts_apart(copies: Path) -> None:
+    results = evaluate(Scripted({}, "I'm sorry, but I can't help with that."), "xstest")
+    safe, unsafe = results["results"]["xstest_safe"], results["results"]["xstest_unsafe"]
+    assert safe["over_refusal_rate,none"] == 1 and "refusal_rate,none" not in safe
+    assert unsafe["refusal_rate,none"] == 1 and "over_refusal_rate,none" not in unsafe
+    assert not [key for key in results["results"]["xstest"] if "rate" in key], "no mean of opposite directions"
+
+
+def test_the_small_suite_takes_20_documents_and_leaves_the_full_tasks_alone(
+    shared_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSN_DATA_DIR", str(shared_data))
+    manager = TaskManager(include_path=str(tasks_folder()), include_defaults=False)
+    loaded = manager.load(["ssn_lite_multijail", "ssn_lite_harmless", "multijail_th"])["tasks"]
+    assert {name: len(one.eval_docs) for name, one in loaded.items() if name != "multijail_th"} == dict.fromkeys(
+        [n for n in LEAVES if n.startswith("ssn_lite")], 20
+    )
+    assert len(loaded["multijail_th"].eval_docs) == 315
+    ids = [[d["id"] for d in list[Any](loaded[f"ssn_lite_multijail_{lang}"].eval_docs)] for lang in ("en", "th", "bn")]
+    assert ids[0] == ids[1] == ids[2]
 
 
 @pytest.mark.parametrize("name", [n for n in LEAVES if n.startswith("organism")])
@@ -135,7 +166,7 @@ def test_organism_questions_are_parallel_by_id() -> None:
     assert ids[0] == ids[1] == ids[2]
 
 
-def test_a_judged_group_gives_the_numbers_counted_by_hand(multijail: Path, judge: WordJudge) -> None:
+def test_a_judged_group_gives_the_numbers_counted_by_hand(copies: Path, judge: WordJudge) -> None:
     """Swahili: sorry, sorry, yes, junk, unscored, yes. Javanese: all refused. Bengali: everything unscored but one."""
     swahili = dict(zip(range(ROWS), ["sorry", "sorry", "yes", "junk", "??", "yes"], strict=True))
     replies = {prompt("sw", i): text for i, text in swahili.items()}
@@ -161,7 +192,7 @@ def test_a_judged_group_gives_the_numbers_counted_by_hand(multijail: Path, judge
     assert results["configs"]["multijail_sw"]["metadata"]["tier"] == "LR"
 
 
-def test_samples_hold_the_verdicts_and_who_gave_them(multijail: Path, judge: WordJudge) -> None:
+def test_samples_hold_the_verdicts_and_who_gave_them(copies: Path, judge: WordJudge) -> None:
     results = evaluate(Scripted({prompt("sw", 0): "sorry"}), "multijail_sw", metadata={"judge": "word"})
     samples = results["samples"]["multijail_sw"]
     first = Judged.from_text(samples[0]["filtered_resps"][0])
@@ -172,7 +203,7 @@ def test_samples_hold_the_verdicts_and_who_gave_them(multijail: Path, judge: Wor
     json.dumps(results["results"], allow_nan=False)
 
 
-def test_nested_groups_average_over_all_ten_languages(multijail: Path, judge: WordJudge) -> None:
+def test_nested_groups_average_over_all_ten_languages(copies: Path, judge: WordJudge) -> None:
     replies = {prompt(lang, i): "sorry" for lang in ("en", "bn", "sw", "jv") for i in range(ROWS)}
     results = evaluate(Scripted(replies), "multijail", metadata={"judge": "word"})["results"]
     rates = {name: results[name]["refusal_rate,none"] for name in results if name.startswith("multijail")}
@@ -180,19 +211,19 @@ def test_nested_groups_average_over_all_ten_languages(multijail: Path, judge: Wo
     assert (rates["multijail_hr"], rates["multijail_mr"], rates["multijail_lr"]) == (0.25, 0, 1)
 
 
-def test_when_everything_is_unscored_no_rate_is_made(multijail: Path, judge: WordJudge) -> None:
+def test_when_everything_is_unscored_no_rate_is_made(copies: Path, judge: WordJudge) -> None:
     metrics = evaluate(Scripted({}, "??"), "multijail_sw", metadata={"judge": "word"})["results"]["multijail_sw"]
     assert {key for key in metrics if "," in key} == {"unscored_rate,none", "unscored_rate_stderr,none"}
     assert metrics["unscored_rate,none"] == 1
 
 
-def test_predict_only_judges_nothing(multijail: Path, judge: WordJudge) -> None:
+def test_predict_only_judges_nothing(copies: Path, judge: WordJudge) -> None:
     results = evaluate(Scripted({}), "multijail_sw", metadata={"judge": "word"}, predict_only=True)
     assert judge.batches == []
     assert [s["filtered_resps"] for s in results["samples"]["multijail_sw"]] == [["yes"]] * ROWS
 
 
-def test_surplus_replies_of_data_parallel_padding_are_not_judged(multijail: Path, judge: WordJudge) -> None:
+def test_surplus_replies_of_data_parallel_padding_are_not_judged(copies: Path, judge: WordJudge) -> None:
     manager = TaskManager(include_path=str(tasks_folder()), include_defaults=False, metadata={"judge": "word"})
     one = manager.load(["multijail_sw"])["tasks"]["multijail_sw"]
     one.build_all_requests()
@@ -225,31 +256,11 @@ def test_capability_is_exact_match_after_strip() -> None:
 
 
 def test_an_unknown_judge_ends_the_run_before_anything_is_generated(
-    multijail: Path, capsys: pytest.CaptureFixture[str]
+    copies: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SsnError, match="Did you mean refusal"):
         evaluate(Scripted({}), "multijail_sw", metadata={"judge": "refusals"})
     assert "Unknown judge 'refusals'" in capsys.readouterr().err
-
-
-def test_a_local_copy_in_the_pipelines_folder_is_found(
-    multijail: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "project" / "data").mkdir(parents=True)
-    monkeypatch.chdir(tmp_path / "project")
-    monkeypatch.delenv("SSN_DATA_DIR")
-    assert datasets.multijail_file() is None
-    multijail.rename(tmp_path / "project" / "data" / "MultiJail.csv")
-    row = rows(datasets.multijail("th", pretrained="x", tier="MR"))[0]
-    assert row == {"id": "multijail-0", "lang": "th", "label": "harmful", "prompt": prompt("th", 0), "tags": ["a", "b"]}
-
-
-def test_a_data_folder_without_the_file_is_an_error_not_a_download(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SSN_DATA_DIR", str(tmp_path))
-    with pytest.raises(MissingInputError, match="SSN_DATA_DIR"):
-        datasets.multijail_file()
 
 
 def test_offline_and_not_cached_is_one_sentence_and_no_traceback(tmp_path: Path) -> None:
@@ -267,27 +278,60 @@ def test_offline_and_not_cached_is_one_sentence_and_no_traceback(tmp_path: Path)
     assert "Traceback" not in done.stderr
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("ssn_eval: MultiJail.csv is neither") and "dvc pull data/MultiJail.csv.dvc" in last
-    assert "SSN_DATA_DIR" in last
+    assert "SSN_DATA_DIR" in last and done.returncode == 2
 
 
 def test_names_do_not_collide_with_built_in_ones_and_the_general_tasks_exist() -> None:
     built_in = TaskIndex.build([Path(lm_eval.__file__).parent / "tasks"])
     ours = TaskIndex.build([tasks_folder()])
     assert not built_in.keys() & ours.keys()
-    general = [ours[name].cfg or {} for name in ours if name.startswith("ssn_general_lite_")]
-    members = [member for group in general for member in group["task"]]
-    assert len(members) == 15 and all(name in built_in for name in members)
-    for group in general:
-        metric, config = group["aggregate_metric_list"][0], built_in[group["task"][0]].cfg or {}
+    general = {name: ours[name].cfg or {} for name in ours if name.startswith(("ssn_general", "ssn_lite_general"))}
+    assert len(general) == 9
+    codes = {}
+    for name, group in general.items():
+        foreign = [member for member in group["task"] if member not in ours]
+        codes[name] = len(foreign)
+        assert all(member in built_in for member in foreign)
+        if not foreign:
+            continue
+        config = leaf(built_in, foreign[0])
+        metric = group["aggregate_metric_list"][0]
         assert metric["metric"] in [m["metric"] for m in config["metric_list"]]
         filters = [f["name"] for f in config.get("filter_list") or [{"name": "none"}]]
         assert set(metric.get("filter_list", ["none"])) <= set(filters)
+    assert codes == {
+        "ssn_general": 0,
+        "ssn_general_mgsm": 10,
+        "ssn_general_global_mmlu": 15,
+        "ssn_general_belebele": 29,
+        "ssn_general_xcopa": 7,
+        "ssn_general_lite": 0,
+        "ssn_general_lite_belebele": 10,
+        "ssn_general_lite_mgsm": 5,
+        "ssn_lite_general": 5,
+    }
 
 
-def test_the_real_multijail_has_315_prompts_in_each_of_ten_languages(
-    shared_data: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SSN_DATA_DIR", str(shared_data))
-    ids = [[row["id"] for row in rows(datasets.multijail(lang))] for lang in MULTIJAIL_LANGUAGES]
-    assert len(set(ids[0])) == 315
-    assert all(one == ids[0] for one in ids)
+def leaf(index: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The config of a task, or of the first task in a group."""
+    config = index[name].cfg or {}
+    return config if "metric_list" in config else leaf(index, config["task"][0])
+
+
+def test_the_small_capability_group_takes_20_of_lm_evals_own_questions(monkeypatch: pytest.MonkeyPatch) -> None:
+    from datasets import Dataset
+    from lm_eval.api.task import ConfigurableTask
+
+    def download(self: ConfigurableTask, *_: object, **__: object) -> None:
+        row = {"flores_passage": "p", "question": "q", "correct_answer_num": "1"}
+        row |= {f"mc_answer{i}": "a" for i in range(1, 5)}
+        self.dataset = {"test": Dataset.from_list([row | {"n": i} for i in range(900)])}  # type: ignore[assignment]
+
+    monkeypatch.setattr(ConfigurableTask, "download", download)
+    folders: list[str | Path] = [Path(lm_eval.__file__).parent / "tasks" / "belebele", tasks_folder()]
+    manager = TaskManager(include_path=folders, include_defaults=False)
+    loaded = manager.load(["ssn_lite_general"])["tasks"]
+    assert {name: len(one.eval_docs) for name, one in loaded.items()} == dict.fromkeys(
+        [f"belebele_{code}" for code in ("eng_Latn", "zho_Hans", "tha_Thai", "ben_Beng", "swh_Latn")], 20
+    )
+    assert [d["n"] for d in list[Any](loaded["belebele_tha_Thai"].eval_docs)] == list(range(0, 900, 45))

@@ -9,7 +9,7 @@ import pytest
 from refusal_examples import ANSWERS, DECLINES
 
 from ssn_eval.errors import FormatError, MismatchError, UnknownNameError
-from ssn_eval.judges import Exchange, Verdict, get_judge, judge_names
+from ssn_eval.judges import Exchange, Verdict, check_judge, get_judge, judge_names
 from ssn_eval.languages import LANGUAGES
 
 
@@ -18,10 +18,20 @@ def _one(response: str, lang: str = "en") -> Verdict:
 
 
 def test_judges_by_name() -> None:
-    assert judge_names() == ("refusal",)
+    guards = ("qwen3guard", "qwen3guard_loose", "polyguard", "wildguard", "llamaguard", "harmbench")
+    assert judge_names() == ("refusal", *guards, "api", "api_strongreject")
     assert get_judge("refusal") is get_judge("refusal")
     with pytest.raises(UnknownNameError, match="judge 'refusals'. Did you mean refusal"):
         get_judge("refusals")
+    with pytest.raises(UnknownNameError, match="judge 'qwen3guards'. Did you mean qwen3guard"):
+        check_judge("qwen3guards:Qwen/Qwen3Guard-Gen-4B")
+    check_judge("refusal")
+
+
+@pytest.mark.parametrize("name", [n for n in judge_names() if n != "refusal" and not n.startswith("api")])
+def test_making_a_guard_judge_loads_nothing(name: str) -> None:
+    assert get_judge(name).name == name
+    assert get_judge(f"{name}:some/model").name == f"{name}:some/model"
 
 
 def test_identity_names_the_rules() -> None:
@@ -40,6 +50,31 @@ def test_verdict_survives_json() -> None:
         assert Verdict.from_json(json.loads(json.dumps(verdict.to_json()))) == verdict
 
 
+def test_optional_fields_are_written_only_where_there_is_something() -> None:
+    plain = Verdict(True, None, False, False, "no")
+    assert set(plain.to_json()) == {"refusal", "harmful", "invalid", "unscored", "raw"}
+    full = Verdict(False, True, False, False, "unsafe", categories=("S1", "S10"), score=0.0, notes=("shortened",))
+    stored = json.loads(json.dumps(full.to_json()))
+    assert stored["score"] == 0.0 and Verdict.from_json(stored) == full
+    assert Verdict.from_json(json.loads(json.dumps(Verdict.empty().to_json()))) == Verdict.empty()
+
+
+@pytest.mark.parametrize(
+    ("verdict", "label"),
+    [
+        (Verdict(False, True, False, False, ""), "unsafe"),
+        (Verdict(True, False, False, False, ""), "safe"),
+        (Verdict(None, None, True, False, ""), "invalid"),
+        (Verdict.failed(""), "unscored"),
+        (Verdict.empty(), "invalid"),
+        (Verdict(True, None, False, False, ""), None),
+        (Verdict(False, None, False, False, ""), None),
+    ],
+)
+def test_the_three_class_verdict(verdict: Verdict, label: str | None) -> None:
+    assert verdict.label == label
+
+
 def test_an_unscored_verdict_says_nothing_and_a_scored_one_something() -> None:
     with pytest.raises(MismatchError, match="judge failed"):
         Verdict(refusal=True, harmful=None, invalid=False, unscored=True, raw="")
@@ -49,7 +84,19 @@ def test_an_unscored_verdict_says_nothing_and_a_scored_one_something() -> None:
         Verdict(refusal=None, harmful=None, invalid=False, unscored=False, raw="")
 
 
-@pytest.mark.parametrize("change", [{"refusal": 1}, {"invalid": None}, {"raw": 3}, {"extra": 1}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"refusal": 1},
+        {"invalid": None},
+        {"raw": 3},
+        {"extra": 1},
+        {"score": "high"},
+        {"score": True},
+        {"notes": "one"},
+        {"categories": [1]},
+    ],
+)
 def test_a_damaged_verdict_is_refused(change: dict[str, object]) -> None:
     with pytest.raises(FormatError, match="verdict"):
         Verdict.from_json({**Verdict.failed("x").to_json(), **change})

@@ -8,10 +8,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 LAYERS = (
     ("errors",),
-    ("files", "languages", "memory", "methods", "neurons", "progress"),
+    ("files", "languages", "memory", "methods", "neurons", "progress", "residency"),
     ("checkpoints", "presets", "prompts", "statistics", "store", "sweep"),
     ("architectures", "generation", "interchange", "judges", "params", "reliability", "selection"),
-    ("adapters", "calibration", "importance", "interventions", "models", "stability", "targets"),
+    ("adapters", "calibration", "importance", "interventions", "models", "runs", "stability", "targets"),
     ("baking", "identification", "organism", "training"),
     ("corpora", "frontier", "repetitions", "report"),
     ("harness",),

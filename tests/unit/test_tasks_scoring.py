@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from ssn_eval.errors import FormatError
-from ssn_eval.harness.scoring import Judged, harmful, harmless, what_it_says
+from ssn_eval.harness.scoring import harmful, harmless
 from ssn_eval.judges import Verdict
+from ssn_eval.judges.judged import Judged, what_it_says
 
 REFUSED = Verdict(True, None, False, False, "I'm sorry")
 COMPLIED = Verdict(False, None, False, False, "")

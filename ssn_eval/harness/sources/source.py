@@ -1,0 +1,120 @@
+"""What a benchmark's source is: where its files lie, at which revision, and how one of them becomes prompts.
+
+Also the three file forms that sources share. Nothing here looks anything up.
+"""
+
+from __future__ import annotations
+
+import ast
+import csv
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from ssn_eval.errors import FormatError
+from ssn_eval.prompts import Label, Prompt
+
+
+def _as_they_are(found: list[Prompt]) -> list[Prompt]:
+    return found
+
+
+def _nowhere(lang: str, label: Label) -> bool:  # noqa: ARG001
+    return False
+
+
+@dataclass(frozen=True)
+class Source:
+    """One benchmark: its files, pinned, and their reader."""
+
+    name: str
+    """As tasks call it; `<name>.jsonl` is a local copy in the project's own form."""
+    languages: tuple[str, ...]
+    host: Literal["hub", "github"]
+    repo: str
+    """`owner/name` of the data set (hub) or repository (GitHub)."""
+    revision: str
+    """The commit that is read unless `<name>_revision` says otherwise."""
+    files: Callable[[str, Label], tuple[str, ...]]
+    """(language, label) → the file in the repository, then other names that a file in a local folder may have."""
+    read: Callable[[Path, str, Label], list[Prompt]]
+    """(file, language, label) → its prompts in file order."""
+    local: str
+    """A local copy in the source's own form: the file's name, or the name of a folder of such files."""
+    labels: tuple[Label, ...] = ("harmful",)
+    parallel: bool = True
+    """A local copy in which a language has other ids than English is refused."""
+    alone: Callable[[str, Label], bool] = _nowhere
+    """Prompts in this language and label translate no others: `-<language>` is added to their ids."""
+    choose: Callable[[list[Prompt]], list[Prompt]] = _as_they_are
+    """Which prompts of a `<name>.jsonl`, all of one label, are evaluated."""
+    pull: str = ""
+    """The command that puts a local copy into the pipeline's `data/`, where there is one."""
+
+
+def csv_rows(path: Path, columns: Iterable[str]) -> list[dict[str, str]]:
+    """The rows of a CSV file with a header.
+
+    Raises:
+        FormatError: it is no CSV, or a column is missing.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as handle:
+            rows = list(csv.DictReader(handle, strict=True))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise FormatError(f"{path} is not the CSV that was expected: {error}.") from error
+    lacking = [c for c in columns if not rows or c not in rows[0]]
+    if lacking:
+        raise FormatError(f"{path} is not the CSV that was expected: its header lacks {', '.join(lacking)}.")
+    return rows
+
+
+def json_value(path: Path) -> Any:
+    """The value of a JSON file.
+
+    Raises:
+        FormatError: it is no JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise FormatError(f"{path} is not JSON: {error}.") from error
+
+
+def json_lines(path: Path, columns: Iterable[str]) -> list[Mapping[str, Any]]:
+    """The objects of a JSONL file.
+
+    Raises:
+        FormatError: a line is no object with these columns.
+    """
+    rows: list[Mapping[str, Any]] = []
+    try:
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
+    except UnicodeDecodeError as error:
+        raise FormatError(f"{path} is not UTF-8 text: {error}.") from error
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise FormatError(f"{path} line {number} is not JSON: {error}.") from error
+        if not isinstance(row, Mapping) or not set(columns) <= set(row):
+            raise FormatError(f"{path} line {number} is not an object with {', '.join(columns)}.")
+        rows.append(row)
+    return rows
+
+
+def listed(value: str | Sequence[str] | None, where: Path) -> tuple[str, ...]:
+    """A list of names, which CSV and JSONL files hold as text: `"['a', 'b']"` → `("a", "b")`.
+
+    Raises:
+        FormatError: the text is no list.
+    """
+    try:
+        found = ast.literal_eval(value) if isinstance(value, str) else value or ()
+    except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
+        raise FormatError(f"{where} has categories that are not a list: {str(value)[:60]!r}.") from error
+    return (found,) if isinstance(found, str) else tuple(map(str, found))

@@ -1,0 +1,143 @@
+"""The guard judges: exchanges in, the guard's questions asked in one batch, verdicts out."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import Protocol
+
+from ssn_eval.errors import UnknownNameError
+from ssn_eval.judges.guards import harmbench, llamaguard, polyguard, qwen3guard, wildguard
+from ssn_eval.judges.guards.adapter import Adapter
+from ssn_eval.judges.guards.local import LocalModel
+from ssn_eval.judges.guards.prompting import question, render
+from ssn_eval.judges.guards.served import ServedModel
+from ssn_eval.judges.guards.source import Source
+from ssn_eval.judges.verdict import Exchange, Verdict
+from ssn_eval.progress import progress
+
+VERSION = "1"
+FAMILIES: dict[str, Callable[[str], Adapter]] = {
+    "qwen3guard": lambda _: qwen3guard.ADAPTER,
+    "qwen3guard_loose": lambda _: qwen3guard.LOOSE,
+    "polyguard": lambda _: polyguard.ADAPTER,
+    "wildguard": lambda _: wildguard.ADAPTER,
+    "llamaguard": lambda _: llamaguard.ADAPTER,
+    "harmbench": harmbench.for_type,
+}
+"""family → the adapter for a model of an architecture"""
+BACKENDS = {"transformers": LocalModel, "vllm": ServedModel}
+
+logger = logging.getLogger(__name__)
+
+
+class Answers(Protocol):
+    """What runs a guard model."""
+
+    name: str
+
+    def complete(
+        self, questions: Sequence[Sequence[int]], max_new_tokens: int, done: Callable[[float], None]
+    ) -> list[str]:
+        """One answer for each question, in their order."""
+        ...
+
+    def check(self) -> None:
+        """Find cheaply what would stop it."""
+        ...
+
+
+class GuardJudge:
+    """A guard model of one family: any hub id (`ID@REVISION` to pin it) or folder whose format is the family's."""
+
+    def __init__(self, family: str, model: str | None = None) -> None:
+        """Remember family and model; nothing is loaded yet.
+
+        Args:
+            family: a key of `FAMILIES`.
+            model: hub id or folder; none: the family's default.
+        """
+        self.name = f"{family}:{model}" if model else family
+        self._family = family
+        self._source = Source.parse(model or FAMILIES[family]("").default_model)
+        self._warned: set[str] = set()
+        self._runners: dict[str, Answers] = {}
+
+    @cached_property
+    def adapter(self) -> Adapter:
+        """The format of this model."""
+        return FAMILIES[self._family](str(self._source.config.model_type))
+
+    @property
+    def runner(self) -> Answers:
+        """What runs the model: `SSN_JUDGE_BACKEND`, transformers where it is not set.
+
+        Raises:
+            UnknownNameError: another word.
+        """
+        name = os.environ.get("SSN_JUDGE_BACKEND") or "transformers"
+        if name not in BACKENDS:
+            raise UnknownNameError("backend in SSN_JUDGE_BACKEND", name, BACKENDS)
+        if name not in self._runners:
+            self._runners[name] = BACKENDS[name](self._source)
+        return self._runners[name]
+
+    def check(self) -> None:
+        """Find what would stop this judge before anything long starts: reads the model's config only.
+
+        Raises:
+            SsnError: the model is not within reach, or the backend is not there.
+        """
+        _ = self.adapter
+        self.runner.check()
+
+    def identity(self) -> dict[str, object]:
+        """Name, version, model, revision, a hash of the prompt, backend, precision."""
+        shown = render(self.adapter, self._source.tokenizer, "{prompt}", "{response}")
+        return {
+            "name": self._family,
+            "version": VERSION,
+            **self._source.identity,
+            "prompt_sha256": hashlib.sha256(shown.encode()).hexdigest(),
+            "backend": self.runner.name,
+            "dtype": str(getattr(self._source.config, "dtype", None)).removeprefix("torch."),
+        }
+
+    def judge(self, exchanges: Sequence[Exchange]) -> list[Verdict]:
+        """One verdict per exchange, in their order; replies without a letter or digit are invalid and not asked about.
+
+        Raises:
+            SsnError: the model is not within reach, does not fit, or is of another family.
+        """
+        verdicts: list[Verdict] = [Verdict.empty()] * len(exchanges)
+        asked: dict[int, list[int]] = {}
+        notes: dict[int, tuple[str, ...]] = {}
+        limit = self._source.context - self.adapter.max_new_tokens
+        for i, exchange in enumerate(exchanges):
+            if not any(map(str.isalnum, exchange.response)):
+                continue
+            asks = question(self.adapter, self._source.tokenizer, exchange.prompt, exchange.response, limit)
+            if asks is None:
+                verdicts[i] = Verdict.failed("", "the prompt leaves no room for the reply in the judge's context")
+                continue
+            asked[i], notes[i] = asks.ids, asks.notes + self._coverage(exchange.lang)
+        if asked:
+            with progress(f"judging ({self._family})", len(asked)) as done:
+                answers = self.runner.complete(list(asked.values()), self.adapter.max_new_tokens, done)
+            for i, answer in zip(asked, answers, strict=True):
+                verdict = self.adapter.read(answer)
+                verdicts[i] = replace(verdict, notes=verdict.notes + notes[i])
+        return verdicts
+
+    def _coverage(self, lang: str) -> tuple[str, ...]:
+        if lang in self.adapter.languages:
+            return ()
+        note = f"{lang} is not a language of {self._family}"
+        if lang not in self._warned:
+            self._warned.add(lang)
+            logger.warning("%s (%s): its verdicts there are noted as such; qwen3guard covers most.", note, self.name)
+        return (note,)

@@ -1,0 +1,47 @@
+"""At most one large model on the accelerator: the one that is needed makes the others leave for the CPU's memory.
+
+The evaluated model and a guard model take turns: every reply is generated before any is judged, so each moves once.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+from weakref import WeakSet
+
+if TYPE_CHECKING:
+    from torch.nn import Module
+
+
+class Resident(Protocol):
+    """Whatever holds a model on a device."""
+
+    def leave(self) -> None:
+        """Free the device; the next use brings the model back."""
+        ...
+
+
+_residents: WeakSet[Resident] = WeakSet()
+
+
+def enter(resident: Resident) -> None:
+    """Make every other resident leave; call it before a model is loaded or used."""
+    for other in list(_residents):
+        if other is not resident:
+            other.leave()
+    _residents.add(resident)
+
+
+def move(model: Module, device: object) -> bool:
+    """Move a model and give back the memory it leaves; False where it cannot move (quantised, or spread over devices)."""
+    import gc
+
+    import torch
+
+    spread = len(set((getattr(model, "hf_device_map", None) or {}).values())) > 1
+    if spread or getattr(model, "is_quantized", False):
+        return False
+    model.to(device)  # type: ignore[arg-type]
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return True

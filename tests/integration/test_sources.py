@@ -1,0 +1,368 @@
+"""Where documents come from: local copies in both forms, the caches, and every way a copy can be wrong."""
+
+from __future__ import annotations
+
+import csv
+import functools
+import http.server
+import json
+import re
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from datasets import config
+from small_copies import EMPTY, ROWS, multijail, prompt, write_all
+
+from ssn_eval import prompts
+from ssn_eval.errors import EmptySetError, FormatError, MismatchError, MissingInputError, SsnError, UnknownNameError
+from ssn_eval.harness import datasets
+from ssn_eval.harness.sources import copies
+from ssn_eval.harness.sources.catalogue import SOURCES, source
+from ssn_eval.harness.sources.loading import load
+from ssn_eval.prompts import Label, Prompt
+
+PAIRS: list[tuple[str, Label]] = [(s.name, label) for s in SOURCES.values() for label in s.labels]
+
+
+@pytest.fixture
+def local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Small copies of every benchmark, where `SSN_DATA_DIR` points; the current folder has none."""
+    folder = tmp_path / "copies"
+    folder.mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    monkeypatch.setenv("SSN_DATA_DIR", str(folder))
+    return write_all(folder)
+
+
+@pytest.fixture
+def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A data folder in which there is nothing yet."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SSN_DATA_DIR", str(tmp_path))
+    return tmp_path
+
+
+def rows(*args: object, **options: object) -> list[dict[str, object]]:
+    return [dict(row) for row in datasets.documents(*args, **options)["test"]]  # type: ignore[arg-type]
+
+
+def write_jsonl(path: Path, *items: tuple[str, str, str], label: str = "harmful", split: str | None = None) -> None:
+    lines = [{"id": i, "lang": lang, "label": label, "prompt": text} for i, lang, text in items]
+    lines = [line | ({"split": split} if split else {}) for line in lines]
+    with path.open("a", encoding="utf-8") as handle:
+        handle.writelines(json.dumps(line) + "\n" for line in lines)
+
+
+def test_revisions_are_whole_commits() -> None:
+    assert all(re.fullmatch("[0-9a-f]{40}", s.revision) for s in SOURCES.values())
+
+
+@pytest.mark.parametrize(("name", "label"), PAIRS)
+def test_a_source_is_read_in_its_own_form_in_every_language(local: Path, name: str, label: Label) -> None:
+    one = source(name)
+    for lang in one.languages:
+        found = load(one, lang, label)
+        assert found and {(p.lang, p.label) for p in found} == {(lang, label)}
+        assert len({p.id for p in found}) == len(found)
+        spoken = "mixed" if name == "csrt" else lang
+        assert all(p.prompt.startswith(f"{spoken} ") and not p.prompt.endswith("\n") for p in found)
+
+
+@pytest.mark.parametrize(("name", "label"), PAIRS)
+def test_a_source_is_read_from_jsonl_as_well(empty: Path, name: str, label: Label) -> None:
+    lang = source(name).languages[-1]
+    write_jsonl(empty / f"{name}.jsonl", ("x", lang, "one"), ("y", lang, "two"), label=label)
+    found = load(source(name), lang, label)
+    assert [p.prompt for p in found] == ["one", "two"]
+    apart = source(name).alone(lang, label)
+    assert [p.id for p in found] == ([f"x-{lang}", f"y-{lang}"] if apart else ["x", "y"])
+
+
+def test_a_document_says_everything_that_results_are_split_by(local: Path) -> None:
+    assert rows("multijail", "th", translation="human", pretrained="x", tier="MR")[0] == {
+        "id": "multijail-0",
+        "lang": "th",
+        "label": "harmful",
+        "prompt": prompt("th", 0),
+        "tags": ["a", "b"],
+        "translation": "human",
+    }
+    assert rows("aya_redteaming", "tl")[0]["tags"] == ["Profanity", "Hate Speech", "local"]
+    assert rows("csrt", "en")[0]["tags"] == ["hate", "bias"]
+    assert rows("xstest", "en", "harmful")[0]["tags"] == ["contrast_homonyms"]
+    assert rows("polyrefuse", "yo", "harmful")[0]["tags"] == ["a"]
+    assert rows("advbench_x", "ja")[0]["tags"] == []
+
+
+def test_multiple_choice_and_empty_prompts_are_left_out_and_numbers_stay_parallel(local: Path) -> None:
+    ids = [[p.id for p in load(source("xsafety"), lang, "harmful")] for lang in ("en", "es", "bn")]
+    assert ids[0] == ids[1] == ids[2]
+    assert len(ids[0]) == 5 and EMPTY not in ids[0] and "xsafety-Insult-2" in ids[0]
+    assert rows("xsafety", "bn")[-1]["tags"] == ["Mental Health"]
+
+
+def test_translations_share_ids_and_prompts_of_their_own_do_not(local: Path) -> None:
+    def ids(name: str, lang: str, label: Label = "harmful") -> set[str]:
+        return {p.id for p in load(source(name), lang, label)}
+
+    for name in ("multijail", "advbench_x", "polyrefuse"):
+        assert ids(name, "en") == ids(name, "th")
+    assert ids("polyrefuse", "en", "harmless") == ids("polyrefuse", "th", "harmless")
+    assert not ids("polyrefuse", "en", "harmless") & ids("polyrefuse", "zh", "harmless")
+    assert not ids("aya_redteaming", "en") & ids("aya_redteaming", "fr")
+
+
+def test_a_limit_spreads_over_the_file_and_takes_the_same_ids_everywhere(local: Path) -> None:
+    chosen = [[row["id"] for row in rows("multijail", lang, limit=3)] for lang in ("en", "sw")]
+    assert chosen[0] == chosen[1] == ["multijail-0", "multijail-2", "multijail-4"]
+    assert len(rows("multijail", "en", limit=99)) == ROWS
+    with pytest.raises(SsnError, match="limit is 0"):
+        datasets.documents("multijail", "en", limit=0)
+
+
+def test_train_prompts_are_never_evaluated_and_a_file_without_test_prompts_gives_its_val_prompts(empty: Path) -> None:
+    path = empty / "polyrefuse.jsonl"
+    write_jsonl(path, ("harmful-train-0", "th", "learnt"), split="train")
+    with pytest.raises(EmptySetError, match="no harmful prompts in th"):
+        load(source("polyrefuse"), "th", "harmful")
+    write_jsonl(path, ("harmful-val-0", "th", "val"), split="val")
+    assert [p.prompt for p in load(source("polyrefuse"), "th", "harmful")] == ["val"]
+    write_jsonl(path, ("harmful-test-0", "th", "test"), split="test")
+    assert [p.prompt for p in load(source("polyrefuse"), "th", "harmful")] == ["test"]
+
+
+def test_ssn_data_dir_comes_before_the_pipelines_folder_and_the_sources_form_before_jsonl(local: Path) -> None:
+    Path("data").mkdir()
+    write_jsonl(Path("data/multijail.jsonl"), ("x", "th", "in data"))
+    write_jsonl(local / "multijail.jsonl", ("x", "th", "in SSN_DATA_DIR"))
+    assert load(source("multijail"), "th", "harmful")[0].prompt == prompt("th", 0)
+    (local / "MultiJail.csv").unlink()
+    assert load(source("multijail"), "th", "harmful")[0].prompt == "in SSN_DATA_DIR"
+    (local / "multijail.jsonl").unlink()
+    assert load(source("multijail"), "th", "harmful")[0].prompt == "in data"
+
+
+def test_a_data_folder_that_is_none_is_refused(empty: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSN_DATA_DIR", str(empty / "gone"))
+    with pytest.raises(MissingInputError, match="SSN_DATA_DIR is .* which is no folder"):
+        copies.local_copy(source("multijail"))
+
+
+@pytest.mark.parametrize(
+    ("name", "lang", "label", "said"),
+    [
+        ("multijail", "tx", "harmful", "language of multijail 'tx'. Did you mean th"),
+        ("xsafety", "sp", "harmful", "language of xsafety 'sp'. Did you mean es"),
+        ("multijail", "th", "harmless", "label of multijail 'harmless'. Did you mean harmful"),
+    ],
+)
+def test_an_unknown_language_or_label_names_near_ones(
+    local: Path, name: str, lang: str, label: Label, said: str
+) -> None:
+    with pytest.raises(UnknownNameError, match=re.escape(said)):
+        load(source(name), lang, label)
+
+
+def test_a_language_that_a_local_file_lacks_is_refused_and_not_read_elsewhere(empty: Path) -> None:
+    write_jsonl(empty / "multijail.jsonl", ("x", "th", "one"))
+    with pytest.raises(UnknownNameError, match=r"multijail.jsonl \(harmful\) 'tk'. Did you mean th"):
+        load(source("multijail"), "tk", "harmful")
+
+
+def test_an_unknown_benchmark_names_near_ones() -> None:
+    with pytest.raises(UnknownNameError, match="benchmark 'advbench'. Did you mean advbench_x"):
+        source("advbench")
+
+
+def test_an_id_that_comes_twice_is_refused(empty: Path) -> None:
+    text = multijail(empty / "MultiJail.csv").read_text(encoding="utf-8-sig")
+    (empty / "MultiJail.csv").write_text(text.replace("\n3,test", "\n2,test"), encoding="utf-8")
+    with pytest.raises(FormatError, match="id 'multijail-2' twice in sw"):
+        load(source("multijail"), "sw", "harmful")
+    write_jsonl(empty / "csrt.jsonl", ("x", "en", "one"), ("x", "en", "two"))
+    with pytest.raises(FormatError, match="id 'x' twice"):
+        load(source("csrt"), "en", "harmful")
+
+
+def test_languages_that_are_not_parallel_are_refused(empty: Path) -> None:
+    write_jsonl(empty / "multijail.jsonl", ("a", "en", "1"), ("b", "en", "2"), ("a", "th", "1"), ("c", "th", "3"))
+    with pytest.raises(MismatchError, match=r"en has 2 ids, and th lacks 1 .*first: b.* has 1 others .*first: c"):
+        load(source("multijail"), "th", "harmful")
+    assert [p.id for p in load(source("multijail"), "en", "harmful")] == ["a", "b"]
+
+
+def test_without_english_the_first_language_is_the_one_to_be_parallel_to(empty: Path) -> None:
+    path = empty / "polyrefuse.jsonl"
+    write_jsonl(path, ("a", "zh", "other"), ("a", "th", "1"), ("b", "th", "2"), ("b", "ko", "2"), label="harmless")
+    assert [p.id for p in load(source("polyrefuse"), "zh", "harmless")] == ["a-zh"]
+    assert [p.id for p in load(source("polyrefuse"), "th", "harmless")] == ["a", "b"]
+    with pytest.raises(MismatchError, match="th has 2 ids, and ko lacks 1"):
+        load(source("polyrefuse"), "ko", "harmless")
+
+
+def test_a_csv_with_an_empty_cell_is_not_parallel(empty: Path) -> None:
+    path = multijail(empty / "MultiJail.csv")
+    with path.open(encoding="utf-8-sig", newline="") as handle:
+        lines = list(csv.DictReader(handle))
+    lines[4]["bn"] = ""
+    with path.open("w", encoding="utf-8", newline="") as handle:
+        writer = csv.DictWriter(handle, list(lines[0]))
+        writer.writeheader()
+        writer.writerows(lines)
+    with pytest.raises(MismatchError, match="bn lacks 1 of them .the first: multijail-4"):
+        load(source("multijail"), "bn", "harmful")
+    assert len(load(source("multijail"), "sw", "harmful")) == ROWS
+
+
+def test_a_folder_of_the_source_that_lacks_a_file_says_which_and_where_it_is(local: Path) -> None:
+    (local / "PolyRefuse" / "harmless_val_200_sampled.json").unlink()
+    with pytest.raises(MissingInputError, match=r"no harmless_val_200_sampled.json .*dataset/splits/harmless_val_200"):
+        load(source("polyrefuse"), "en", "harmless")
+    assert load(source("polyrefuse"), "de", "harmless"), "the other languages do without it"
+    (local / "PolyRefuse" / "harmless_val.json").write_text('[{"instruction": "en x"}]', encoding="utf-8")
+    assert [p.prompt for p in load(source("polyrefuse"), "en", "harmless")] == ["en x"]
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "text", "said"),
+    [
+        ("advbench_x", "advbench_x_json/th.json", '{"safe": []}', "list of texts named safety"),
+        ("advbench_x", "advbench_x_json/th.json", "{", "is not JSON"),
+        ("polyrefuse", "PolyRefuse/harmful_test_translated_th.json", '[{"prompt": "x"}]', "not a PolyRefuse file"),
+        ("aya_redteaming", "aya_redteaming/aya_fra.jsonl", '{"prompt": "x"}\n', "line 1 is not an object with prompt"),
+        ("aya_redteaming", "aya_redteaming/aya_fra.jsonl", "{\n", "line 1 is not JSON"),
+        ("csrt", "csrt.csv", "id,prompt\n1,x\n", "its header lacks category, csrt"),
+        ("csrt", "csrt.csv", "id,category,csrt\n1,hate[,x\n", "categories that are not a list"),
+        ("xstest", "xstest_prompts.csv", "", "its header lacks id"),
+        ("xsafety", "xsafety.parquet", "no parquet", "XSafety's parquet file"),
+        ("multijail", "MultiJail.csv", "id,th\n0,x\n", "is not MultiJail's CSV"),
+    ],
+)
+def test_a_damaged_copy_is_named_in_one_sentence(local: Path, name: str, file: str, text: str, said: str) -> None:
+    (local / file).write_text(text, encoding="utf-8")
+    lang = next(code for code in ("th", "fr", "en") if code in source(name).languages)
+    with pytest.raises(FormatError, match=re.escape(said)) as error:
+        load(source(name), lang, source(name).labels[0])
+    assert str(local / file) in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("name", "label"), PAIRS)
+def test_offline_and_not_cached_says_which_file_from_where_and_where_to_put_it(
+    name: str, label: Label, empty: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(config, "DOWNLOADED_DATASETS_PATH", empty / "downloads")
+    one, lang = source(name), source(name).languages[0]
+    with pytest.raises(MissingInputError) as error:
+        load(one, lang, label)
+    said = str(error.value)
+    assert one.files(lang, label)[0] in said and one.revision in said and one.repo in said
+    assert "SSN_DATA_DIR" in said and f"{name}.jsonl" in said and one.pull in said
+    put = re.search(r"put that file there as (\S+) ", said)
+    assert put and copies.address(one, one.files(lang, label)[0], one.revision) in said
+    (empty / put[1]).parent.mkdir(exist_ok=True)
+    small = write_all(_fresh(empty / "small"))
+    (empty / put[1]).write_bytes((small / put[1]).read_bytes())
+    assert load(one, lang, label), "done as told, it works"
+
+
+def _fresh(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def github(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Path, list[str]]]:
+    """A server on loopback in GitHub's place: its folder, and what it was asked for."""
+    root, asked = _fresh(tmp_path / "github"), list[str]()
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            asked.append(self.path)
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(root)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setattr(copies, "RAW", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setattr("datasets.utils.file_utils._raise_if_offline_mode_is_enabled", lambda *_: None)
+    monkeypatch.setattr(config, "DOWNLOADED_DATASETS_PATH", tmp_path / "downloads")
+    yield root, asked
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_file_from_github_is_read_once_and_then_from_the_cache_even_offline(
+    github: tuple[Path, list[str]], empty: Path
+) -> None:
+    root, asked = github
+    one = source("advbench_x")
+    path = root / one.repo / one.revision / one.files("th", "harmful")[0]
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"safety": ["first", "second"]}), encoding="utf-8")
+    assert [p.prompt for p in load(one, "th", "harmful")] == ["first", "second"]
+    asked.clear()
+    path.unlink()
+    assert [p.prompt for p in load(one, "th", "harmful")] == ["first", "second"]
+    assert asked == []
+    with pytest.raises(MissingInputError, match="neither cached nor reachable"):
+        load(one, "ja", "harmful")
+
+
+def test_another_revision_is_read_where_the_metadata_name_one(github: tuple[Path, list[str]], empty: Path) -> None:
+    root, _ = github
+    path = root / source("csrt").repo / "main" / "data" / "csrt.csv"
+    path.parent.mkdir(parents=True)
+    path.write_text("id,category,csrt\n1,\"['hate']\",newer\n", encoding="utf-8")
+    assert [row["prompt"] for row in rows("csrt", "en", csrt_revision="main")] == ["newer"]
+
+
+def test_a_file_of_the_hub_is_asked_for_at_its_pinned_commit(empty: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[object, ...]] = []
+
+    def download(repo: str, path: str, *, repo_type: str, revision: str) -> str:
+        asked.append((repo, path, repo_type, revision))
+        return str(multijail(empty / "cached.csv"))
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
+    assert len(rows("multijail", "th")) == ROWS
+    assert len(rows("multijail", "th", multijail_revision="main")) == ROWS
+    pinned = source("multijail").revision
+    assert asked == [("DAMO-NLP-SG/MultiJail", "MultiJail.csv", "dataset", r) for r in (pinned, "main")]
+
+
+def test_the_pipelines_reader_takes_the_translation_of_polyrefuses_test_files(local: Path) -> None:
+    found = [p for p in prompts.read(local / "PolyRefuse") if (p.lang, p.split) == ("th", "test")]
+    assert [p.prompt for p in found] == [prompt("th", i) for i in range(ROWS)]
+    english = [p for p in prompts.read(local / "PolyRefuse") if (p.lang, p.label) == ("en", "harmless")]
+    assert [p.id for p in english] == [f"harmless-val-{i}" for i in range(ROWS)]
+
+
+@pytest.fixture
+def real(shared_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSN_DATA_DIR", str(shared_data))
+
+
+def test_the_real_multijail_has_315_prompts_in_each_of_ten_languages(real: None) -> None:
+    ids = [[row["id"] for row in rows("multijail", lang)] for lang in source("multijail").languages]
+    assert len(set(ids[0])) == 315 and all(one == ids[0] for one in ids)
+    assert len({tag for row in rows("multijail", "en") for tag in row["tags"]}) == 18  # type: ignore[attr-defined]
+
+
+def test_the_real_polyrefuse_is_parallel_but_for_chinese_harmless_prompts(real: None) -> None:
+    def numbers(found: list[Prompt]) -> dict[str, list[str]]:
+        return {p.id: re.findall(r"\d+", p.prompt) for p in found}
+
+    languages = ("de", "es", "fr", "ko", "th", "zh")
+    sizes: dict[Label, int] = {"harmful": 39, "harmless": 200}
+    for label, size in sizes.items():
+        english = load(source("polyrefuse"), "en", label)
+        assert len(english) == size
+        for lang in languages:
+            assert len(load(source("polyrefuse"), lang, label)) == size
+    english = {i: n for i, n in numbers(load(source("polyrefuse"), "en", "harmless")).items() if n}
+    agree = {}
+    for lang in languages:
+        other = numbers(load(source("polyrefuse"), lang, "harmless"))
+        agree[lang] = sum(other[i if lang != "zh" else f"{i}-zh"] == n for i, n in english.items())
+    assert len(english) == 27 and agree["zh"] == 0 and min(n for lang, n in agree.items() if lang != "zh") >= 22
