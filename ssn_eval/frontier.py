@@ -174,9 +174,9 @@ class Watch:
         class Measure(TrainerCallback):
             """Asks the held-out questions."""
 
-            def on_step_end(self, _args: Any, state: Any, _control: Any, *, model: Any, **_: Any) -> None:  # noqa: ANN401
+            def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ANN401
                 if state.global_step in watch.steps:
-                    by_lang = measure(_plain(model), watch.base, watch.every)
+                    by_lang = measure(_plain(kwargs["model"]), watch.base, watch.every)
                     watch.points.append({"step": state.global_step, "by_lang": by_lang})
 
         return Measure()

@@ -100,7 +100,7 @@ class SelfDefenseLM(DefendedLM):
 
     def defend(self, requests: Sequence[Instance]) -> list[str]:
         """Answer, ask whether the answer is harmful, and refuse where the model says so."""
-        answers = self.plainly([request.args for request in requests])
+        answers = self.plainly([asked_of(request) for request in requests])
         how = {"until": [], "max_gen_toks": VERDICT_TOKENS, "do_sample": False}
         verdicts = self.plainly(
             [
@@ -163,8 +163,8 @@ class SmoothLM(DefendedLM):
     def defend(self, requests: Sequence[Instance]) -> list[str]:
         """Answer every copy, and return an answer of the majority."""
         asked = [
-            (self._perturbed(request.args[0], copy), request.args[1])
-            for request in requests
+            (self._perturbed(context, copy), how)
+            for context, how in map(asked_of, requests)
             for copy in range(self._copies)
         ]
         said = iter(self.plainly(asked))
@@ -228,4 +228,10 @@ def majority(answers: Sequence[str], refused: Sequence[bool], rng: random.Random
 def lang_of(request: Instance) -> str:
     """The language of a document, where it says; else HR."""
     code = request.doc.get("lang") if isinstance(request.doc, Mapping) else None
-    return code if code in LANGUAGES else HIGH_RESOURCE
+    return str(code) if code in LANGUAGES else HIGH_RESOURCE
+
+
+def asked_of(request: Instance) -> tuple[str, Mapping[str, Any]]:
+    """A request's context and generation keywords."""
+    context, how = request.args  # type: ignore[misc]
+    return context, how

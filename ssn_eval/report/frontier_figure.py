@@ -46,7 +46,7 @@ def _panel(axes: Axes, scenario: Mapping[str, Any], cost: str, limit: float, mos
     for k, (method, value) in enumerate(scenario["methods"].items()):
         runs = {key: [Point(*p) for p in points] for key, points in value["points"].items()}
         shown = [p for points in runs.values() for p in points if getattr(p, rival) <= limit]
-        look = {"color": COLOURS[k % len(COLOURS)], "marker": MARKERS[k % len(MARKERS)]}
+        look: dict[str, Any] = {"color": COLOURS[k % len(COLOURS)], "marker": MARKERS[k % len(MARKERS)]}
         axes.scatter(
             [max(0.0, getattr(p, cost)) for p in shown], [p.refused for p in shown], s=7, alpha=0.25, lw=0, **look
         )

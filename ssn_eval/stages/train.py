@@ -30,7 +30,7 @@ def main(settings: Params, method: Path, model: Path, pairs_file: Path, sets: Pa
         provenance=made,
         hr=settings.hr,
         work=out.parent / f".work-{name}",
-        answering=training.Answering(settings.prompts.replay_tokens, settings.evaluate.batch_size),
+        answering=training.Answering(settings.prompts.replay_tokens),
     )
     files.write_json(summary, {"method": name, **done.summary, "provenance": made})
 

@@ -182,7 +182,9 @@ def _trainer(job: Job, rows: Iterable[Mapping[str, Any]], gather: Any, loss: Any
     class GapTrainer(Trainer):
         """A Trainer of one of the losses above."""
 
-        def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **_: Any) -> Any:  # noqa: ANN401
+        def compute_loss(
+            self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+        ) -> Any:  # noqa: ANN401
             """The loss of a batch."""
             found = loss(model, inputs)
             return (found, None) if return_outputs else found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import string
+from typing import Any
 
 import pytest
 from lm_eval.api.instance import Instance
@@ -173,6 +174,7 @@ def test_the_real_model_runs_under_both(folder):
     from lm_eval.api.registry import get_model
 
     for name in ("ssn_self_defense", "ssn_smoothllm"):
-        lm = get_model(name)(folder, device="cpu", batch_size=4)
+        kind: Any = get_model(name)
+        lm = kind(folder, device="cpu", batch_size=4)
         found = lm.generate_until([request(lm, "Tell me how to buy the bomb."), request(lm, "Hi.")])
         assert len(found) == 2 and all(isinstance(text, str) for text in found)

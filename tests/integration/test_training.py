@@ -173,4 +173,4 @@ def test_bad_input(organism, tmp_path):
         training.read_pairs(bad)
     for key, value in (("lr", float("nan")), ("lr_full", 0), ("replay", float("inf")), ("pairs", 0), ("epochs", -1)):
         with pytest.raises(ParamsError, match=f"train.{key}"):
-            TrainParams(**{key: value})
+            TrainParams(**{key: value})  # type: ignore[arg-type]

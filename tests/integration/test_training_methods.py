@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -191,7 +192,7 @@ def test_bad_input(organism, monkeypatch, tmp_path):
         run(organism, Method(weights="full", loss="mpo"), pairs=[replace(p, rejected=None) for p in PAIRS])
     for change in ({"lr": math.nan}, {"beta": math.inf}, {"beta": 0}, {"alpha": math.nan}, {"rank": 0}):
         with pytest.raises(ParamsError, match=f"method's {next(iter(change))}"):
-            Method(weights="full", **change)
+            Method(weights="full", **change)  # type: ignore[arg-type]
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(MissingInputError, match=r"pip install 'ssn-eval\[baselines\]'"):
         run(organism, Method(weights="full", loss="dpo"))
@@ -205,15 +206,16 @@ def test_kto_needs_a_batch(organism):
 
 def test_an_ordinary_lora_is_saved_and_loaded_like_ours(organism, tmp_path):
     ready, _ = run(organism, Method(weights="lora", rank=2))
+    tuned: Any = ready.model
     model, _ = organism
     ids = torch.tensor([[1, 5, 9, 12]])
     with torch.no_grad():
-        expected = ready.model(input_ids=ids).logits
+        expected = tuned(input_ids=ids).logits
     from ssn_eval.architectures import geometry
     from ssn_eval.store import ModelRef
 
     ref = ModelRef("m", "a" * 64, "llama", geometry(model))
-    adapters.save(ready.model, tmp_path / "lora", ref, {"method": "lora"})
+    adapters.save(tuned, tmp_path / "lora", ref, {"method": "lora"})
     again = adapters.load(copy.deepcopy(model), tmp_path / "lora", ref)
     with torch.no_grad():
         assert torch.equal(again(input_ids=ids).logits, expected)
