@@ -51,6 +51,8 @@ class FrontierParams:
 
     scenarios: dict[str, Scenario] = Field(default_factory=_scenarios)
     methods: tuple[str, ...] = ("ssn", "ms_hr", "random", "lora", "full")
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """of the organism, the probes and the training: one working copy of the pipeline each"""
     draws: int = 2
     """how often the method `random` is drawn"""
     lr_factors: tuple[float, ...] = (0.3, 1.0, 3.0)
@@ -73,6 +75,8 @@ class FrontierParams:
             raise ParamsError(f"frontier.lr_factors must be finite and above 0, got {list(self.lr_factors)}.")
         if list(self.steps) != sorted(set(self.steps)) or self.steps[0] < 1:
             raise ParamsError(f"frontier.steps must be rising whole numbers from 1, got {list(self.steps)}.")
+        if not self.seeds or min(self.seeds) < 0 or len(set(self.seeds)) < len(self.seeds):
+            raise ParamsError(f"frontier.seeds must be different whole numbers from 0, got {list(self.seeds)}.")
         if self.draws < 1 or min(self.every) < 1:
             raise ParamsError("frontier.draws and frontier.every must be at least 1.")
         shares = (self.over_refusal, self.capability_lost, *self.matched)

@@ -12,19 +12,19 @@ from ssn_eval.errors import MissingInputError, ParamsError
 
 
 @click.command()
-@click.option("--seeds", default="0,1,2", show_default=True, help="Seeds of the organism, the probes and the training.")
+@click.option("--seeds", help="Whole numbers with commas between them, in place of frontier.seeds.")
 @click.option("--runs", type=FILE, default=Path("claims"), show_default=True, help="The folder of `ssn claims`.")
 @click.option("--as-is", is_flag=True, help="Take the organisms and sets in --runs as they are, without `dvc repro`.")
 @click.option("--workers", type=click.IntRange(1), help="Processes, one thread each.  [default: one a core]")
 @click.option("--out", type=FILE, default=Path("frontier/results"), show_default=True, help="Where the results go.")
 @JSON
-def frontier(seeds: str, runs: Path, as_is: bool, workers: int | None, out: Path, as_json: bool) -> None:
+def frontier(seeds: str | None, runs: Path, as_is: bool, workers: int | None, out: Path, as_json: bool) -> None:
     """Compare training methods on the organism: harm refused against harmless refused and capability lost.
 
     What is compared stands in `params.yaml` under `frontier`. Finished runs are kept in OUT/cells, so that a killed sweep goes on
     and a wider one computes only what is new.
 
-    Example: ssn frontier --seeds 0,1,2
+    Example: ssn frontier --seeds 0,1
     """
     from rich.console import Console
 
@@ -34,8 +34,8 @@ def frontier(seeds: str, runs: Path, as_is: bool, workers: int | None, out: Path
     from ssn_eval.report.frontier import frontiers, table
     from ssn_eval.report.frontier_figure import draw
 
-    chosen = _seeds(seeds)
     settings = params.load(Path("params.yaml"))
+    chosen = _seeds(seeds) if seeds else settings.frontier.seeds
     if as_is:
         folders = {seed: runs / f"seed-{seed}" for seed in chosen}
         for folder in folders.values():

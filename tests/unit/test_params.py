@@ -69,6 +69,7 @@ def test_the_shipped_file_equals_the_documented_defaults():
         ({"frontier__steps": [8, 4]}, ParamsError, "rising"),
         ({"frontier__scenarios": {"x": {"pairs": 0}}}, ParamsError, "at least 1"),
         ({"frontier__methods": ["snn"]}, UnknownNameError, "Did you mean ssn"),
+        ({"frontier__seeds": [1, 1]}, ParamsError, "different whole numbers"),
         ({"frontier__matched": [0]}, ParamsError, "shares above 0"),
     ],
 )
