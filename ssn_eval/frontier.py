@@ -94,7 +94,7 @@ def sweep(settings: Params, folders: Mapping[int, Path], out: Path, workers: int
 
     Returns:
         `{"base": {seed: {lang: rates}}, "cells": [cell]}`; a cell is its parts as named in `Cell`, `{"lr", "trainable", "parameters",
-        "points": [{"step", "by_lang": {lang: {"refusal", "harmless_refusal", "capability"}}}], "loss", "seconds"}`.
+        "points": [{"step", "by_lang": {lang: {"refusal", "harmless_refusal", "capability"}}}], "loss", "cpu_seconds"}`.
 
     Raises:
         MissingInputError: a seed's artefacts are not there.
@@ -124,7 +124,7 @@ def sweep(settings: Params, folders: Mapping[int, Path], out: Path, workers: int
 
 def compute(task: Task) -> dict[str, Any]:
     """Train one cell and measure it on the way."""
-    started = time.monotonic()
+    started = time.process_time()
     base, method, settings = _loaded(task.run.weights), task.method, task.settings
     loaded = Loaded(_fresh(base), base.tokenizer, base.ref)
     pairs = training.mix(training.read_pairs(task.run.pairs), settings)
@@ -153,7 +153,7 @@ def compute(task: Task) -> dict[str, Any]:
         "points": watch.points,
         "loss": [round(e["loss"], 6) for e in curve],
         "versions": store.versions(),
-        "seconds": round(time.monotonic() - started, 2),
+        "cpu_seconds": round(time.process_time() - started, 2),
     }
 
 
