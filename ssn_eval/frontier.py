@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import multiprocessing
-import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -270,7 +269,6 @@ def _one_thread() -> None:
     import torch
     from transformers.utils import logging
 
-    os.environ["TQDM_DISABLE"] = "1"
     warnings.filterwarnings("ignore", category=FutureWarning)
     logging.set_verbosity_error()
     torch.set_num_threads(1)
