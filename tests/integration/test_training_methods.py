@@ -121,11 +121,12 @@ def test_a_preference_run_resumes_to_the_same_weights(organism, tmp_path, monkey
 
 
 @TRL
-def test_r_dpo_without_its_length_term_is_dpo(organism):
-    """Our reward gaps, references and batches are TRL's."""
+def test_r_dpo_without_its_length_term_is_dpo(organism, capfd):
+    """Our reward gaps, references and batches are TRL's; and TRL draws no bar of its own."""
     _, theirs = run(organism, Method(weights="full", loss="dpo"))
     _, ours = run(organism, Method(weights="full", loss="rdpo", alpha=0.0))
     assert max(abs(a - b) for a, b in zip(theirs, ours, strict=True)) <= 1e-4
+    assert "Computing reference" not in capfd.readouterr().err
 
 
 def test_r_dpo_and_mpo_by_hand(organism):
