@@ -74,13 +74,18 @@ def step(checkpoint: Path | None) -> int:
 
 
 def on_step(advance: Advance) -> TrainerCallback:
-    """A Trainer callback that moves a progress bar."""
+    """A Trainer callback that moves a progress bar, and saves no checkpoint after the last step.
+
+    The result itself is saved then; and a Trainer that resumes from its last step would train one step more.
+    """
     from transformers import TrainerCallback
 
     class Steps(TrainerCallback):
         """Moves the progress bar."""
 
-        def on_step_end(self, *_: Any, **__: Any) -> None:  # noqa: ANN401
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ANN401
             advance()
+            if state.global_step >= state.max_steps:
+                control.should_save = False
 
     return Steps()

@@ -14,10 +14,12 @@ from ssn_eval.cli.claims import claims
 from ssn_eval.cli.completion import completion
 from ssn_eval.cli.doctor import doctor
 from ssn_eval.cli.exchange import export, import_
+from ssn_eval.cli.frontier import frontier
 from ssn_eval.cli.group import Group
 from ssn_eval.cli.runs import judge, summarize
 from ssn_eval.cli.scores import identify, select
 from ssn_eval.cli.sets import combine, diff, show
+from ssn_eval.cli.train import pairs, train
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -34,11 +36,14 @@ for _command in (
     combine,
     export,
     import_,
+    pairs,
+    train,
     calibrate,
     judge,
     summarize,
     report,
     claims,
+    frontier,
     doctor,
     completion,
 ):

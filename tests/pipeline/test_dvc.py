@@ -28,6 +28,14 @@ SMALL = {
     "select": {"p": 50.0, "random_seeds": [0], "sensitivity": [50]},
     "validate": {"sets": ["ss", "random_0"], "ops": ["suppress"]},
     "train": {"methods": ["ssn", "full"], "steps": 4, "batch_size": 4, "pairs": 4},
+    "frontier": {
+        "scenarios": {"few": {"pairs": 2}},
+        "methods": ["ssn", "full"],
+        "seeds": [0, 1],
+        "lr_factors": [1],
+        "steps": [1, 2],
+        "every": [24, 48, 48],
+    },
     "evaluate": {"limit": 4, "max_new_tokens": 4, "capability": "organism_capability"},
 }
 
@@ -131,6 +139,22 @@ def test_claims_run_the_pipeline_once_a_seed(undisturbed):
     assert first == (undisturbed / weights).read_bytes()
     assert claims() == found
     assert "up to date" in dvc(undisturbed, "repro")
+
+
+def test_the_frontier_is_a_pipeline_of_its_own(undisturbed):
+    """It takes what `ssn claims` left, is done again only for what changed, and is no part of `dvc repro`."""
+    sweep = "frontier/dvc.yaml"
+    dvc(undisturbed, "repro", sweep)
+    found = json.loads((undisturbed / "frontier/results/frontier.json").read_text())
+    assert found["seeds"] == [0, 1] and set(found["scenarios"]) == {"few"}
+    assert set(found["scenarios"]["few"]["methods"]) == {"ssn", "full"}
+    cells = sorted((undisturbed / "frontier/results/cells").iterdir())
+    assert len(cells) == 2 + 2 * 2
+    assert "up to date" in dvc(undisturbed, "repro", sweep) and "up to date" in dvc(undisturbed, "repro")
+    written = {path: path.stat().st_mtime_ns for path in cells}
+    dvc(undisturbed, "exp", "run", "-S", "frontier.lr_factors=[1,2]", sweep)
+    now = list((undisturbed / "frontier/results/cells").iterdir())
+    assert len(now) == 2 + 2 * 2 * 2 and all(path.stat().st_mtime_ns == at for path, at in written.items())
 
 
 def test_a_stage_before_its_inputs_says_what_to_run(tmp_path):
