@@ -47,8 +47,7 @@ def model(path: Path) -> None:
         num_attention_heads=2,
         num_key_value_heads=1,
         max_position_embeddings=1024,
-        eos_token_id=words.eos_token_id,
-        pad_token_id=words.pad_token_id,
+        **{name: getattr(words, name) for name in ("eos_token_id", "pad_token_id")},
     )
     LlamaForCausalLM(config).save_pretrained(path)
     words.save_pretrained(path)
@@ -91,10 +90,9 @@ def multijail(path: Path) -> None:
     """MultiJail's columns with two rows."""
     columns = ("en", "zh", "it", "vi", "ar", "ko", "th", "bn", "sw", "jv")
     with path.open("w", encoding="utf-8-sig", newline="") as handle:
-        rows = csv.DictWriter(handle, ("id", "source", *columns, "tags"))
-        rows.writeheader()
-        for i in range(2):
-            rows.writerow({"id": i, "source": "x", "tags": "['tag']"} | {c: f"question {i} in {c}" for c in columns})
+        rows = csv.writer(handle)
+        rows.writerow(("id", "source", *columns, "tags"))
+        rows.writerows([(i, "x", *(f"question {i} in {c}" for c in columns), "['tag']") for i in range(2)])
 
 
 def polyrefuse(path: Path) -> None:

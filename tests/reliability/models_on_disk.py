@@ -22,8 +22,7 @@ def llama(folder: Path, seed: int = 0) -> LlamaForCausalLM:
         num_attention_heads=2,
         num_key_value_heads=1,
         max_position_embeddings=128,
-        eos_token_id=words.eos_token_id,
-        pad_token_id=words.pad_token_id,
+        **{name: getattr(words, name) for name in ("eos_token_id", "pad_token_id")},
     )
     model = LlamaForCausalLM(config).eval()
     model.save_pretrained(folder)
