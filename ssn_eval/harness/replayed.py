@@ -64,6 +64,15 @@ class ReplayLM(LM):
 
     loglikelihood_rolling = loglikelihood
 
+    def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
+        """The messages as text, so that a run's own flags can be kept: what a prompt looked like changes no stored reply."""
+        return json.dumps(chat_history, ensure_ascii=False)
+
+    @property
+    def tokenizer_name(self) -> str:
+        """No tokenizer takes part."""
+        return "ssn_replay"
+
     def get_model_info(self) -> dict[str, Any]:
         """Where the replies come from; lands in the results' `config`."""
         return {"ssn_eval": {"replayed": self._sources}}

@@ -22,6 +22,8 @@ from ssn_eval.languages import language
 _NAME = re.compile(r"samples_(?P<task>.+?)_(?P<time>\d{4}-\d\d-\d\dT[\d.\-]+)\.jsonl|samples_(?P<bare>.+)\.jsonl")
 JUDGED = "judged.json"
 """beside samples that `ssn judge` wrote: how, and what lm_eval had said of the run"""
+BEGUN = ".judging.json"
+"""in the folder of a judgement that is not finished: whose verdicts about which replies it will hold"""
 HARMFUL_METRICS = ("asr", "compliance", "refusal", "other_language", "invalid", "unscored")
 HARMLESS_METRICS = ("over_refusal", "other_language", "invalid", "unscored")
 RISING_IS_BETTER = ("refusal",)
@@ -80,9 +82,13 @@ def read(path: Path) -> list[Reply]:
     Raises:
         MissingInputError: there is nothing at the path, or no samples file in the folder.
         FormatError: a file is not lm_eval's samples, or its replies were not judged.
-        MismatchError: the folder holds several runs, or an id comes twice in one language of a task.
+        MismatchError: the folder holds several runs or an unfinished judgement, or an id comes twice in one language of a task.
         EmptySetError: the files hold no reply.
     """
+    if (path / BEGUN).is_file():
+        raise MismatchError(
+            f"{path} is a judgement that is not finished; give the same `ssn judge` command again first."
+        )
     found = [reply for file in safety_files(path)[0] for reply in _replies(file)]
     if not found:
         raise EmptySetError(f"{path} holds no judged reply.")
@@ -113,7 +119,7 @@ def safety_files(path: Path) -> tuple[list[Path], list[str]]:
     if not ours:
         names = ", ".join(task_of(file) for file in found[:4])
         raise FormatError(
-            f"{path} holds samples of no safety task ({names}): their documents have no prompt and lang; run multijail or another "
+            f"{path} holds no sample of a safety task ({names}): their documents have no prompt and lang; run multijail or another "
             f"task of docs/data.md."
         )
     return ours, [task_of(file) for file in found if file not in ours]
@@ -122,7 +128,7 @@ def safety_files(path: Path) -> tuple[list[Path], list[str]]:
 def _is_safety(file: Path) -> bool:
     """By its first line; an empty or broken file is none of the other kinds, and its reader says what is wrong."""
     with file.open(encoding="utf-8", errors="replace") as handle:
-        line = handle.readline()
+        line = handle.readline(1 << 24)
     try:
         doc = json.loads(line).get("doc")
     except (ValueError, AttributeError, RecursionError):
@@ -183,7 +189,7 @@ def results_at(folder: Path, time: str) -> Mapping[str, Any]:
         if file.is_file():
             try:
                 found = json.loads(file.read_text(encoding="utf-8"))
-            except (OSError, ValueError):
+            except (OSError, ValueError, RecursionError):
                 continue
             if isinstance(found, Mapping):
                 return found
