@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -70,6 +73,26 @@ def test_a_stopped_run_goes_on_and_gives_the_same_bytes(run: Path, tmp_path: Pat
     assert 0 < len(last.seen) <= 600 - 3 * rejudging.CHUNK
     files = {p.name: p.read_bytes() for p in (tmp_path / "whole").iterdir()}
     assert {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir()} == files
+
+
+def test_kill_9_loses_one_chunk_at_most(run: Path, tmp_path: Path) -> None:
+    """The judge kills its own process in its fourth call, where the first task is whole and the second begins."""
+    folders = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
+    code = (
+        f"import os, signal, sys; sys.path[:0] = {folders!r}\n"
+        "from pathlib import Path; from test_rejudging import Counting; from ssn_eval.harness import rejudging\n"
+        "class Deadly(Counting):\n"
+        "    def judge(self, exchanges):\n"
+        "        if self.chunks == 4: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "        return super().judge(exchanges)\n"
+        f"rejudging.rejudge(Path({str(run)!r}), Deadly(), Path({str(tmp_path / 'out')!r}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    judge = Counting()
+    rejudging.rejudge(run, judge, tmp_path / "out")
+    assert len(judge.seen) == 600 - 300 - rejudging.CHUNK
+    assert len(samples.read(tmp_path / "out")) == 600
 
 
 def test_two_judges_are_not_mixed_in_one_folder(run: Path, tmp_path: Path) -> None:
