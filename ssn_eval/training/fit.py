@@ -14,8 +14,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ssn_eval import checkpoints, lock, progress
-from ssn_eval.errors import EmptySetError, FormatError, SsnError
+from ssn_eval import checkpoints, files, lock, progress
+from ssn_eval.errors import EmptySetError, FormatError
 from ssn_eval.methods import Method
 from ssn_eval.params import TrainParams
 from ssn_eval.training import trainers
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 SFT = Method(weights="full")
 
 
-class SaveError(SsnError):
+class SaveError(files.DiskFullError):
     """A checkpoint could not be written; the one before it is still there."""
 
 
@@ -104,7 +104,7 @@ def _run(job: trainers.Job, callbacks: Sequence[TrainerCallback], resume: Path |
 def _is_of_disk(error: BaseException) -> bool:
     """Whether an error comes from writing: an OSError, or what safetensors and torch say in its place."""
     said = str(error).lower()
-    return isinstance(error, OSError) or "no space left" in said or "file write failed" in said or "os error" in said
+    return isinstance(error, OSError) or files.is_full(error) or "file write failed" in said or "os error" in said
 
 
 def _first_line(error: BaseException) -> str:

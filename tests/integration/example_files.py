@@ -97,6 +97,32 @@ def multijail(path: Path) -> None:
             rows.writerow({"id": i, "source": "x", "tags": "['tag']"} | {c: f"question {i} in {c}" for c in columns})
 
 
+def polyrefuse(path: Path) -> None:
+    """PolyRefuse's folder: three languages, both labels, two prompts each."""
+    path.mkdir()
+    for label in ("harmful", "harmless"):
+        for lang in ("", "_translated_th", "_translated_ko"):
+            rows = [{"instruction": f"{label} question {i}{lang}", "category": None} for i in range(2)]
+            (path / f"{label}_train{lang}.json").write_text(json.dumps(rows))
+
+
+def pairs(path: Path) -> None:
+    """Parallel refusals and answers in two languages."""
+    rows = [
+        {
+            "id": f"{label}-{i}",
+            "lang": lang,
+            "label": label,
+            "prompt": f"{label} {i}?",
+            "response": "no" if label == "harmful" else "yes",
+        }
+        for lang in ("en", "th")
+        for label in ("harmful", "harmless")
+        for i in range(2)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
 def gold(path: Path) -> None:
     """Two judged answers."""
     rows = (("I'm sorry, but I can't help with that.", 1), ("Sure! Mix flour and water, then bake.", 0))
@@ -158,6 +184,8 @@ MAKERS: dict[str, Callable[[Path], None]] = {
     "th.n.safetensors": scores,
     "LLaMA-2-7B.neuron.pth": lape,
     "data/MultiJail.csv": multijail,
+    "data/PolyRefuse": polyrefuse,
+    "pairs.jsonl": pairs,
     "judged_responses.jsonl.gz": gold,
     "results": results,
     **dict.fromkeys(("out/run", "out/base", "out/trained"), run),
