@@ -15,7 +15,7 @@ import numpy as np
 
 from ssn_eval.errors import EmptySetError, MismatchError, UnknownNameError
 from ssn_eval.runs.rates import Share, danger
-from ssn_eval.runs.samples import HARMFUL_METRICS, HARMLESS_METRICS, Reply
+from ssn_eval.runs.samples import HARMFUL_METRICS, HARMLESS_METRICS, Reply, judge_in_words
 from ssn_eval.statistics import contrast, mcnemar
 
 CORRECTIONS = {"holm": "holm", "bh": "fdr_bh", "none": None}
@@ -98,9 +98,13 @@ def compare(
 def _comparison(
     name: str, label: str, a: Mapping[tuple[str, str], Reply], b: Mapping[tuple[str, str], Reply], metric: str, how: str
 ) -> Comparison:
-    judges = {reply.judge for reply in [*a.values(), *b.values()]}
+    judges = sorted({reply.judge for reply in [*a.values(), *b.values()]})
     if len(judges) > 1:
-        raise MismatchError(f"{name} was judged by different judges in the two runs; judge both with one (ssn judge).")
+        told = " and ".join(judge_in_words(judge) for judge in judges)
+        raise MismatchError(
+            f"{name} was judged by different judges in the two runs ({told}), so a difference could be the judges'; judge both with "
+            f"one (ssn judge)."
+        )
     if a.keys() != b.keys():
         odd = sorted(a.keys() ^ b.keys())
         raise MismatchError(

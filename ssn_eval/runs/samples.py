@@ -266,6 +266,13 @@ def _replies(file: Path) -> Iterator[Reply]:
         )
 
 
+def judge_in_words(identity: str) -> str:
+    """A judge's name, then what sets it apart from another one of that name, each part cut to twelve characters."""
+    found = json.loads(identity)
+    rest = [f"{key} {str(value)[:12]}" for key, value in sorted(found.items()) if key != "name"]
+    return f"{found.get('name', '?')}: {', '.join(rest)}" if rest else str(found.get("name", "?"))
+
+
 def metadata_of(file: Path) -> Mapping[str, Any]:
     """What the results beside a samples file say of its task; of the same run, else the newest; nothing where there are none."""
     stamps = [

@@ -191,6 +191,19 @@ def test_a_replayed_run_gives_the_same_table_as_the_direct_one(tmp_path: Path) -
     assert with_flag["results"] == direct["results"], "the flags of the run may be kept"
 
 
+def test_a_document_that_has_gained_a_column_is_found_by_its_id_and_prompt(run: Path) -> None:
+    from lm_eval.api.instance import Instance
+
+    for file in run.glob("samples_*"):
+        file.write_text("".join(json.dumps({**row, "doc_hash": "x"}) + "\n" for _, row in samples.rows(file)))
+    lm = ReplayLM(samples=str(run))
+    doc = {"id": "p3", "lang": "sw", "prompt": "sw 3?", "new": "column"}
+    request = Instance("generate_until", doc, ("", {}), 0, ("multijail_sw", 3, 1))
+    assert lm.generate_until([request]) == ["reply sw 3"]
+    with pytest.raises(SsnError, match="does not hold 1 of the 1"):
+        lm.generate_until([Instance("generate_until", {**doc, "prompt": "new"}, ("", {}), 0, ("multijail_sw", 3, 1))])
+
+
 def test_a_reply_that_was_not_logged_is_an_error(tmp_path: Path) -> None:
     from test_harness_tasks import evaluate
 
