@@ -67,7 +67,7 @@ def _compute(todo: Mapping[Task, Path], workers: int) -> None:
                 advance()
             return
         spawn = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_one_thread) as pool:
+        with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_quiet) as pool:
             waiting = {pool.submit(compute, task): place for task, place in todo.items()}
             try:
                 for done in as_completed(waiting):
@@ -77,15 +77,14 @@ def _compute(todo: Mapping[Task, Path], workers: int) -> None:
                 pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _one_thread() -> None:
+def _quiet() -> None:
+    """In a process of ours: nothing but the progress bar of the first one."""
     import warnings
 
-    import torch
     from transformers.utils import logging
 
     warnings.filterwarnings("ignore", category=FutureWarning)
     logging.set_verbosity_error()
-    torch.set_num_threads(1)
 
 
 def _base_place(run: Run, settings: Params, out: Path, read: Mapping[str, str]) -> tuple[Run, Path]:

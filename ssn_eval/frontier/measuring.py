@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,20 @@ REJECTED_TOKENS = 24
 """longest answer that a preference loss holds against a refusal"""
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Rounding depends on the number of threads, and a cell must be the same in whatever process it is computed."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@one_thread()
 def compute(task: Task) -> dict[str, Any]:
     """Train one cell and measure it on the way."""
     started = time.process_time()
@@ -104,6 +119,7 @@ def measure(model: Any, base: Loaded, every: tuple[int, int, int]) -> dict[str, 
     }
 
 
+@one_thread()
 def measure_base(run: Run, every: tuple[int, int, int]) -> dict[str, dict[str, float]]:
     """The organism of a seed before any training."""
     base = _loaded(run.weights)

@@ -164,8 +164,10 @@ def ssn(*words):
     assert done.exit_code == 0, done.output
     return json.loads(done.stdout)
 
+import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 from ssn_eval.organism import lexicon, tokenizer
+torch.manual_seed(0)
 words = tokenizer.build(lexicon.load())
 LlamaForCausalLM(LlamaConfig(vocab_size=len(words), hidden_size=16, intermediate_size=24, num_hidden_layers=2,
     num_attention_heads=2, num_key_value_heads=1, max_position_embeddings=128)).save_pretrained("model")
