@@ -166,14 +166,15 @@ def ssn(*words):
 
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
-from ssn_eval.organism import lexicon, tokenizer
+from ssn_eval.organism import lexicon, questions, tokenizer
 torch.manual_seed(0)
 words = tokenizer.build(lexicon.load())
 LlamaForCausalLM(LlamaConfig(vocab_size=len(words), hidden_size=16, intermediate_size=24, num_hidden_layers=2,
     num_attention_heads=2, num_key_value_heads=1, max_position_embeddings=128)).save_pretrained("model")
 words.save_pretrained("model")
-rows = [{"id": f"{label}-{i}", "lang": lang, "label": label, "prompt": f"how {i}"}
-        for i in range(2) for lang in ("en", "th") for label in ("harmful", "harmless")]
+rows = [{"id": item.id, "lang": lang, "label": label, "prompt": item.prompt}
+        for lang in ("en", "th") for label in ("harmful", "harmless")
+        for item in questions.items(lexicon.load(), lang, label, "heldout")[:4]]
 Path("p.jsonl").write_text("\\n".join(map(json.dumps, rows)))
 for label in ("harmful", "harmless"):
     ssn("identify", "--model", "model", "--prompts", "p.jsonl", "--lang", "th", "--label", label, "--out", f"{label}.safetensors")
