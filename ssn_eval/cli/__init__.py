@@ -16,6 +16,7 @@ from ssn_eval.cli.doctor import doctor
 from ssn_eval.cli.exchange import export, import_
 from ssn_eval.cli.frontier import frontier
 from ssn_eval.cli.group import Group
+from ssn_eval.cli.push import push
 from ssn_eval.cli.runs import judge, summarize
 from ssn_eval.cli.scores import identify, select
 from ssn_eval.cli.sets import combine, diff, show
@@ -38,6 +39,7 @@ for _command in (
     import_,
     pairs,
     train,
+    push,
     calibrate,
     judge,
     summarize,

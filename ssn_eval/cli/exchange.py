@@ -9,6 +9,7 @@ import click
 
 from ssn_eval.cli.loading import load, model_of, spec
 from ssn_eval.cli.output import FILE, JSON, emit
+from ssn_eval.cli.push import TO_HUB
 from ssn_eval.errors import ParamsError
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ _NAMED_ENDINGS = (*_OWN, "jsonl", "parquet")
 @click.option("--model", help="For peft and hf: the model (id, folder or package:NAME), if not the one the set names.")
 @click.option("--gguf-file", help="For peft and hf: a GGUF file inside the model's folder or package.")
 @click.option("--out", required=True, type=FILE)
+@TO_HUB
 @JSON
 def export(
     neurons: Path,
@@ -41,6 +43,7 @@ def export(
     model: str | None,
     gguf_file: str | None,
     out: Path,
+    repo: str | None,
     as_json: bool,
 ) -> None:
     """Write a neuron set in another format.
@@ -56,6 +59,8 @@ def export(
     for name, given, only in (("--scores", score_file, "jsonl"), ("--op", op, "hf")):
         if given is not None and kind != only:
             raise ParamsError(f"{name} goes with --format {only}, not with {kind}.")
+    if repo:
+        _refuse_before_writing(repo, kind)
     found = store.load_neurons(neurons)
     size = len(found.neurons)
     if kind in _FOLDERS:
@@ -70,7 +75,9 @@ def export(
         size = _write_foreign(found, kind, drop_unsupported, score_file, out)
     if size < len(found.neurons):
         click.echo(f"Left out {len(found.neurons) - size} neurons that {kind} has no place for.", err=True)
-    emit({"out": out.as_posix(), "format": kind, "neurons": size}, as_json, f"{size} neurons → {out}")
+    pushed = {"commit": _pushed(found, out, repo)} if repo else {}
+    value = {"out": out.as_posix(), "format": kind, "neurons": size, **pushed}
+    emit(value, as_json, " → ".join([f"{size} neurons", str(out), *pushed.values()]))
 
 
 @click.command("import")
@@ -126,6 +133,20 @@ def import_(
         click.echo(note, err=True)
     size = len(found.neurons)
     emit({"out": out.as_posix(), "neurons": size, **made}, as_json, f"{size} neurons of {ref.id} → {out}")
+
+
+def _refuse_before_writing(repo: str, kind: str) -> None:
+    from ssn_eval import hub
+
+    if kind == "hf":
+        raise ParamsError("A model with neurons changed for good is not published from here; push the set itself.")
+    hub.check(repo)
+
+
+def _pushed(found: NeuronFile, out: Path, repo: str) -> str:
+    from ssn_eval import publishing
+
+    return publishing.push(out, repo, of=found)
 
 
 def _write_folder(found: NeuronFile, kind: str, wanted: ModelSpec, op: str, neurons: Path, out: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = tuple(
-    f"ssn_eval/{name}" for name in ("architectures", "importance", "judges", "organism", "report", "training")
+    f"ssn_eval/{name}" for name in ("architectures", "cards", "importance", "judges", "organism", "report", "training")
 )
 """packages that are listed whole, with their data files, as soon as one of their modules is needed"""
 

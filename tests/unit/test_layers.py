@@ -9,10 +9,10 @@ ROOT = Path(__file__).resolve().parents[2]
 LAYERS = (
     ("errors",),
     ("files", "languages", "lock", "memory", "methods", "neurons", "progress", "residency"),
-    ("checkpoints", "presets", "prompts", "statistics", "store", "sweep"),
-    ("architectures", "generation", "interchange", "judges", "params", "reliability", "selection"),
+    ("checkpoints", "hub", "presets", "prompts", "statistics", "store", "sweep"),
+    ("architectures", "cards", "generation", "interchange", "judges", "params", "reliability", "selection"),
     ("adapters", "calibration", "importance", "interventions", "models", "runs", "stability", "targets"),
-    ("baking", "identification", "organism", "training"),
+    ("baking", "identification", "organism", "publishing", "training"),
     ("corpora", "frontier", "repetitions", "report"),
     ("harness",),
     ("stages",),
