@@ -32,13 +32,20 @@ def bases(folder: Path) -> list[ModelRef]:
     Raises:
         FormatError: `ssn.json` is damaged.
     """
-    if not (folder / FILE).is_file():
+    told = _read(folder)
+    if not told:
         return []
-    data = files.read_json(folder / FILE, "what says how weights were made")
-    if not isinstance(data, Mapping) or not isinstance(data.get("ancestors", []), list):
-        raise FormatError(f"{folder / FILE} does not say how weights were made: it is no object with `base`.")
-    nearest = data.get("base", data.get("model", {}))  # adapters of the first version said `model`
-    return [ModelRef.from_json(ref) for ref in (nearest, *data.get("ancestors", []))]
+    nearest = told.get("base", told.get("model", {}))  # adapters of the first version said `model`
+    return [ModelRef.from_json(ref) for ref in (nearest, *told.get("ancestors", []))]
+
+
+def provenance(folder: Path) -> dict[str, Any]:
+    """How the weights in a folder were made; empty where nothing says so.
+
+    Raises:
+        FormatError: `ssn.json` is damaged.
+    """
+    return dict(_read(folder).get("provenance", {}))
 
 
 def refuse_other(mine: ModelRef, live: ModelRef, ancestors: Sequence[ModelRef], what: str) -> None:
@@ -54,3 +61,13 @@ def refuse_other(mine: ModelRef, live: ModelRef, ancestors: Sequence[ModelRef], 
             continue
         return
     mine.refuse_other(live, what)
+
+
+def _read(folder: Path) -> Mapping[str, Any]:
+    if not (folder / FILE).is_file():
+        return {}
+    told = files.read_json(folder / FILE, "what says how weights were made")
+    kinds = {"ancestors": list, "provenance": dict}
+    if not isinstance(told, Mapping) or not all(isinstance(told.get(k, kind()), kind) for k, kind in kinds.items()):
+        raise FormatError(f"{folder / FILE} does not say how weights were made; it is damaged.")
+    return told

@@ -77,11 +77,8 @@ def _refuse_missing_modules(model: PreTrainedModel, folder: Path, live: ModelRef
     from safetensors import safe_open
 
     with safe_open(folder / WEIGHTS, framework="pt") as tensors:
-        wanted = {
-            name.removeprefix("base_model.model.").partition(".lora_")[0]
-            for name in tensors.keys()
-            if ".lora_" in name  # noqa: SIM118
-        }
+        names = [name for name in tensors.keys() if ".lora_" in name]  # noqa: SIM118
+    wanted = {name.removeprefix("base_model.model.").partition(".lora_")[0] for name in names}
     missing = sorted(wanted - {name for name, _ in model.named_modules()})
     if missing:
         raise MismatchError(

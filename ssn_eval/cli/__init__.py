@@ -13,8 +13,10 @@ import click
 from ssn_eval.cli.checks import calibrate, doctor, report
 from ssn_eval.cli.claims import claims
 from ssn_eval.cli.exchange import export, import_
+from ssn_eval.cli.reference import reference
 from ssn_eval.cli.scores import identify, select
 from ssn_eval.cli.sets import combine, diff, show
+from ssn_eval.cli.weights import bake, merge
 from ssn_eval.errors import SsnError
 
 
@@ -45,5 +47,7 @@ def main() -> None:
     """Find, test and train the cross-lingual shared safety neurons of a language model."""
 
 
-for _command in (identify, select, show, diff, combine, export, import_, calibrate, report, claims, doctor):
+for _command in (
+    identify, select, show, diff, combine, export, import_, reference, bake, merge, calibrate, report, claims, doctor
+):  # fmt: skip
     main.add_command(_command)

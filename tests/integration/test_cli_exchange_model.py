@@ -79,7 +79,7 @@ def test_hf_is_the_model_under_the_intervention(model, chosen, tmp_path, op, fac
         expected = loaded.model(IDS).logits
     assert torch.allclose(logits(out), expected, atol=1e-5) and not torch.allclose(logits(model), expected, atol=1e-3)
     told = json.loads((out / "ssn.json").read_text())
-    assert told["base"] == loaded.ref.to_json() and told["provenance"]["intervention"]["neurons"] == len(CHOSEN)
+    assert told["base"] == loaded.ref.to_json() and told["provenance"]["interventions"][0]["neurons"] == len(CHOSEN)
     assert models.load(models.ModelSpec(str(out)), device="cpu").ref.weights != loaded.ref.weights
     before = (model / "model.safetensors").read_bytes()
     done = ssn(*export[:-2], model)
