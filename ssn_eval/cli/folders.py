@@ -43,6 +43,7 @@ def write_folder(
 
 
 def write_uniform(adapter: Path, kind: str, uniform_rank: bool, out: Path, as_json: bool) -> None:
+    """An adapter again, padded to one rank; it needs no model."""
     from ssn_eval import adapters
 
     if kind != "peft" or not uniform_rank:
