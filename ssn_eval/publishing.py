@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from ssn_eval import cards, files, hub, store
-from ssn_eval.errors import FormatError, MissingInputError, ParamsError
-from ssn_eval.store import ModelRef, NeuronFile
+from ssn_eval import adapters, cards, hub, lineage, store
+from ssn_eval.errors import MissingInputError, ParamsError
+from ssn_eval.store import NeuronFile
 
 CARD = "README.md"
-PROVENANCE = "ssn.json"
-ADAPTER_CONFIG = "adapter_config.json"
-BAKED = "ssn-baked/1"
 _KEPT = (".safetensors", ".json", ".jinja", ".txt", ".model", ".md")
 """endings of what an adapter, model or tokenizer is made of; a pickle has none of them"""
 
@@ -64,19 +61,17 @@ def card_of(folder: Path) -> str:
         MissingInputError, FormatError: there is none, or it is damaged.
         ParamsError: as `parcel`.
     """
-    told = files.read_json(
-        folder / PROVENANCE, "what says how weights were made; a folder that this project wrote has it"
-    )
-    made = told.get("provenance") if isinstance(told, Mapping) else None
-    if not isinstance(told, Mapping) or not isinstance(made, Mapping):
-        raise FormatError(f"{folder / PROVENANCE} does not say how weights were made; it is damaged.")
-    if told.get("format") == BAKED:
+    found = lineage.bases(folder)
+    if not found:
+        raise MissingInputError(
+            f"{folder} holds no {lineage.FILE}, which every folder of weights that this project writes has."
+        )
+    if lineage.kind(folder) == lineage.BAKED:
         raise ParamsError(
             f"{folder} is a model whose neurons were changed for good, which can leave it without its refusals; it is not "
             f"published from here. Push the neuron set, and whoever needs the model can bake it."
         )
-    base: Any = told.get("base", told.get("model", {}))
-    return cards.of_weights(ModelRef.from_json(base), made, is_adapter=(folder / ADAPTER_CONFIG).is_file())
+    return cards.of_weights(found[0], lineage.provenance(folder), is_adapter=(folder / adapters.CONFIG).is_file())
 
 
 def _folder(folder: Path) -> Parcel:
@@ -89,5 +84,5 @@ def _folder(folder: Path) -> Parcel:
     if not any(name.endswith(".safetensors") for name in found):
         raise MissingInputError(f"{folder} holds no weights in safetensors; there is nothing to push.")
     found.setdefault(CARD, card)
-    what = "Adapter" if (folder / ADAPTER_CONFIG).is_file() else "Model"
+    what = "Adapter" if (folder / adapters.CONFIG).is_file() else "Model"
     return Parcel("model", found, f"{what} {folder.resolve().name}")

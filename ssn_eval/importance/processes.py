@@ -6,12 +6,13 @@ import os
 
 import numpy as np
 
+from ssn_eval.errors import ParamsError
 from ssn_eval.importance.accumulate import Share
 
 
 def share() -> Share:
     """This process's share of the batches, and the sum over all processes (accelerate; gloo on CPUs, NCCL on GPUs)."""
-    if int(os.environ.get("WORLD_SIZE", "1")) < 2:
+    if count() < 2:
         return Share()
     import torch
     from accelerate import Accelerator
@@ -22,7 +23,17 @@ def share() -> Share:
         mine = torch.from_numpy(values).to(accelerator.device)
         return accelerator.reduce(mine, reduction="sum").cpu().numpy()  # type: ignore[union-attr]
 
+    if accelerator.num_processes != count():
+        raise ParamsError(
+            f"{count()} processes were started, but accelerate sees {accelerator.num_processes}, and each would do all of the work; "
+            f"on CPUs set ACCELERATE_USE_CPU=true."
+        )
     return Share(accelerator.process_index, accelerator.num_processes, add)
+
+
+def count() -> int:
+    """How many processes there are."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def is_main() -> bool:

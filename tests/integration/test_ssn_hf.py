@@ -61,7 +61,7 @@ def test_intervention_equals_the_context_manager(folder):
         assert torch.equal(changed.model(IDS).logits, expected)
         assert not torch.equal(plain.model(IDS).logits, expected)
     info = changed.get_model_info()["ssn_eval"]
-    assert info["op"] == "suppress" and info["intervention"]["neurons"] == 3 and info["model"]["weights_sha256"]
+    assert info["op"] == "suppress" and info["interventions"][0]["neurons"] == 3 and info["model"]["weights_sha256"]
 
 
 def test_our_adapter_argument_equals_stock_peft(folder):

@@ -95,7 +95,7 @@ def _adapter(out: Path, loaded: models.Loaded) -> None:
 
 def _baked(out: Path, loaded: models.Loaded) -> None:
     chosen = NeuronSet.from_keys({"layers.0.mlp": [0]})
-    baking.save(loaded, chosen, interventions.SUPPRESS, out, {})
+    baking.save(loaded, [interventions.Intervention(chosen, interventions.SUPPRESS)], out, {})
 
 
 def _prompts(out: Path, _: models.Loaded) -> None:
