@@ -27,7 +27,7 @@ class Trained(NamedTuple):
 
     free: Free
     summary: dict[str, Any]
-    """`{"trainable", "parameters", "pairs", "loss": [{"step", "loss"}]}`"""
+    """`trainable` and `parameters` (counts), `pairs` (how many), and `loss`, a list of `{"step", "loss"}`"""
 
 
 class Answering(NamedTuple):
