@@ -67,7 +67,7 @@ def test_training_fills_in_a_card_and_equal_runs_give_equal_cards(here):
     card = (one / "README.md").read_text()
     front = ModelCard(card).data
     assert front.library_name == "peft" and front.language == ["en", "th"]
-    for fact in ("| th | 2 | 2 |", files.sha256(Path("pairs.jsonl")), "`ssn`: neuron-LoRA", "| steps | 1, loss"):
+    for fact in ("| th | 2 | 2 |", files.sha256(Path("pairs.jsonl")), "`ssn`: neuron-LoRA", "| steps | 1 |"):
         assert fact in card
     assert str(here) not in card
     assert files.sha256(one) == files.sha256(two)
