@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ssn_eval import adapters, cards, files
+from ssn_eval import adapters, cards, files, lineage
 from ssn_eval.errors import ParamsError
 from ssn_eval.methods import Method
 from ssn_eval.models import Loaded
@@ -132,9 +132,7 @@ def _save(ready: Free, loaded: Loaded, out: Path, work: Path, provenance: Mappin
         with files.atomic(out) as folder:
             model.save_pretrained(folder)
             loaded.tokenizer.save_pretrained(folder)
-            files.write_json(
-                folder / adapters.PROVENANCE, {"base": loaded.ref.to_json(), "provenance": dict(provenance)}
-            )
+            lineage.write(folder, lineage.CHECKPOINT, loaded.ref, provenance)
             files.write_text(folder / "README.md", card)
     shutil.rmtree(work, ignore_errors=True)
 

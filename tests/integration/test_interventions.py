@@ -32,6 +32,7 @@ from ssn_eval.interventions import (
     intervene_all,
     parse_op,
 )
+from ssn_eval.interventions.ops import POSITIONS, Positions
 from ssn_eval.interventions.reference import PERCENTILES, Activations
 from ssn_eval.neurons import NeuronSet
 from ssn_eval.store import ModelRef
@@ -131,7 +132,7 @@ def test_baking_in_bfloat16_rounds_a_weight_once():
 
 def test_what_weights_cannot_say_is_refused_and_nothing_changes(llama):
     before = copy.deepcopy(llama.state_dict())
-    for positions in ("prompt", "generated"):
+    for positions in POSITIONS[1:]:
         with pytest.raises(ParamsError, match="act on every token"):
             bake_all(llama, [Intervention(CHOSEN, SUPPRESS), Intervention(CHOSEN, SUPPRESS, positions=positions)])
     with pytest.raises(ConflictError):
@@ -179,7 +180,8 @@ def test_prompt_and_generated_tokens_are_told_apart(any_model):
 
     none = Op(1.0)
     plain = generated(any_model, ids)
-    for positions, ops in {"prompt": (LOUD, none), "generated": (none, LOUD), "all": (LOUD, LOUD)}.items():
+    ways: dict[Positions, tuple[Op, Op]] = {"prompt": (LOUD, none), "generated": (none, LOUD), "all": (LOUD, LOUD)}
+    for positions, ops in ways.items():
         with intervene(any_model, chosen, LOUD, positions=positions):
             found = generated(any_model, ids)
             same(generated(any_model, ids, use_cache=False), found)
@@ -190,7 +192,7 @@ def test_prompt_and_generated_tokens_are_told_apart(any_model):
 
 def test_a_prompt_in_chunks_is_a_prompt(llama):
     ids = tokens(1, 7)
-    for positions in ("prompt", "generated"):
+    for positions in POSITIONS[1:]:
         with intervene(llama, CHOSEN, LOUD, positions=positions):
             same(generated(llama, ids, prefill_chunk_size=3), generated(llama, ids))
 
@@ -338,7 +340,7 @@ def test_a_compiled_model_takes_the_intervention_up_and_loses_it(llama, backend)
 
 def test_generation_of_a_compiled_model_by_position(llama):
     ids = tokens(2, 6)
-    for positions in ("prompt", "generated"):
+    for positions in POSITIONS[1:]:
         with intervene(llama, CHOSEN, LOUD, positions=positions):
             expected = generated(llama, ids)
         llama.forward = torch.compile(llama.forward, backend="eager")
