@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from importlib import metadata
+from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # importing lm_eval must not ask the hub
 
@@ -33,14 +34,14 @@ nitpicky = True
 nitpick_ignore_regex = [(r"py:.*", r"(?!ssn_eval\.).*")]
 """other projects' names, and short names in signatures, have no page here; our own full names must lead somewhere"""
 nitpick_ignore = [("py:class", "ssn_eval.params.T")]
-suppress_warnings = ["toc.empty_glob"]
 
 
-def setup(app):  # noqa: ANN001, ANN201, D103
+def setup(app: Any) -> None:  # noqa: ANN401
+    """Called by Sphinx."""
     app.connect("sphinx-click-process-description", example_as_code)
 
 
-def example_as_code(_app, _ctx, lines):  # noqa: ANN001, ANN201
+def example_as_code(_app: Any, _ctx: Any, lines: list[str]) -> None:  # noqa: ANN401
     """sphinx-click makes a line block of an example, in which `*` would be markup."""
     found = [line for line in lines if not line.startswith("| ")]
     example = [line.removeprefix("| ").removeprefix("Example: ") for line in lines if line.startswith("| ")]
