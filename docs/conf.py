@@ -23,6 +23,7 @@ html_theme = "furo"
 html_title = "ssn_eval"
 html_copy_source = False
 
+highlight_language = "none"
 default_role = "code"  # docstrings write `names` as Markdown does
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"

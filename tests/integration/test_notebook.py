@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-import example_files
+import models_on_disk
 import pytest
 from documents import NOTEBOOK
 
@@ -18,7 +18,7 @@ TINY = """
 import pathlib
 SOURCE, MODEL, HR, LANG, HARMFUL, HARMLESS = "", "model", "en", "th", "prompts.jsonl", "prompts.jsonl"
 TASKS = "organism_safety_en,organism_safety_th,organism_harmless_en,organism_harmless_th"
-PROMPTS, DOCUMENTS, P, STEPS, BATCH = 4, 2, 30, 2, 4
+PROMPTS, DOCUMENTS, P, STEPS, BATCH = 4, 1, 50, 1, 4
 
 def strictly(command, shell=get_ipython().system):
     shell(command)
@@ -58,7 +58,7 @@ def test_it_runs_on_a_tiny_model(tmp_path, monkeypatch):
     import nbformat
     from nbclient import NotebookClient
 
-    example_files.model(tmp_path / "model")
+    models_on_disk.llama(tmp_path / "model", hidden=64, positions=1024)
     rows = [
         {"id": f"{label}-{item.id}", "lang": lang, "label": label, "prompt": item.prompt}
         for lang in ("en", "th")
