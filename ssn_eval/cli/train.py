@@ -177,7 +177,7 @@ def train(
     import warnings
 
     from ssn_eval import files, hub, publishing, training
-    from ssn_eval.importance.processes import is_main
+    from ssn_eval.importance.processes import count, is_main
     from ssn_eval.languages import language
     from ssn_eval.params import TrainParams
     from ssn_eval.store import load_neurons, versions
@@ -225,7 +225,8 @@ def train(
     curve = done.summary["loss"]
     share = 100 * done.summary["trainable"] / done.summary["parameters"]
     pushed = {"commit": publishing.push(out, repo)} if repo else {}
-    value = {"out": out.as_posix(), "adapter": done.free.is_adapter, "provenance": made, **done.summary, **pushed}
+    told = {"out": out.as_posix(), "adapter": done.free.is_adapter, "processes": count(), **pushed}
+    value = {**told, "provenance": made, **done.summary}
     emit(
         value,
         as_json,

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ssn_eval.errors import ParamsError
 from ssn_eval.importance.accumulate import Share
+
+if TYPE_CHECKING:
+    from accelerate import PartialState
 
 
 def share() -> Share:
@@ -29,6 +33,14 @@ def share() -> Share:
             f"on CPUs set ACCELERATE_USE_CPU=true."
         )
     return Share(accelerator.process_index, accelerator.num_processes, add)
+
+
+def state() -> PartialState:
+    """What accelerate knows of the processes; it does not read by itself that they are for CPUs."""
+    from accelerate import PartialState
+    from accelerate.utils import parse_flag_from_env
+
+    return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
 
 
 def count() -> int:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from ssn_eval import adapters, cards, files, lineage
 from ssn_eval.errors import ParamsError
+from ssn_eval.importance import processes
 from ssn_eval.methods import Method
 from ssn_eval.models import Loaded
 from ssn_eval.params import TrainParams
@@ -139,9 +140,7 @@ def _save(ready: Free, loaded: Loaded, out: Path, work: Path, provenance: Mappin
 
 def _on_first_process(act: Any) -> None:  # noqa: ANN401
     """Under `accelerate launch` one process writes, and the others wait for it."""
-    from accelerate import PartialState
-
-    state = PartialState()
+    state = processes.state()
     state.wait_for_everyone()
     if state.is_main_process:
         act()
