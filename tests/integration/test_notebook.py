@@ -16,7 +16,7 @@ from ssn_eval.organism import lexicon, questions
 
 TINY = """
 import pathlib
-SOURCE, MODEL, HR, LANG, HARMFUL, HARMLESS = "", "model", "en", "th", "prompts.jsonl", "prompts.jsonl"
+SOURCE, MODEL, HR, LANG, HARMFUL, HARMLESS = "", "model", "en", "th", "harmful.jsonl", "harmless.jsonl"
 TASKS = "organism_safety_en,organism_safety_th,organism_harmless_en,organism_harmless_th"
 PROMPTS, DOCUMENTS, P, STEPS, BATCH = 4, 1, 50, 1, 4
 
@@ -59,13 +59,13 @@ def test_it_runs_on_a_tiny_model(tmp_path, monkeypatch):
     from nbclient import NotebookClient
 
     models_on_disk.llama(tmp_path / "model", hidden=64, positions=1024)
-    rows = [
-        {"id": f"{label}-{item.id}", "lang": lang, "label": label, "prompt": item.prompt}
-        for lang in ("en", "th")
-        for label in ("harmful", "harmless")
-        for item in questions.items(lexicon.load(), lang, label, "heldout")[:6]
-    ]
-    (tmp_path / "prompts.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    for label in ("harmful", "harmless"):
+        rows = [
+            {"id": item.id, "lang": lang, "label": label, "prompt": item.prompt}
+            for lang in ("en", "th")
+            for item in questions.items(lexicon.load(), lang, label, "heldout")[:6]
+        ]
+        (tmp_path / f"{label}.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     book = nbformat.read(NOTEBOOK, as_version=4)
     book.cells = [c for c in book.cells if not {"install", "data"} & set(c.metadata.get("tags", []))]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from huggingface_hub import DatasetCard, ModelCard
+from huggingface_hub import DatasetCard, ModelCard, ModelCardData
 
 from ssn_eval import cards
 from ssn_eval.neurons import Geometry, NeuronSet
@@ -31,15 +31,22 @@ MADE = {
 }
 
 
+def front_matter(card: str) -> ModelCardData:
+    """As the hub's library reads it back."""
+    found = ModelCard(card).data
+    assert isinstance(found, ModelCardData)
+    return found
+
+
 def test_the_front_matter_of_an_adapter():
-    front = ModelCard(cards.of_weights(BASE, MADE, is_adapter=True)).data
+    front = front_matter(cards.of_weights(BASE, MADE, is_adapter=True))
     assert (front.base_model, front.to_dict()["base_model_relation"]) == ("you/model-8b", "adapter")
     assert (front.library_name, front.pipeline_tag, front.language) == ("peft", "text-generation", ["en", "th"])
     assert {"ssn-eval", "safety-neurons", "lora"} <= set(front.tags or ())
 
 
 def test_the_front_matter_of_a_checkpoint():
-    front = ModelCard(cards.of_weights(BASE, MADE, is_adapter=False)).data
+    front = front_matter(cards.of_weights(BASE, MADE, is_adapter=False))
     assert (front.library_name, front.to_dict()["base_model_relation"]) == ("transformers", "finetune")
     assert "lora" not in (front.tags or ())
 
@@ -49,7 +56,7 @@ def test_a_folder_of_this_machine_is_no_model_of_the_hub(tmp_path, monkeypatch):
     (tmp_path / "you" / "model-8b").mkdir(parents=True)
     for base in (BASE, ModelRef("artifacts/model/weights", "ab" * 32, "llama", SHAPE)):
         card = cards.of_weights(base, MADE, is_adapter=True)
-        assert ModelCard(card).data.base_model is None and f"`{base.id}`" in card
+        assert front_matter(card).base_model is None and f"`{base.id}`" in card
 
 
 @pytest.mark.parametrize(
@@ -97,7 +104,7 @@ def test_little_known_little_said():
     """An untrained adapter of `ssn export` knows its neurons' origin alone."""
     card = cards.of_weights(BASE, {"untrained": True, "what": "ss"}, is_adapter=True)
     assert "Untrained" in card and "## Training data" not in card and "None" not in card
-    assert ModelCard(card).data.language is None
+    assert front_matter(card).language is None
 
 
 def test_equal_facts_equal_bytes():
