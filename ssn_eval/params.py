@@ -125,6 +125,8 @@ class EvaluateParams:
     """at most so many prompts per language and task"""
     capability: str | None = "organism_capability"
     """an lm-eval task or group that measures general ability, or null for none"""
+    samples: bool = False
+    """keep every prompt and reply, harmful completions among them, in `artifacts/samples`; else their verdicts alone"""
 
 
 @dataclass(frozen=True, config=_STRICT)
