@@ -158,6 +158,15 @@ def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> McNemar:
     return McNemar(only_first, only_second, p)
 
 
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values corrected for their number by Holm's step-down method (family-wise error; statsmodels), in their order."""
+    if not len(p_values):
+        return []
+    from statsmodels.stats.multitest import multipletests
+
+    return [float(p) for p in multipletests(list(p_values), method="holm")[1]]
+
+
 def mean_over_seeds(values: Sequence[float], confidence: float = CONFIDENCE) -> Estimate:
     """The mean over independent repetitions with Student's t-interval (n - 1 degrees of freedom).
 
