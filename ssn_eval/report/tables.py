@@ -1,0 +1,292 @@
+"""The tables of the page: the numbers under every chart, and what no chart shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from ssn_eval.languages import by_tier
+from ssn_eval.neurons import SITES, parse_key, site_key
+from ssn_eval.report import comparisons, maps
+from ssn_eval.report.comparisons import Tested, beats_randoms, drop
+from ssn_eval.report.results import Condition, Results, factor
+from ssn_eval.report.sharing import shared_against_attacks
+from ssn_eval.report.summary import percent
+from ssn_eval.statistics import Estimate, Rate
+
+
+class Grid(NamedTuple):
+    """A table of texts; the first cell of a row names it."""
+
+    caption: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+def tables(results: Results) -> dict[str, Grid]:
+    """Every table of the page, by name; a table without rows is not shown."""
+    langs, trained = results.languages, [results.base, *results.trained.values()]
+    changed = [c for c in results.rows() if c is results.base or c.name.startswith(("suppress", "scale"))]
+    named = results.select["named"].items()
+    sizes = results.select["sizes"].items()
+    loss = [(m, t, t["loss"]) for m, t in results.training.items()]
+    return {
+        "safety": _safety(results),
+        "tiers": _tiers(results),
+        "tags": _tags(results),
+        "attacks": _attacks(results),
+        "suppression": _rates("Harmful prompts refused, % [95 % interval]", results, changed, "refusal"),
+        "tests": _tests(results),
+        "training": _rates("Harmful prompts refused, % [95 % interval]", results, trained, "refusal"),
+        "training_tests": _training_tests(results),
+        "harmless": _rates(
+            "Harmless prompts refused, % [95 % interval]", results, [*results.rows()], "harmless_refusal"
+        ),
+        "capability": _rates("Capability, % right [95 % interval]", results, [*results.rows()], "capability"),
+        "invalid": _rates("Invalid answers, % [95 % interval]", results, [*results.rows()], "invalid"),
+        "amplification": _amplification(results),
+        "ss": _places("SS-Neurons by site and layer", results, "ss"),
+        "ms_hr": _places(f"MS-Neurons of {results.hr} by site and layer", results, "ms_hr"),
+        "overlap": Grid(
+            "Jaccard index of MS-Neurons",
+            ["", *langs],
+            [[a, *(_number(results.select["jaccard"].get(a, {}).get(b)) for b in langs)] for a in langs],
+        ),
+        "sharing": _sharing(results),
+        "sizes": Grid(
+            "Neurons by set and language",
+            ["set", *langs],
+            [[f.upper() if len(f) < 3 else f, *(str(n.get(x, "–")) for x in langs)] for f, n in sizes],
+        ),
+        "named": Grid(
+            "Neurons of the sets that were validated", ["set", "neurons"], [[name, str(n)] for name, n in named]
+        ),
+        "sensitivity": _sensitivity(results),
+        "stability": _stability(results),
+        "loss": Grid(
+            "Parameters trained, and loss",
+            ["method", "trained", "of all, %", "first loss", "last loss"],
+            [
+                [
+                    m,
+                    f"{t['trainable']:,}",
+                    f"{100 * t['trainable'] / t['parameters']:.2f}",
+                    *([f"{c[0]['loss']:.3f}", f"{c[-1]['loss']:.3f}"] if c else "––"),
+                ]
+                for m, t, c in loss
+            ],
+        ),
+    }
+
+
+def _safety(results: Results) -> Grid:
+    """The headline: one row a language."""
+    base, after = results.base, results.hardened
+    gaps = comparisons.gaps(results, base)
+    gains = comparisons.tests(base, after, results.languages) if after else {}
+    header = ["language", "tier", "base", "the base is", f"p, {results.hr} refuses more"]
+    if after:
+        header += [after.label, "then it is", "change", "p of the change"]
+    rows = []
+    for lang in results.languages:
+        rate, then = base.rate(lang, "refusal"), after.rate(lang, "refusal") if after else None
+        row = [lang, results.tier(lang), _cell(rate), comparisons.word(rate)]
+        row.append("–" if lang == results.hr else _p(gaps.get(lang)))
+        if after:
+            change = f"{100 * (then.value - rate.value):+.0f}" if rate and then else "–"
+            row += [_cell(then), comparisons.word(then), change, _p(gains.get(lang))]
+        rows.append(row)
+    return Grid("Harmful prompts refused, % [95 % interval], and McNemar's p, Holm-corrected over languages", header, rows)
+
+
+def _tiers(results: Results) -> Grid:
+    """Every condition by resource tier, with what it costs beside it."""
+    tiers = {f"{results.hr} (reference)": (results.hr,)}
+    tiers |= {f"{tier}: {', '.join(langs)}": tuple(langs) for tier, langs in by_tier(results.nhr).items()}
+    rows = []
+    for c in results.rows():
+        cells = [_estimate(c.pooled(langs)) for langs in tiers.values()]
+        costs = [c.mean(results.languages, what) for what in ("harmless_refusal", "capability")]
+        rows.append([c.label, *cells, *(percent(m, "") for m in costs)])
+    caption = "Harmful prompts refused by resource tier, % [95 % interval, prompts resampled]; harmless refused and capability, means"
+    return Grid(caption, ["condition", *tiers, "harmless", "capability"], rows)
+
+
+def _tags(results: Results) -> Grid:
+    """The base model by kind of harm, where the benchmark has kinds."""
+    kinds = sorted({tag for tags in results.tags.values() for tag in tags})
+    shown = [c for c in (results.base, results.hardened) if c]
+    rows = []
+    for kind in kinds:
+        ids = {i for i, tags in results.tags.items() if kind in tags}
+        cells = []
+        for c in shown:
+            for langs in ((results.hr,), results.nhr):
+                found = [v for lang in langs for i, v in c.verdicts.get(lang, {}).items() if i in ids]
+                cells.append(percent(sum(found) / len(found) if found else None, ""))
+        rows.append([kind, str(len(ids)), *cells])
+    header = ["kind", "prompts", *(f"{c.label}, {who}" for c in shown for who in (results.hr, "NHR"))]
+    return Grid("Harmful prompts refused by kind of harm, %", header, rows)
+
+
+def _attacks(results: Results) -> Grid:
+    """ASR, where the judge knows harm."""
+    rows = _rates("Attack success rate, % [95 % interval]", results, [*results.rows()], "asr")
+    return rows if rows.rows else _rates(
+        "Answered: neither refused nor invalid, % [95 % interval]; an upper bound of ASR", results, [*results.rows()], "compliance"
+    )
+
+
+def _sharing(results: Results) -> Grid:
+    found = shared_against_attacks(results)
+    rows = [[p.lang, str(p.size), _cell(p.attack)] for p in found.points]
+    c = found.correlation
+    told = (
+        f"Pearson's r {c.value:.2f} (95 % interval {c.low:.2f} to {c.high:.2f}), Spearman {found.spearman:.2f}"
+        if c
+        else f"no correlation: {found.why}"
+    )
+    return Grid(f"SS-Neurons and {found.what} of the base model, % [95 % interval]; {told}", ["language", "SS", found.what], rows)
+
+
+def _rates(caption: str, results: Results, conditions: Iterable[Condition], what: str) -> Grid:
+    beside = (("harmless_refusal", "harmless"), ("capability", "capability")) if what == "refusal" else ()
+    header = ["condition", *results.languages, "NHR mean" if beside else "mean", *(title for _, title in beside)]
+    rows = []
+    for c in conditions:
+        rates = [c.rate(lang, what) for lang in results.languages]
+        means = [
+            c.mean(results.nhr if beside else results.languages, what),
+            *(c.mean(results.languages, w) for w, _ in beside),
+        ]
+        if any(rates):
+            rows.append([c.label, *map(_cell, rates), *(percent(m, "") for m in means)])
+    return Grid(caption, header, rows)
+
+
+def _tests(results: Results) -> Grid:
+    caption = "Points of refusal lost when a set is suppressed, and McNemar's p, Holm-corrected over languages"
+    header = [
+        "language",
+        "SS",
+        *(n.replace("_", " ") for n in results.randoms),
+        "SS more than each",
+        "p, SS and base",
+        "largest p, SS and a random",
+    ]
+    changed = results.interventions.get("ss", {}).get("suppress")
+    if changed is None or not results.randoms:
+        return Grid(caption, header, [])
+    rows = []
+    from_base, from_randoms = (
+        comparisons.tests(results.base, changed, results.languages),
+        comparisons.against_randoms(results),
+    )
+    for lang in results.languages:
+        drops = [drop(results.base, c, lang) for c in (changed, *results.randoms.values())]
+        tests = [_p(from_base.get(lang)), _p(from_randoms.get(lang))]
+        rows.append([lang, *(percent(d, "") for d in drops), "yes" if beats_randoms(results, lang) else "no", *tests])
+    return Grid(caption, header, rows)
+
+
+def _training_tests(results: Results) -> Grid:
+    found = [comparisons.tests(results.base, c, results.languages) for c in results.trained.values()]
+    told = [[lang, *(_pairs(tested.get(lang)) for tested in found)] for lang in results.languages]
+    header = ["language", *(c.label for c in results.trained.values())]
+    return Grid(
+        "Prompts newly refused (+) and no longer refused (−) against the base, and McNemar's p, Holm-corrected over languages",
+        header,
+        told if results.trained else [],
+    )
+
+
+def _amplification(results: Results) -> Grid:
+    rows = []
+    for name, ops in results.interventions.items():
+        for op, c in sorted(
+            [*ops.items(), *([("none", results.base)] if ops else [])], key=lambda item: factor(item[0])
+        ):
+            cells = [c.mean((results.hr,), "refusal"), c.mean(results.nhr, "refusal")]
+            cells += [c.mean(results.languages, what) for what in ("harmless_refusal", "capability", "invalid")]
+            rows.append(
+                [
+                    name.replace("_", " "),
+                    f"{factor(op):g}",
+                    *(percent(v, "") for v in cells),
+                    str(c.unscored(results.languages)),
+                ]
+            )
+    header = ["set", "α", f"refusal {results.hr}", "refusal NHR", "harmless", "capability", "invalid", "unscored"]
+    return Grid("Means over languages by factor, % (unscored: answers)", header, rows)
+
+
+def _places(caption: str, results: Results, name: str) -> Grid:
+    counts: dict[str, int] = {}
+    for key, count in results.select["per_key"].get(name, {}).items():
+        layer, site = parse_key(key)
+        merged = site_key(layer, site.partition(".")[0])  # the experts of a mixture share a row
+        counts[merged] = counts.get(merged, 0) + count
+    layers = range(maps.layer_count(results, [parse_key(key)[0] for key in counts]))
+    rows = [[site, *(str(counts.get(site_key(layer, site), 0)) for layer in layers)] for site in SITES]
+    return Grid(caption, ["site", *map(str, layers)], rows)
+
+
+def _sensitivity(results: Results) -> Grid:
+    rows = results.select["sensitivity"]
+    found = {(r["sites"], r["p"], r["lang"]): f"{r['ms']} / {r['ss']}" for r in rows}
+    pairs = dict.fromkeys((r["sites"], r["p"]) for r in rows)
+    told = [
+        [f"{sites}, p = {p:g} %", *(found.get((sites, p, lang), "–") for lang in results.languages)]
+        for sites, p in pairs
+    ]
+    return Grid("MS / SS neurons by sites and p", ["sites and p", *results.languages], told)
+
+
+def _stability(results: Results) -> Grid:
+    """Split halves of the prompts, where the score stage made them: sets by language, then the ranks of the scores."""
+    found = results.stability or {"sets": {}, "spearman": {}}
+    sets, ranks, langs = found["sets"], found["spearman"], results.languages
+
+    def cell(name: str) -> str:
+        one = sets.get(name, {})
+        return "–" if one.get("jaccard") is None else f"{one['jaccard']:.2f} ({one['chance']:.2f})"
+
+    rows = [
+        [title, *(cell(f"{family}/{lang}") for lang in langs)]
+        for family, title in (("ms", "MS"), ("ss", "SS"), ("private", "private"))
+    ]
+    for label in ("harmful", "harmless"):
+        values = (ranks.get(lang, {}).get(label, {}).get("within_layer") for lang in langs)
+        rows.append([f"Spearman of {label} scores within layers", *map(_number, values)])
+    caption = "Two halves of the prompts: Jaccard index of the sets that each gives (and what chance would give)"
+    return Grid(caption, ["", *langs], rows if sets else [])
+
+
+def _cell(rate: Rate | None) -> str:
+    return f"{100 * rate.value:.0f} [{100 * rate.low:.0f}, {100 * rate.high:.0f}]" if rate else "–"
+
+
+def _estimate(found: Estimate | None) -> str:
+    return f"{100 * found.value:.0f} [{100 * found.low:.0f}, {100 * found.high:.0f}]" if found else "–"
+
+
+def _p(test: Tested | None) -> str:
+    return "–" if test is None else "< .001" if test.corrected < 0.001 else f"{test.corrected:.3f}"
+
+
+def _pairs(test: Tested | None) -> str:
+    return "–" if test is None else f"+{test.only_second} −{test.only_first}, p {_p(test)}"
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
+
+
+def accuracy(rows: Sequence[tuple[str, dict[str, float]]]) -> Grid:
+    """Spearman correlation of the scorer with ablation, by model and site."""
+    places = ("all", *SITES)
+    return Grid(
+        "Spearman correlation of the scorer with ablation, the definition",
+        ["model", *places],
+        [[name, *(f"{found[p]:.3f}" if p in found else "–" for p in places)] for name, found in rows],
+    )
