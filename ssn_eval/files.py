@@ -2,16 +2,76 @@
 
 from __future__ import annotations
 
+import errno
+import glob
+import gzip
 import hashlib
 import json
 import os
+import re
 import shutil
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ssn_eval.errors import FormatError, MissingInputError
+from ssn_eval.errors import FormatError, MissingInputError, SsnError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_SAID = ("No space left", "Disk quota exceeded", "File too large", "file write failed", "unexpected pos")
+"""how libraries that raise no `OSError` (safetensors, torch) put it"""
+
+
+class DiskFullError(SsnError):
+    """A file that did not fit on the disk."""
+
+
+LARGEST = 1 << 30
+"""bytes; no neuron set, prompt file or parameter file comes near"""
+
+
+@contextmanager
+def told_when_full(path: Path) -> Iterator[None]:
+    """Turn a full disk, whichever library meets it, into one sentence.
+
+    Raises:
+        DiskFullError: the body could not write; names `path`.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not is_full(error):
+            raise
+        raise DiskFullError(
+            f"The disk is full: {path.as_posix()} could not be written, and nothing half-written was left under that name. "
+            f"Make room and run the same command again."
+        ) from error
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether an exception says that the disk is full."""
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return True
+    return any(said in str(error) for said in _SAID)
+
+
+_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+_UNSAFE = re.compile(r'[<>:"/\\|?*\x00-\x1f]|[. ]$')
+
+
+def is_portable(name: str) -> bool:
+    """Whether a name may be that of a file on every system: no part of a path, nothing that Windows reserves."""
+    return 0 < len(name) <= 200 and not _RESERVED.fullmatch(name) and not _UNSAFE.search(name)
+
+
+def sentence(error: OSError) -> str:
+    """What the system said of a file, or of the network, as one sentence."""
+    if is_full(error):
+        return f"The disk is full: {error.filename or 'a file'} could not be written. Make room and run the same command again."
+    if error.errno is None:
+        return f"Reading or writing failed: {' '.join(str(error).split())}."
+    return f"{error.filename or 'A file'} cannot be used: {error.strerror or error}."
 
 
 @contextmanager
@@ -19,17 +79,22 @@ def atomic(path: Path) -> Iterator[Path]:
     """Give a temporary name beside `path`; when the body ends well the file (or folder) there is renamed to `path`.
 
     An exception leaves whatever stood at `path` as it was.
+
+    Raises:
+        DiskFullError: it did not fit.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    _remove(temporary)
-    try:
-        yield temporary
-        if temporary.is_dir():
-            _remove(path)
-        temporary.replace(path)
-    finally:
+    with told_when_full(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
         _remove(temporary)
+        _remove_orphans(path)
+        try:
+            yield temporary
+            if temporary.is_dir():
+                _remove(path)
+            temporary.replace(path)
+        finally:
+            _remove(temporary)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -54,12 +119,56 @@ def read_json(path: Path, what: str) -> Any:
         MissingInputError: there is no such file.
         FormatError: it is not JSON.
     """
+    return parse_json(read_text(path, what), str(path), what)
+
+
+def read_text(path: Path, what: str) -> str:
+    """Read UTF-8 text, with or without a byte order mark.
+
+    Raises:
+        MissingInputError: there is no such file.
+        FormatError: it is no UTF-8, or larger than any file of ours.
+    """
+    try:
+        return read_bytes(path, what).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise FormatError(f"{path} is not {what}: it is not UTF-8 text ({error}).") from error
+
+
+def read_bytes(path: Path, what: str) -> bytes:
+    """Read a file that people exchange, unpacked if its name ends in `.gz`; `LARGEST` bytes or more are refused.
+
+    Raises:
+        MissingInputError: there is no such file.
+        FormatError: it is too large, or damaged.
+    """
     if not path.is_file():
         raise MissingInputError(f"No file at {path}; expected {what}.")
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise FormatError(f"{path} is not {what}: it is not valid JSON ({error}).") from error
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as handle:
+            data = handle.read(LARGEST)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise FormatError(f"{path} is not {what}: it is damaged or no gzip file ({error}).") from error
+    if len(data) == LARGEST:
+        raise FormatError(f"{path} is not {what}: it holds {LARGEST >> 20} MiB or more.")
+    return data
+
+
+def parse_json(text: str, where: str, what: str) -> Any:
+    """Read JSON.
+
+    Args:
+        text: the JSON.
+        where: the file, or its line, for the message.
+        what: what it should be, for the message.
+
+    Raises:
+        FormatError: it is not JSON, or nested or numbered beyond what Python reads.
+    """
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"{where} is not {what}: it is not valid JSON ({error}).") from error
 
 
 def sha256(path: Path) -> str:
@@ -73,6 +182,17 @@ def sha256(path: Path) -> str:
         while chunk := handle.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def _remove_orphans(path: Path) -> None:
+    """Temporary files of this name that a killed process left."""
+    for other in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        number = other.name.removesuffix(".tmp").rpartition(".")[2]
+        if number.isdigit():
+            import psutil
+
+            if not psutil.pid_exists(int(number)):
+                _remove(other)
 
 
 def portable(name: str) -> str:

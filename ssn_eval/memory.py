@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from ssn_eval.errors import SsnError
 
@@ -42,14 +43,19 @@ def free(devices: set[torch.device]) -> int:
     return total
 
 
-def weight_bytes(config: PreTrainedConfig, dtype: torch.dtype, trust_remote_code: bool = False) -> int:
-    """Bytes of a model's weights in a dtype, from its config alone: nothing is loaded or allocated."""
+def count_parameters(config: PreTrainedConfig, trust_remote_code: bool = False) -> int:
+    """How many weights a model has, from its config alone: nothing is loaded or allocated."""
     import torch
     from transformers import AutoModelForCausalLM
 
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
-    return sum(p.numel() for p in model.parameters()) * dtype.itemsize
+    return sum(p.numel() for p in model.parameters())
+
+
+def weight_bytes(config: PreTrainedConfig, dtype: torch.dtype, trust_remote_code: bool = False) -> int:
+    """Bytes of a model's weights in a dtype, from its config alone."""
+    return count_parameters(config, trust_remote_code) * dtype.itemsize
 
 
 def refuse_weights(need: int, device: torch.device, name: str) -> None:
@@ -64,3 +70,72 @@ def refuse_weights(need: int, device: torch.device, name: str) -> None:
             f"The weights of {name} need {gib(need)}, but {device} has {gib(there)} free; use a smaller dtype (bfloat16), "
             f"another device, or device_map=auto to spread them over several."
         )
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What memory depends on: a decoder's widths, from its config alone."""
+
+    layers: int
+    hidden: int
+    queries: int
+    """width of all query heads together"""
+    keys: int
+    """width of all key heads together; values are as wide"""
+    mlp: int
+    """intermediate width; of a mixture, that of the experts that one token goes through"""
+    vocab: int
+    parameters: int
+
+    def kept(self) -> int:
+        """Values that one token keeps in one layer for a backward pass, about: from above for plain decoders (a test measures)."""
+        return 8 * self.hidden + 4 * (self.queries + self.keys) + 4 * self.mlp
+
+
+def shape(config: PreTrainedConfig, parameters: int) -> Shape:
+    """Read a config's widths, whatever its architecture calls them."""
+    text: Any = config.get_text_config()
+    hidden, heads = int(text.hidden_size), int(text.num_attention_heads)
+    head = int(getattr(text, "head_dim", None) or hidden // heads)
+    experts = getattr(text, "num_experts_per_tok", None)
+    wide = getattr(text, "intermediate_size", None) or getattr(text, "n_inner", None) or 4 * hidden
+    mlp = int(experts) * int(getattr(text, "moe_intermediate_size", None) or wide) if experts else int(wide)
+    keys = int(getattr(text, "num_key_value_heads", None) or heads) * head
+    return Shape(int(text.num_hidden_layers), hidden, heads * head, keys, mlp, int(text.vocab_size), parameters)
+
+
+@dataclass(frozen=True)
+class Use:
+    """One use of a model and the bytes that it needs, weights included."""
+
+    name: str
+    batch: int
+    tokens: int
+    """of the longest sequence of a batch"""
+    need: float
+
+
+def uses(found: Shape, itemsize: int) -> list[Use]:
+    """About how much generating, identifying and training need, with usual batches.
+
+    Args:
+        found: the model's widths.
+        itemsize: bytes of one weight.
+    """
+    weights = found.parameters * itemsize
+    generate, identify, train = (16, 1024), (8, 256), (8, 512)
+    cache = 2 * found.layers * found.keys * itemsize
+    kept = found.layers * found.kept() * itemsize
+    logits = found.vocab * (itemsize + 8)  # kept once, and in float32 with its gradient
+    trained = 0.03 * found.parameters * (itemsize + 12)  # p = 3 %: the values, gradient and Adam's two moments
+
+    def use(name: str, size: tuple[int, int], token: float, row: float = 0, fixed: float = 0) -> Use:
+        batch, tokens = size
+        return Use(name, batch, tokens, (weights + fixed + batch * (tokens * token + row)) * MARGIN)
+
+    return [
+        use("generate", generate, cache, row=4 * found.vocab),
+        use("identify", identify, kept),
+        use("train neurons", train, kept + logits, fixed=trained),
+        use("train all weights", train, kept + logits, fixed=3 * weights),
+    ]

@@ -6,13 +6,14 @@ import importlib
 import importlib.util
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ssn_eval import files, memory
-from ssn_eval.errors import FormatError, MissingInputError, ParamsError
+from ssn_eval.errors import FormatError, MissingInputError, ParamsError, UnknownNameError
+from ssn_eval.progress import waiting
 from ssn_eval.store import ModelRef
 
 if TYPE_CHECKING:
@@ -42,14 +43,18 @@ class ModelSpec:
         """Read what `to_json` wrote.
 
         Raises:
-            FormatError: an unknown key.
+            FormatError: an unknown key, or a value that is no text.
         """
-        try:
-            return cls(**data)
-        except TypeError as error:
+        known = [field.name for field in fields(cls)]
+        if (
+            not isinstance(data, Mapping)
+            or not set(data) <= set(known)
+            or not all(isinstance(v, str | None) for v in data.values())
+        ):
             raise FormatError(
-                f"Not a model description: {error}; expected pretrained or package, revision, gguf_file, dtype."
-            ) from error
+                f"Not a model description: expected an object of texts, with no names but {', '.join(known)}."
+            )
+        return cls(**data)
 
 
 @dataclass(frozen=True)
@@ -93,6 +98,11 @@ def load(
         MissingInputError: no such folder, file or hub model.
         MemoryNeedError: the device cannot hold the weights.
     """
+    with waiting(f"loading {spec.pretrained or spec.package}"):
+        return _load(spec, device, device_map, trust_remote_code)
+
+
+def _load(spec: ModelSpec, device: str | None, device_map: str | None, trust_remote_code: bool) -> Loaded:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
@@ -129,6 +139,29 @@ def load(
     return Loaded(model, tokenizer, reference(spec, model))
 
 
+def config_of(spec: ModelSpec) -> tuple[Any, int]:
+    """A model's config, and the bytes of one weight in the dtype that it is loaded in; no weights are read.
+
+    Raises:
+        MissingInputError, FormatError: no such model, or its config cannot be read.
+    """
+    from transformers import AutoConfig
+
+    found = locate(spec)
+    gguf = {"gguf_file": found.gguf_file} if found.gguf_file else {}
+    try:
+        config = AutoConfig.from_pretrained(found.pretrained, revision=found.revision, **gguf)
+    except OSError as error:
+        first = str(error).strip().split("\n")[0]
+        raise MissingInputError(f"Could not read the config of {spec.pretrained or spec.package!r}: {first}") from error
+    except (ValueError, KeyError) as error:
+        first = str(error).strip().split("\n")[0]
+        raise FormatError(
+            f"{spec.pretrained or spec.package} has no config that transformers knows: {first}"
+        ) from error
+    return config, _dtype(found.dtype, config).itemsize
+
+
 def default_device() -> str:
     """The first GPU (of several processes, each its own), else the CPU."""
     import torch
@@ -140,7 +173,10 @@ def _dtype(name: str, config: Any) -> torch.dtype:  # noqa: ANN401
     """The dtype that a model is loaded in: as named, or its own."""
     import torch
 
-    return getattr(torch, name) if name != "auto" else getattr(config, "dtype", None) or torch.float32
+    kind = getattr(torch, name, None) if name != "auto" else getattr(config, "dtype", None) or torch.float32
+    if not isinstance(kind, torch.dtype):
+        raise UnknownNameError("dtype", name, ("auto", "float32", "bfloat16", "float16"))
+    return kind
 
 
 def _plain(model: PreTrainedModel) -> PreTrainedModel:
@@ -221,7 +257,12 @@ def _hub_snapshot(spec: ModelSpec) -> Path:
 
 
 def _package_folder(package: str, gguf_file: str | None) -> Path:
-    found = importlib.util.find_spec(package)
+    if not all(part.isidentifier() for part in package.split(".")):
+        raise ParamsError(f"{package[:80]!r} is no name of a Python package.")
+    try:
+        found = importlib.util.find_spec(package)
+    except (ImportError, ValueError):
+        found = None
     if found is None or found.origin is None:
         raise MissingInputError(
             f"The model package {package!r} is not installed; pip install {package.replace('_', '-')}."

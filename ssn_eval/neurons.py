@@ -21,8 +21,10 @@ MLP = ("mlp",)
 SITES = ATTENTION + MLP
 SITE_GROUPS: Mapping[str, tuple[str, ...]] = {"attention": ATTENTION, "mlp": MLP, "both": SITES}
 
-_KEY = re.compile(r"layers\.(\d+)\.([a-z_]+(?:\.\d+)?)")
-_EXPERT = re.compile(r"mlp\.(0|[1-9]\d*)")
+_KEY = re.compile(r"layers\.(\d{1,6})\.([a-z_]+(?:\.\d{1,6})?)", re.ASCII)
+_EXPERT = re.compile(r"mlp\.(0|[1-9]\d*)", re.ASCII)
+_MOST = 1_000_000
+"""sites of a model, and neurons of a site: far more than any has; a file that says more is not believed"""
 
 
 class Neuron(NamedTuple):
@@ -159,17 +161,18 @@ class Geometry:
             FormatError: the object has another form.
         """
         try:
-            layers, widths = int(data["layers"]), {}  # type: ignore[arg-type, call-overload]
+            layers, widths = _count(data["layers"]), {}
             sites: dict[str, Any] = dict(data["sites"])  # type: ignore[arg-type, call-overload]
             for layer in range(layers):
                 for site in (s for s in SITES if s in sites):
                     entry = sites[site][layer] if isinstance(sites[site], list) else sites[site]
                     if isinstance(entry, Mapping):
-                        widths |= {
-                            site_key(layer, expert_site(e)): int(entry["width"]) for e in range(int(entry["experts"]))
-                        }
+                        width, experts = _count(entry["width"]), _count(entry["experts"])
+                        widths |= {site_key(layer, expert_site(e)): width for e in range(experts)}
                     elif entry is not None:
-                        widths[site_key(layer, site)] = int(entry)
+                        widths[site_key(layer, site)] = _count(entry)
+                    if len(widths) > _MOST:
+                        raise ValueError(f"more than {_MOST} sites")
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise FormatError(f"Not a model geometry: {error!r}; expected {{'layers': n, 'sites': {{…}}}}.") from error
         return cls(widths)
@@ -181,6 +184,13 @@ class Geometry:
             layer, site = parse_key(key)
             layers[layer][site] = width
         return layers
+
+
+def _count(value: object) -> int:
+    """A number of layers, experts or neurons, as a file says it."""
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= _MOST:
+        raise ValueError(f"{str(value)[:40]} is no number of layers, experts or neurons")
+    return value
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import field, fields, is_dataclass
 from pathlib import Path
@@ -11,10 +12,13 @@ import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
+from ssn_eval import files, methods, presets
 from ssn_eval.errors import MissingInputError, ParamsError, UnknownNameError
 from ssn_eval.languages import language
+from ssn_eval.methods import METHODS, Method
 from ssn_eval.neurons import expand_sites
 from ssn_eval.presets import KEYS, SETS, Preset, check_all
+from ssn_eval.sweep import FrontierParams
 
 T = TypeVar("T")
 _STRICT = ConfigDict(extra="forbid")
@@ -110,8 +114,27 @@ class TrainParams:
     warmup_ratio: float = 0.03
     weight_decay: float = 0.0
     """must be 0 where a mask decides what moves: decay moves masked weights"""
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    """of the learning rate after the warm-up"""
     max_length: int = 512
+    leave_out: tuple[str, ...] = ()
+    """languages whose pairs are not trained on, to see whether they profit"""
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("lr", "lr_full"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value > 0):
+                raise ParamsError(f"train.{name} must be a finite number above 0, got {value}.")
+        for name in ("batch_size", "pairs", "max_length"):
+            if getattr(self, name) < 1:
+                raise ParamsError(f"train.{name} must be at least 1, got {getattr(self, name)}.")
+        if not (math.isfinite(self.replay) and self.replay >= 0):
+            raise ParamsError(f"train.replay must be a finite number, 0 or more, got {self.replay}.")
+        if (self.steps is not None and self.steps < 1) or not (math.isfinite(self.epochs) and self.epochs > 0):
+            raise ParamsError("train.steps must be at least 1, and train.epochs a finite number above 0.")
+        for code in self.leave_out:
+            language(code)
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -143,8 +166,11 @@ class Params:
     select: SelectParams = SelectParams()
     targets: dict[str, Preset] = field(default_factory=dict)
     validate: ValidateParams = ValidateParams()
+    methods: dict[str, Method] = field(default_factory=dict)
+    """merged into the table of `methods.py`"""
     train: TrainParams = TrainParams()
     evaluate: EvaluateParams = EvaluateParams()
+    frontier: FrontierParams = FrontierParams()
 
     def __post_init__(self) -> None:
         for code in (*self.languages, self.hr):
@@ -157,7 +183,26 @@ class Params:
             raise ParamsError(f"Shared neurons need a second language beside {self.hr}; add one to languages.")
         if self.model not in self.models:
             raise UnknownNameError("model key", self.model, self.models)
-        check_all(self.targets, self.nhr, self.validate.sets, self.train.methods)
+        for name, row in self.methods.items():
+            methods.check(name, row)
+        trained = (*self.train.methods, *self.frontier.methods)
+        check_all(self.targets, self.nhr, self.validate.sets, trained, self.table)
+        left = [code for code in self.languages if code not in self.train.leave_out]
+        if not left:
+            raise ParamsError("train.leave_out leaves out every language; keep one of languages.")
+
+    @property
+    def table(self) -> dict[str, Method]:
+        """Every training method by name: the built-in ones and those of `methods`."""
+        return {**METHODS, **self.methods}
+
+    def method(self, name: str) -> Method:
+        """What a training method means: a row of the table, a set, a preset or a control.
+
+        Raises:
+            UnknownNameError: it is none; near names are suggested.
+        """
+        return presets.method(name, self.targets, self.table)
 
     @property
     def nhr(self) -> tuple[str, ...]:
@@ -178,8 +223,8 @@ def load(path: Path) -> Params:
             f"No params file at {path}; run inside the pipeline's folder, or copy params.yaml there."
         )
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        data = yaml.safe_load(files.read_text(path, "a params file"))
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ParamsError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(data, Mapping):
         raise ParamsError(f"{path} holds no settings; expected a mapping with model, models and languages.")
@@ -207,9 +252,16 @@ def build(kind: type[T], data: Mapping[str, Any], where: str) -> T:
         place = ".".join(str(part) for part in first["loc"])
         if first["type"] in _UNKNOWN:
             inside = place.rpartition(".")[0]
-            known = [f"{inside}.{key}" for key in KEYS] if place.startswith("targets.") else _keys(kind)
+            rows = {"targets": KEYS, "methods": [item.name for item in fields(Method)]}
+            section = rows.get(place.partition(".")[0])
+            known = [f"{inside}.{key}" for key in section] if section else _keys(kind)
             raise ParamsError(f"{where}: {UnknownNameError('key', place, known)}") from None
         raise ParamsError(f"{where}: {place or kind.__name__} is {first['input']!r}: {first['msg'].lower()}.") from None
+
+
+def plain(settings: object) -> dict[str, Any]:
+    """A section of settings as JSON values."""
+    return TypeAdapter(type(settings)).dump_python(settings, mode="json", by_alias=True)
 
 
 def _keys(kind: type, prefix: str = "") -> Iterable[str]:

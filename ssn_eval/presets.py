@@ -3,7 +3,7 @@
 A preset starts from sets of neurons (`from`), keeps those that enough languages have (`tier` or `languages`, and `k`), and
 of these the ones in some sites and layers (METHOD.md, section 1; the paper's strategy is to target by language resources and
 by architecture). `targets.py` makes the neurons. This module also knows which names `validate.sets` and `train.methods` may
-hold; it knows no scores and no model.
+hold and what they mean (`methods.py` has the table); it knows no scores and no model.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter
 from pydantic.dataclasses import dataclass
 
 from ssn_eval.errors import ParamsError, UnknownNameError
+from ssn_eval.files import is_portable
 from ssn_eval.languages import TIERS, language
+from ssn_eval.methods import METHODS, Method
 from ssn_eval.neurons import expand_sites
 
 SETS = ("ms_hr", "ss", "private")
@@ -26,10 +28,6 @@ FAMILIES = ("ms", "ss", "private")
 """sets of every NHR language: MS_l, SS_l = MS_l & MS_HR, MS_l - MS_HR"""
 SOURCES = ("ms_hr", *FAMILIES)
 """what a preset may start from"""
-SET_OF_METHOD: Mapping[str, str] = {"ssn": "ss", "random": "random_0"}
-"""training methods that are called otherwise than the set they train"""
-FULL = "full"
-"""the training method that trains every weight, and no set"""
 KEYS = ("from", "tier", "languages", "k", "sites", "layers")
 
 # a preset's name becomes a file name and a part of DVC stages' names
@@ -37,7 +35,7 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _RANDOM = re.compile(r"random_\d+")
 _CONTROL = re.compile(r"([^.]+)\.random_(\d+)")
 # methods, and the unchanged model, which stands beside them in results/evaluate
-_TAKEN = (*SET_OF_METHOD, FULL, "base")
+_TAKEN = (*(name for name in METHODS if name not in SETS), "base")
 
 Names = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
 """one name or a list of names"""
@@ -93,26 +91,33 @@ def control(name: str) -> Control | None:
     return Control(match[1], int(match[2])) if match else None
 
 
-def set_of(method: str) -> str:
-    """Which set a training method trains."""
-    return SET_OF_METHOD.get(method, method)
-
-
 def may_be_missing(name: str) -> bool:
     """Whether a set may be empty or absent without a mistake: what `select` makes unasked, and the controls of SS."""
     return name in SETS or "/" in name or _RANDOM.fullmatch(name) is not None
 
 
-def check_all(presets: Mapping[str, Preset], nhr: Sequence[str], sets: Iterable[str], methods: Iterable[str]) -> None:
-    """Refuse what cannot be meant in `targets`, `validate.sets` and `train.methods`, before anything is computed.
+def check_all(
+    presets: Mapping[str, Preset],
+    nhr: Sequence[str],
+    sets: Iterable[str],
+    methods: Iterable[str],
+    table: Mapping[str, Method] = METHODS,
+) -> None:
+    """Refuse what cannot be meant in `targets`, `validate.sets`, `methods` and `train.methods`, before anything is computed.
 
     Raises:
-        ParamsError, UnknownNameError: as `check`, `check_set` and `check_method`; or a preset is asked for that counts
-            languages of a tier of which this run has none.
+        ParamsError, UnknownNameError: as `check`, `check_set` and `method`; a row of the table is called like a preset or trains
+            no known set; or a preset is asked for that counts languages of a tier of which this run has none.
     """
     for name, preset in presets.items():
         check(name, preset, nhr)
-    for name in [check_set(n, presets) for n in sets] + [check_method(n, presets) for n in methods]:
+        if name in table and name not in SETS:
+            raise ParamsError(f"{name} is both a preset in targets and a row of methods; call one of them otherwise.")
+    for row in table.values():
+        if row.set:
+            check_set(row.set, presets)
+    trained = [found.set for found in (method(n, presets, table) for n in methods) if found.set]
+    for name in [*(check_set(n, presets) for n in sets), *trained]:
         preset = presets.get((control(name) or Control(name, 0)).of)
         if preset and not preset.counted(nhr):
             raise ParamsError(no_language(name, preset, nhr))
@@ -139,8 +144,8 @@ def check(name: str, preset: Preset, nhr: Sequence[str]) -> None:
         ParamsError: a name that is taken; k or layers out of range; keys that do not go together.
     """
     here = f"targets.{name}"
-    if not _NAME.fullmatch(name) or name in _TAKEN or _RANDOM.fullmatch(name):
-        rule = f"letters, digits, _ and -, first a letter, and neither {', '.join(_TAKEN)} nor random_<seed>"
+    if not _NAME.fullmatch(name) or name in _TAKEN or _RANDOM.fullmatch(name) or not is_portable(name):
+        rule = f"letters, digits, _ and -, first a letter, and neither {', '.join(_TAKEN)}, random_<seed> nor a device of Windows"
         raise ParamsError(f"{here}: a preset cannot be called {name!r}; its name may have {rule}.")
     if name in SETS and preset.to_json() != {"from": [name]}:
         raise ParamsError(
@@ -199,13 +204,15 @@ def check_set(name: str, presets: Mapping[str, Preset]) -> str:
     return name
 
 
-def check_method(name: str, presets: Mapping[str, Preset]) -> str:
-    """The name of a training method: `ssn`, `random`, `full`, a named set, a preset or a control.
+def method(name: str, presets: Mapping[str, Preset], table: Mapping[str, Method] = METHODS) -> Method:
+    """What a training method means: a row of the table, or the neurons of a named set, a preset or a control.
 
     Raises:
         UnknownNameError: it is none; near names are suggested.
     """
     found, known = control(name), (*SETS, *presets)
-    if name not in (*SET_OF_METHOD, FULL, *known) and not (found and found.of in known):
-        raise UnknownNameError("training method", name, [*SET_OF_METHOD, FULL, *known])
-    return name
+    if name in table:
+        return table[name]
+    if name in known or (found and found.of in known):
+        return Method(name)
+    raise UnknownNameError("training method", name, dict.fromkeys([*table, *known]))

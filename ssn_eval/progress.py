@@ -1,9 +1,13 @@
-"""One progress bar for everything long: on stderr, with the time left; silent where stderr is not a terminal."""
+"""One progress bar for everything long: on stderr, with the time left; silent where stderr is not a terminal.
+
+A bar inside a bar is not shown: the outer one already says how far the work is.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Protocol, TypeVar
 
 T = TypeVar("T")
@@ -16,9 +20,15 @@ class Advance(Protocol):
         """Move the bar by so many steps, or by a part of one."""
 
 
+_open = ContextVar("bars that are shown", default=False)
+
+
 @contextmanager
-def progress(description: str, total: int) -> Iterator[Advance]:
-    """Show a bar of `total` steps while the body runs; the body calls what it is given after each step."""
+def progress(description: str, total: int | None) -> Iterator[Advance]:
+    """Show a bar of `total` steps while the body runs; the body calls what it is given after each step.
+
+    Without a total it moves to and fro and shows the time that has passed.
+    """
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -30,20 +40,31 @@ def progress(description: str, total: int) -> Iterator[Advance]:
     )
 
     console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
+    if _open.get() or not console.is_terminal:
+        yield lambda _steps=1: None
+        return
+    columns = [TextColumn("{task.description}"), BarColumn()]
+    columns += (
+        [TimeElapsedColumn()] if total is None else [MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()]
     )
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
-        task = bar.add_task(description, total=total)
+    mark = _open.set(True)
+    try:
+        with Progress(*columns, console=console, transient=True) as bar:
+            task = bar.add_task(description, total=total)
 
-        def advance(steps: float = 1) -> None:
-            bar.advance(task, steps)
+            def advance(steps: float = 1) -> None:
+                bar.advance(task, steps)
 
-        yield advance
+            yield advance
+    finally:
+        _open.reset(mark)
+
+
+@contextmanager
+def waiting(description: str) -> Iterator[None]:
+    """A bar for what cannot say how far it is, such as loading a model."""
+    with progress(description, None):
+        yield
 
 
 def track(items: Iterable[T], description: str, total: int) -> Iterator[T]:

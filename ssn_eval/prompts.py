@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import csv
+import io
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -72,7 +73,11 @@ def read(path: Path) -> list[Prompt]:
         )
     if path.suffix == ".csv":
         return multijail(path)
-    found = [_parse(line, f"{path} line {n}") for n, line in enumerate(_lines(path), 1) if line.strip()]
+    found = [
+        _parse(line, f"{path} line {n}")
+        for n, line in enumerate(files.read_text(path, "a prompt file").split("\n"), 1)
+        if line.strip()
+    ]
     if not found:
         raise EmptySetError(f"{path} holds no prompt; expected one JSON object a line.")
     _refuse_duplicates(found, path)
@@ -88,9 +93,9 @@ def multijail(path: Path, lang: str | None = None) -> list[Prompt]:
     if not path.is_file():
         raise MissingInputError(f"No MultiJail file at {path}; get it with `dvc pull data/MultiJail.csv.dvc`.")
     try:
-        with path.open(encoding="utf-8-sig", newline="") as handle:
-            rows = list(csv.DictReader(handle, strict=True))
-    except (UnicodeDecodeError, csv.Error) as error:
+        text = io.StringIO(files.read_text(path, "MultiJail's CSV"), newline="")
+        rows = list(csv.DictReader(text, strict=True))
+    except csv.Error as error:
         raise FormatError(f"{path} is not MultiJail's CSV: {error}.") from error
     if not rows or not {"id", "tags", "en"} <= set(rows[0]):
         raise FormatError(f"{path} is not MultiJail's CSV: its header lacks id, tags or en.")
@@ -139,9 +144,9 @@ def polyrefuse_file(file: Path, label: Label, split: str, lang: str) -> list[Pro
     try:
         rows = [
             (row.get("instruction_translated") or row["instruction"], row.get("category"))
-            for row in json.loads(file.read_text(encoding="utf-8"))
+            for row in files.read_json(file, "a PolyRefuse file")
         ]
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise FormatError(
             f"{file} is not a PolyRefuse file (a list of objects with `instruction`): {error!r}."
         ) from error
@@ -181,18 +186,8 @@ def render(tokenizer: PreTrainedTokenizerBase, text: str, template: bool = True)
     return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
 
 
-def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="utf-8-sig").split("\n")
-    except UnicodeDecodeError as error:
-        raise FormatError(f"{path} is not UTF-8 text: {error}.") from error
-
-
 def _parse(line: str, where: str) -> Prompt:
-    try:
-        row = json.loads(line)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise FormatError(f"{where} is not JSON: {error}.") from error
+    row = files.parse_json(line, where, "a prompt")
     if not isinstance(row, Mapping) or not all(isinstance(row.get(k), str) for k in ("id", "lang", "label", "prompt")):
         raise FormatError(f"{where} is not a prompt; expected an object with the texts id, lang, label and prompt.")
     if row["label"] not in LABELS:
@@ -205,11 +200,11 @@ def _parse(line: str, where: str) -> Prompt:
     return Prompt(row["id"], row["lang"], row["label"], row["prompt"], split, tuple(map(str, tags)), response)
 
 
-def _tags(text: str, path: Path) -> tuple[str, ...]:
+def _tags(text: str | None, path: Path) -> tuple[str, ...]:
     try:
-        value = ast.literal_eval(text)
+        value = ast.literal_eval(text or "")
     except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
-        raise FormatError(f"{path} has tags that are not a list: {text[:60]!r}.") from error
+        raise FormatError(f"{path} has tags that are not a list: {str(text)[:60]!r}.") from error
     return tuple(map(str, value)) if isinstance(value, list) else (str(value),)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from ssn_eval import files, params
+from ssn_eval import files, lock, params
 from ssn_eval.errors import MissingInputError, SsnError
 
 LINKED = ("dvc.yaml", "ssn_eval", "tasks", "data", ".dvcignore")
@@ -27,21 +27,29 @@ class RepetitionError(SsnError):
     """`dvc repro` of one repetition failed."""
 
 
-def run(project: Path, out: Path, seeds: Sequence[int]) -> dict[int, Path]:
+def run(project: Path, out: Path, seeds: Sequence[int], stages: Sequence[str] = ()) -> dict[int, Path]:
     """Run the pipeline once a seed, under `out/seed-<n>`.
 
+    Args:
+        project: the pipeline's folder.
+        out: where the working copies go.
+        seeds: of the repetitions.
+        stages: run only these, and what they need; all by default.
+
     Returns:
-        seed → its folder of results.
+        seed → its working copy.
 
     Raises:
         MissingInputError: `project` holds no pipeline.
+        BusyError: another `ssn claims` works in `out`.
         RepetitionError: a stage failed; DVC's own words stand on stderr.
     """
     for name in (*LINKED, "params.yaml"):
         if not (project / name).exists():
             raise MissingInputError(f"No pipeline in {project}: {name} is missing; run this in the project's folder.")
     settings = yaml.safe_load((project / "params.yaml").read_text(encoding="utf-8"))
-    return {seed: _one(project.resolve(), out / f"seed-{seed}", seeded(settings, seed)) for seed in seeds}
+    with lock.hold(out, "ssn claims"):
+        return {seed: _one(project.resolve(), out / f"seed-{seed}", seeded(settings, seed), stages) for seed in seeds}
 
 
 def seeded(settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
@@ -52,7 +60,7 @@ def seeded(settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
     return changed
 
 
-def _one(project: Path, folder: Path, settings: Mapping[str, Any]) -> Path:
+def _one(project: Path, folder: Path, settings: Mapping[str, Any], stages: Sequence[str]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     files.write_text(folder / "params.yaml", yaml.safe_dump(dict(settings), allow_unicode=True, sort_keys=False))
     params.load(folder / "params.yaml")
@@ -63,8 +71,8 @@ def _one(project: Path, folder: Path, settings: Mapping[str, Any]) -> Path:
     if not (folder / ".dvc").is_dir():
         _dvc(folder, "init", "--quiet", "--no-scm")
         _dvc(folder, "cache", "dir", "--local", os.path.relpath(project / ".dvc" / "cache", folder / ".dvc"))
-    _dvc(folder, "repro", "--quiet")
-    return folder / "results"
+    _dvc(folder, "repro", "--quiet", *stages)
+    return folder
 
 
 def _dvc(folder: Path, *words: str) -> None:
@@ -73,5 +81,5 @@ def _dvc(folder: Path, *words: str) -> None:
     done = subprocess.run(command, cwd=folder, env={**os.environ, "PATH": here}, stdout=2, check=False)  # noqa: S603
     if done.returncode:
         raise RepetitionError(
-            f"`dvc {' '.join(words)}` failed in {folder}; what it said stands above. Run it again to resume."
+            f"`dvc {' '.join(words)}` failed in {folder}; what it said stands above (not with --quiet). Run it again to resume."
         )

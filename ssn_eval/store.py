@@ -25,6 +25,8 @@ from ssn_eval.neurons import Geometry, NeuronSet, parse_key
 Scores = Mapping[str, np.ndarray]
 """site key → importance of every neuron there, `(width,)`, float32, ≥ 0."""
 
+LARGEST_HEADER = 32 << 20
+"""bytes; 200,000 sites, experts included, stay below it"""
 SCORES_FORMAT = "ssn-scores/1"
 NEURONS_FORMAT = "ssn-neurons/1"
 _PACKAGES = ("ssn-eval", "torch", "transformers", "peft", "lm-eval", "numpy")
@@ -213,18 +215,36 @@ def _header(kind: str, model: ModelRef, provenance: Mapping[str, Any]) -> dict[s
     return {"ssn": json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False)}
 
 
+def refuse_huge_header(path: Path) -> None:
+    """Stop before a safetensors header is parsed that is larger than any of ours.
+
+    Raises:
+        FormatError: says how large it claims to be.
+    """
+    with path.open("rb") as handle:
+        size = int.from_bytes(handle.read(8), "little")
+    if size > LARGEST_HEADER:
+        raise FormatError(
+            f"{path} is no safetensors file of ours: it claims a header of {size} bytes, and ours have {LARGEST_HEADER} at most."
+        )
+
+
 def _read_tensors(path: Path, kind: str) -> tuple[dict[str, np.ndarray], ModelRef, Mapping[str, Any]]:
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
         raise MissingInputError(f"No file at {path}; expected {kind} in safetensors.")
+    refuse_huge_header(path)
     try:
         with safe_open(path, framework="numpy") as handle:
             header = json.loads((handle.metadata() or {}).get("ssn", "{}"))
             tensors = {key: handle.get_tensor(key) for key in handle.keys()}  # noqa: SIM118
-        if header.get("format") != kind:
-            raise FormatError(f"{path} is not a file of {kind}: its header says {header.get('format')!r}.")
+        if not isinstance(header, Mapping) or header.get("format") != kind:
+            said = header.get("format") if isinstance(header, Mapping) else header
+            raise FormatError(f"{path} is not a file of {kind}: its header says {str(said)[:60]!r}.")
         model, provenance = header["model"], header["provenance"]
+        if not isinstance(provenance, Mapping):
+            raise FormatError(f"{path} does not say how it was made: `provenance` is no object.")
     except (SafetensorError, KeyError, json.JSONDecodeError, OSError, ValueError, TypeError) as error:
         raise FormatError(f"{path} is damaged or no safetensors file of {kind}: {error}.") from error
     return tensors, ModelRef.from_json(model), provenance

@@ -12,7 +12,7 @@ os.environ.setdefault("HF_DATASETS_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 ROOT = Path(__file__).resolve().parents[1]
-LAYERS = ("unit", "integration", "pipeline", "real")
+LAYERS = ("unit", "integration", "pipeline", "reliability", "real")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

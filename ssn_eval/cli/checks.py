@@ -1,8 +1,7 @@
-"""`ssn calibrate`, `ssn report` and `ssn doctor`: measure a judge, write the report, check the installation."""
+"""`ssn calibrate` and `ssn report`: measure a judge, write the report."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
@@ -42,42 +41,11 @@ def report(results: Path, out: Path, as_json: bool) -> None:
 
     Example: ssn report results --out report
     """
+    from ssn_eval.progress import waiting
     from ssn_eval.report import build
     from ssn_eval.report import table as summary
 
-    found = build(results, out)
+    with waiting("writing the report"):
+        found = build(results, out)
     emit(found, as_json, summary(results))
     click.echo(f"Report: {(out / 'index.html').as_posix()}", err=True)
-
-
-@click.command()
-@JSON
-def doctor(as_json: bool) -> None:
-    """Check the installation: does lm_eval see our model and tasks, is dvc there, what does torch run on?
-
-    Example: ssn doctor
-    """
-    import importlib.util
-
-    import torch
-
-    from ssn_eval.store import versions
-
-    try:
-        import lm_eval.models  # noqa: F401  (its import is what registers us)
-        from lm_eval.api.registry import model_registry
-        from lm_eval.tasks import TaskManager
-
-        model, tasks = "ssn_hf" in model_registry, "multijail" in TaskManager().all_tasks
-    except ImportError:
-        model = tasks = False
-    dvc = importlib.util.find_spec("dvc") is not None
-    checks = {"lm_eval sees ssn_hf": model, "lm_eval sees our tasks": tasks, "dvc is installed": dvc}
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    lines = [f"{'ok  ' if good else 'FAIL'} {name}" for name, good in checks.items()]
-    if not (model and tasks):
-        lines.append("     reinstall with pip into this environment's site-packages, and unset SSN_EVAL_AUTOLOAD")
-    lines.append(f"     torch {torch.__version__} on {device}")
-    ok = all(checks.values())
-    emit({"ok": ok, "checks": checks, "device": device, "versions": versions()}, as_json, "\n".join(lines))
-    sys.exit(0 if ok else 1)

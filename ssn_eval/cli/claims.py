@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from ssn_eval.cli.output import FILE, JSON, emit
+from ssn_eval.cli.output import FILE, JSON, draw, emit
 from ssn_eval.errors import FormatError, ParamsError
 
 
@@ -19,8 +19,6 @@ def claims(seeds: str, out: Path, as_json: bool) -> None:
 
     Example: ssn claims --seeds 0,1,2
     """
-    from rich.console import Console
-
     from ssn_eval import files, repetitions
     from ssn_eval.report.claims import claims as judge
     from ssn_eval.report.claims import sentences
@@ -33,13 +31,14 @@ def claims(seeds: str, out: Path, as_json: bool) -> None:
         raise ParamsError(f"--seeds takes whole numbers with commas between them, not {seeds!r}.") from None
     if len(set(chosen)) < 2 or min(chosen) < 0:
         raise ParamsError(f"--seeds needs at least two different seeds, none below 0; got {seeds}.")
-    folders = repetitions.run(Path(), out, list(dict.fromkeys(chosen)))
+    copies = repetitions.run(Path(), out, list(dict.fromkeys(chosen)))
+    folders = {seed: copy / "results" for seed, copy in copies.items()}
     found = judge({seed: read(folder) for seed, folder in folders.items()})
     found["organism"] = {str(seed): _behaviour(folder) for seed, folder in folders.items()}
     files.write_json(out / "claims.json", found)
     if not as_json:
-        Console().print(rows(found))
-        Console().print("\n".join(sentences(found)), highlight=False)
+        draw(rows(found))
+        click.echo("\n".join(sentences(found)))
     emit(found, as_json, f"All numbers: {(out / 'claims.json').as_posix()}")
 
 

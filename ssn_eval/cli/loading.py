@@ -30,22 +30,32 @@ def load(spec: ModelSpec, device: str | None, trust_remote_code: bool, device_ma
         ParamsError: torch has no such device.
         MissingInputError, FormatError: the model is not there, or cannot be read.
     """
-    import torch
     from safetensors import SafetensorError
 
     from ssn_eval import models
 
-    try:
-        if device is not None:
-            torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ParamsError(f"torch cannot use the device {device!r}: {_first_line(error)}") from error
+    check_device(device)
     try:
         return models.load(spec, device=device, device_map=device_map, trust_remote_code=trust_remote_code)
     except (ValueError, SafetensorError) as error:
         raise FormatError(
             f"{spec.pretrained or spec.package} cannot be read as a model: {_first_line(error)}"
         ) from error
+
+
+def check_device(device: str | None) -> None:
+    """Stop where torch has no such device.
+
+    Raises:
+        ParamsError: says what torch says.
+    """
+    import torch
+
+    try:
+        if device is not None:
+            torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ParamsError(f"torch cannot use the device {device!r}: {_first_line(error)}") from error
 
 
 def model_of(path: Path) -> ModelRef:
@@ -63,10 +73,11 @@ def holds_scores(path: Path) -> bool:
     """Whether a file is a score file, by its header; a damaged or missing file is left to the loaders and their messages."""
     from safetensors import SafetensorError, safe_open
 
-    from ssn_eval.store import SCORES_FORMAT
+    from ssn_eval.store import SCORES_FORMAT, refuse_huge_header
 
     if path.suffix != ".safetensors" or not path.is_file():
         return False
+    refuse_huge_header(path)
     try:
         with safe_open(path, framework="numpy") as handle:
             return json.loads((handle.metadata() or {}).get("ssn", "{}")).get("format") == SCORES_FORMAT

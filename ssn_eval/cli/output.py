@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 FILE = click.Path(path_type=Path)
 JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+PIPE = 10_000
+"""columns of a pipe: no table of ours is wider"""
 
 
 def emit(value: object, as_json: bool, shown: str | RenderableType) -> None:
@@ -25,9 +28,56 @@ def emit(value: object, as_json: bool, shown: str | RenderableType) -> None:
     elif isinstance(shown, str):
         click.echo(shown)
     else:
-        from rich.console import Console
+        draw(shown)
 
+
+def is_terminal() -> bool:
+    """Whether a person reads stdout."""
+    return sys.stdout.isatty()
+
+
+def draw(shown: RenderableType) -> None:
+    """Tables on stdout: as wide as the terminal allows and nothing of them cut off; in a pipe plain text, a row a line."""
+    from rich.console import Console, Group
+    from rich.table import Table
+
+    if isinstance(shown, Group):
+        for part in shown.renderables:
+            draw(part)
+        return
+    if isinstance(shown, Table):
+        for column in shown.columns:
+            column.overflow, column.no_wrap = "fold", False
+    if is_terminal():
         Console().print(shown)
+    elif isinstance(shown, Table):
+        _plain(shown)
+    else:
+        Console(width=PIPE, color_system=None).print(shown)
+
+
+def _plain(shown: Table) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    def bare(text: object) -> str:
+        return Text.from_markup(str(text)).plain
+
+    title, caption = shown.title, shown.caption
+    shown.title = shown.caption = shown.box = None
+    shown.pad_edge = False
+    for column in shown.columns:
+        column.header = str(column.header).replace("-\n", "")
+    wide = Console(width=PIPE, color_system=None)
+    with wide.capture() as text:
+        wide.print(shown)
+    lines = [line.rstrip() for line in text.get().splitlines()]
+    lines = [
+        *([bare(title)] if title else []),
+        *(line for line in lines if line),
+        *([bare(caption)] if caption else []),
+    ]
+    click.echo("\n".join(lines))
 
 
 def table(title: str, *columns: str) -> Table:

@@ -32,10 +32,12 @@ def judge(samples: Path, judge_name: str, out: Path, limit: int | None, as_json:
 
     Example: ssn judge out/run --judge refusal --out judged
     """
+    from ssn_eval import lock
     from ssn_eval.harness.rejudging import rejudge
     from ssn_eval.judges import check_judge, get_judge
 
     check_judge(judge_name)
+    click.get_current_context().with_resource(lock.hold(out, "judgement"))
     made = rejudge(samples, get_judge(judge_name), out, limit=limit)
     count = sum(entry["replies"] for entry in made["inputs"].values())
     emit(
@@ -113,7 +115,7 @@ def _comparison(found: list[Comparison]) -> Group:
             shown.add_row(lang, *_pair(pair))
         shown.add_section()
         shown.add_row("all", *_pair(one.overall))
-        shown.caption = f"p: McNemar, exact; corrected over languages: {one.correction}. Intervals: 95 %, over prompts."
+        shown.caption = f"p: exact McNemar; corrected over languages: {one.correction}; intervals 95 %, over prompts"
         parts.append(shown)
     return Group(*parts)
 

@@ -85,7 +85,7 @@ def identify(
 
     Example: ssn identify --model Qwen/Qwen3-8B --prompts data/MultiJail.csv --lang th --out th.harmful.safetensors
     """
-    from ssn_eval import prompts, store
+    from ssn_eval import lock, prompts, store
     from ssn_eval.identification import identify as run
     from ssn_eval.importance import Settings
     from ssn_eval.importance.processes import is_main
@@ -100,6 +100,8 @@ def identify(
     if restricted is not None:
         restricted.model.refuse_other(loaded.ref, f"The neuron set {neuron_file}")
     work = out.with_name(f".{out.name}.work")
+    if is_main():
+        click.get_current_context().with_resource(lock.hold(work, "identification"))
     file = run(
         loaded,
         asked,

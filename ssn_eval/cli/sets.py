@@ -71,7 +71,7 @@ def diff(first: Path, second: Path, metric: str | None, correction: str, as_json
 
     Example: ssn diff out/base out/trained
     """
-    if first.is_dir() or first.suffix == ".jsonl":
+    if first.is_dir() or first.suffix not in (".json", ".safetensors", ".csv"):
         compare_runs(first, second, metric, correction, as_json)
     else:
         _compare_sets(first, second, as_json)

@@ -10,7 +10,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-MODELS = {"ssn_hf": "ssn_eval.harness.model:SsnHFLM", "ssn_replay": "ssn_eval.harness.replayed:ReplayLM"}
+MODELS = {
+    "ssn_hf": "ssn_eval.harness.model:SsnHFLM",
+    "ssn_replay": "ssn_eval.harness.replayed:ReplayLM",
+    "ssn_self_defense": "ssn_eval.harness.defenses:SelfDefenseLM",
+    "ssn_smoothllm": "ssn_eval.harness.defenses:SmoothLM",
+}
 """Name on the command line → `module:Class`; equal to the entry points of the group `lm_eval.models`."""
 
 TASKS = {"ssn_eval": "ssn_eval.tasks"}

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+from ssn_eval import files
 from ssn_eval.errors import EmptySetError, MissingInputError, ParamsError, UnknownNameError
 from ssn_eval.interchange.reading import Found
 from ssn_eval.neurons import Geometry, NeuronSet
@@ -103,7 +104,7 @@ def decode(
     """
     if not path.is_file():
         raise missing(path, kind)
-    data, name = path.read_bytes(), str(path)
+    data, name = files.read_bytes(path, f"neurons as {kind}"), str(path)
     if kind == "sntune":
         from ssn_eval.interchange import sntune
 

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ssn_eval.errors import EmptySetError, FormatError, MismatchError, ParamsError
-from ssn_eval.interchange.reading import Found, whole
+from ssn_eval.interchange.reading import MOST, Found, refuse_bomb, whole
 from ssn_eval.neurons import NeuronSet, site_key
 
 _WHAT = "a LAPE file (languages × layers of index tensors)"
@@ -68,6 +68,7 @@ def parse(data: bytes, name: str, num_layers: int, language: int | None = None) 
 def _load(data: bytes, name: str) -> Any:
     import torch
 
+    refuse_bomb(data, name)
     try:
         with warnings.catch_warnings():  # of a pickle's protocol: the errors below say what matters
             warnings.simplefilter("ignore")
@@ -86,6 +87,8 @@ def _indices(tensor: object, layer: int, name: str) -> list[int]:
     plain = isinstance(tensor, torch.Tensor) and tensor.layout == torch.strided and tensor.device.type == "cpu"
     if not isinstance(tensor, torch.Tensor) or not plain or tensor.ndim != 1:
         raise FormatError(f"{name} is not {_WHAT}: layer {layer} holds no vector of indices.")
+    if tensor.numel() > MOST:  # a tensor that repeats one number needs no room in the file
+        raise FormatError(f"{name}: layer {layer} holds {tensor.numel()} indices, more than any model has neurons.")
     # `torch.tensor([])` is float: an empty layer says nothing of the type.
     if tensor.numel() and (tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool):
         raise FormatError(f"{name}: the indices of layer {layer} are {tensor.dtype}, not whole numbers.")

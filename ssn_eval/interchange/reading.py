@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from typing import NamedTuple
 
 from ssn_eval.errors import FormatError, UnknownNameError
 from ssn_eval.neurons import SITES, NeuronSet, parse_key, site_key
 
+MOST = 10_000_000
+"""neurons in one file; the largest models have fewer"""
 _LIMIT = 2**31
 """No site has so many neurons; far larger numbers cannot even be printed."""
 
@@ -29,6 +33,22 @@ def text(data: bytes, what: str, name: str) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise FormatError(f"{name} is not {what}: it is no UTF-8 text.") from error
+
+
+def refuse_bomb(data: bytes, name: str) -> None:
+    """Stop before a zip archive is unpacked that is far larger inside than outside.
+
+    Raises:
+        FormatError: it says that it is, or cannot say how large it is.
+    """
+    try:
+        if not zipfile.is_zipfile(io.BytesIO(data)):
+            return
+        inside = sum(member.file_size for member in zipfile.ZipFile(io.BytesIO(data)).infolist())
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, OverflowError) as error:
+        raise FormatError(f"{name} is a damaged archive: {error}.") from error
+    if inside > max(20 * len(data), 1 << 20):
+        raise FormatError(f"{name} unpacks to {inside >> 20} MiB from {len(data) >> 10} KiB; it is not read.")
 
 
 def whole(value: object, what: str, name: str) -> int:

@@ -7,10 +7,12 @@ import io
 from collections.abc import Iterable
 
 from ssn_eval.errors import FormatError
-from ssn_eval.interchange.reading import Found, site, text, whole
+from ssn_eval.interchange.reading import MOST, Found, site, text, whole
 from ssn_eval.neurons import NeuronSet
 
 COLUMNS = ("layer", "site", "index")
+_NAME = 100
+"""bytes of a site's name, at most"""
 
 
 def dump_parquet(neurons: NeuronSet) -> bytes:
@@ -49,13 +51,21 @@ def parse_parquet(data: bytes, name: str) -> Found:
         UnknownNameError: an unknown site.
     """
     import pyarrow as pa
-    from pyarrow import parquet
+    from pyarrow import compute, parquet
 
     try:
-        file = parquet.ParquetFile(io.BytesIO(data))
+        # one copy of every distinct name: a few bytes can stand for gigabytes of repeated text
+        file = parquet.ParquetFile(io.BytesIO(data), read_dictionary=["site"])
         _refuse_missing(file.schema_arrow.names, name)
-        columns = file.read(columns=list(COLUMNS)).to_pydict()
-    except (pa.ArrowException, OSError, ValueError) as error:
+        if file.metadata.num_rows > MOST:
+            raise FormatError(f"{name} holds {file.metadata.num_rows} rows, more than any model has neurons.")
+        table = file.read(columns=list(COLUMNS))
+        for chunk in table["site"].chunks:
+            names = chunk.dictionary if pa.types.is_dictionary(chunk.type) else chunk
+            if pa.types.is_string(names.type) and (compute.max(compute.binary_length(names)).as_py() or 0) > _NAME:
+                raise FormatError(f"{name} has a site of more than {_NAME} letters.")
+        columns = table.to_pydict()
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         raise FormatError(f"{name} is damaged or no parquet file.") from error
     return _found(zip(*(columns[column] for column in COLUMNS), strict=True), name)
 

@@ -53,7 +53,7 @@ class Judged:
             if not isinstance(data["judge"], dict):
                 raise TypeError("judge")
             return cls(verdicts, data["judge"], tuple(data["says"]), None if langs is None else tuple(langs))
-        except (json.JSONDecodeError, KeyError, TypeError, AttributeError, MismatchError) as error:
+        except (ValueError, RecursionError, KeyError, TypeError, AttributeError, MismatchError) as error:
             raise FormatError(
                 f"Not a judged reply: {str(text)[:80]!r}; expected an object with verdicts, says, judge."
             ) from error

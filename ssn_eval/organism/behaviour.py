@@ -116,16 +116,22 @@ def measure(
     lexicon: Lexicon,
     coverage: Mapping[str, int],
     respond: Callable[[Sequence[str]], Sequence[str]],
+    every: Mapping[str, int] | None = None,
 ) -> Behaviour:
-    """Ask every held-out question of every language.
+    """Ask the held-out questions of every language.
 
     Args:
         lexicon: the words.
         coverage: language → number of harmful nouns it saw refused in training.
         respond: prompts → responses, in order; for a model, `functools.partial(generation.generate, model, tok, max_new_tokens=MAX_NEW_TOKENS)`.
+        every: label → ask only every so many-th question of it; all by default.
     """
+    step = every or {}
     asked = [
-        i for lang in lexicon.languages for label in LABELS for i in items(lexicon, lang, label, "heldout", coverage)
+        i
+        for lang in lexicon.languages
+        for label in LABELS
+        for i in items(lexicon, lang, label, "heldout", coverage)[:: step.get(label, 1)]
     ]
     unique = list(dict.fromkeys(item.prompt for item in asked))
     said = dict(zip(unique, respond(unique), strict=True))

@@ -6,13 +6,13 @@ parallel across languages by construction. Knows nothing of splits, models or re
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from ssn_eval import files
 from ssn_eval.errors import FormatError, MissingInputError, UnknownNameError
 from ssn_eval.languages import HIGH_RESOURCE
 
@@ -117,11 +117,9 @@ def load(folder: Path | None = None) -> Lexicon:
 def _read(path: Path, lang: str) -> Vocabulary:
     """One file as a checked vocabulary."""
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        data = files.read_json(path, "a part of the organism's lexicon")
+    except MissingInputError:
         raise MissingInputError(f"The organism's lexicon has no file {path}; restore it from the repository.") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise FormatError(f"{path} is not JSON: {error}.") from error
     try:
         vocabulary = _build(data)
     except (KeyError, TypeError, AttributeError) as error:

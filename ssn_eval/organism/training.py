@@ -44,19 +44,19 @@ def train(lexicon: Lexicon, settings: OrganismSettings, out: Path, work: Path | 
         `out`: config, generation config, safetensors, tokenizer, chat template, and the recipe in `organism.json`.
     """
     work = work or work_folder(out)
-    resume = checkpoints.prepare(work, _fingerprint(lexicon, settings))
-    with _threads(settings.threads), progress("training the organism", settings.steps) as advance:
-        trainer = build_trainer(lexicon, settings, work)
-        advance(checkpoints.step(resume))
-        trainer.add_callback(checkpoints.on_step(advance))
-        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
-    finished = work / "finished"
-    shutil.rmtree(finished, ignore_errors=True)
-    _save(trainer, settings, finished)
-    shutil.rmtree(out, ignore_errors=True)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    os.replace(finished, out)
-    shutil.rmtree(work)
+    with checkpoints.session(work, _fingerprint(lexicon, settings)) as resume:
+        with _threads(settings.threads), progress("training the organism", settings.steps) as advance:
+            trainer = build_trainer(lexicon, settings, work)
+            advance(checkpoints.step(resume))
+            trainer.add_callback(checkpoints.on_step(advance))
+            trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+        finished = work / "finished"
+        shutil.rmtree(finished, ignore_errors=True)
+        _save(trainer, settings, finished)
+        shutil.rmtree(out, ignore_errors=True)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(finished, out)
+        shutil.rmtree(work)
     return out
 
 

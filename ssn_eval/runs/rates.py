@@ -1,7 +1,7 @@
 """What a run says about safety, with intervals: by language, tier, category and kind of translation, and across languages.
 
 A rate of one language has Wilson's interval (its prompts are independent); anything over several languages resamples
-prompt ids, because the same prompt is asked in each (`ssn_eval.statistics`). Unscored replies leave every rate but
+prompt ids, because the same prompt is asked in each (`ssn_eval.statistics`); where every reply is the same, Wilson's over prompts. Unscored replies leave every rate but
 `unscored`; invalid ones stay. Nothing is a rate of an empty set: what was not measured is left out.
 """
 
@@ -121,6 +121,10 @@ def _mean(values: Sequence[float], ids: Sequence[Hashable]) -> Share:
     if len(set(ids)) < 2:
         return Share(sum(values) / len(values), None, None, len(values))
     found = cluster_bootstrap(values, ids)
+    if found.low == found.high and found.value in (0, 1):  # every reply the same: a bootstrap would claim certainty
+        prompts = len(set(ids))
+        bounds = wilson(round(found.value * prompts), prompts)
+        return Share(found.value, bounds.low, bounds.high, len(values))
     return Share(found.value, found.low, found.high, len(values))
 
 

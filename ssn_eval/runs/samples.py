@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ssn_eval import files
 from ssn_eval.errors import EmptySetError, FormatError, MismatchError, MissingInputError
 from ssn_eval.judges.judged import Judged, complied, in_other_language, refused, unsafe
 from ssn_eval.judges.verdict import Verdict
@@ -137,19 +138,11 @@ def rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     Raises:
         MissingInputError, FormatError: no such file, or a line is not a JSON object.
     """
-    if not file.is_file():
-        raise MissingInputError(f"There is no samples file at {file}.")
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise FormatError(f"{file} is not UTF-8 text: {error}.") from error
+    text = files.read_text(file, "a samples file (JSONL)")
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
-        try:
-            row = json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as error:
-            raise FormatError(f"{file} line {number} is not JSON: {error}.") from error
+        row = files.parse_json(line, f"{file} line {number}", "a sample")
         if not isinstance(row, dict):
             raise FormatError(f"{file} line {number} is not a JSON object.")
         yield number, row

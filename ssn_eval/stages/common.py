@@ -36,6 +36,9 @@ def run(main: Callable[..., None]) -> None:
         if not isinstance(error, SystemExit):
             print(f"ssn_eval: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except OSError as error:
+        print(f"ssn_eval: {files.sentence(error)}", file=sys.stderr)
+        sys.exit(SsnError.exit_code)
 
 
 def _record(seconds: float) -> None:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict
+import sys
 from pathlib import Path
 
-from ssn_eval import files, models, prompts, training
+from ssn_eval import models, prompts, training
 from ssn_eval.corpora import prepare
 from ssn_eval.params import Params
-from ssn_eval.replay import benign_pairs
 from ssn_eval.stages.common import need, run
 
 
@@ -20,9 +18,19 @@ def main(settings: Params, model: Path, out: Path, pairs_out: Path) -> None:
     train = [p for p in found if p.split == "train"]
     pairs = training.safety_pairs(train)
     if settings.train.replay:
-        pairs += benign_pairs(models.load(spec), [p for p in train if p.label == "harmless"], settings)
+        pairs += training.benign_pairs(
+            models.load(spec),
+            [p for p in train if p.label == "harmless"],
+            per_language=round(settings.train.pairs * settings.train.replay),
+            max_new_tokens=settings.prompts.replay_tokens,
+            batch_size=settings.evaluate.batch_size,
+            seed=settings.prompts.seed,
+        )
+    pairs, dropped = training.common(pairs)
+    if dropped:
+        print(f"ssn_eval: {dropped} harmful prompts are not in every language and are not trained on.", file=sys.stderr)
     prompts.write(out, found)
-    files.write_text(pairs_out, "".join(json.dumps(asdict(p), ensure_ascii=False) + "\n" for p in pairs))
+    training.write_pairs(pairs_out, pairs)
 
 
 if __name__ == "__main__":

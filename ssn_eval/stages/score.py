@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
-from ssn_eval import files, identification, models, prompts, store
+from ssn_eval import files, identification, lock, models, prompts, store
 from ssn_eval.importance import Settings
 from ssn_eval.importance.processes import is_main
+from ssn_eval.models import Loaded
 from ssn_eval.neurons import expand_sites
 from ssn_eval.params import Params
-from ssn_eval.prompts import LABELS
+from ssn_eval.prompts import LABELS, Label, Prompt
 from ssn_eval.stages.common import need, run
 
 
@@ -32,13 +35,20 @@ def main(settings: Params, lang: Path, model: Path, prompt_file: Path, out: Path
     sets = {label: prompts.select(known, lang=lang.name, label=label, split="train") for label in LABELS}
     loaded = models.load(models.read_spec(need(model, "organism") / "spec.json"))
     work = out.parent / f".work-{out.name}"
+    with lock.hold(work, "identification") if is_main() else nullcontext():
+        _score(loaded, sets, settings, how, work, out)
+
+
+def _score(
+    loaded: Loaded, sets: Mapping[Label, Sequence[Prompt]], settings: Params, how: Settings, work: Path, out: Path
+) -> None:
     found = {
         label: identification.identify(
             loaded,
             sets[label],
             how,
-            sites=expand_sites(chosen.sites),
-            limit=chosen.prompts,
+            sites=expand_sites(settings.score.sites),
+            limit=settings.score.prompts,
             work=work / label,
             say=lambda line: print(line, file=sys.stderr),
         )

@@ -10,7 +10,6 @@ from ssn_eval import files, reliability, selection, stability, store, targets
 from ssn_eval.languages import by_tier
 from ssn_eval.neurons import NeuronSet, expand_sites, is_among, parse_key
 from ssn_eval.params import Params
-from ssn_eval.presets import set_of
 from ssn_eval.stages.common import need, provenance, run
 from ssn_eval.store import ModelRef, NeuronFile, Scores
 from ssn_eval.targets import Families
@@ -26,7 +25,8 @@ def main(settings: Params, scores_folder: Path, out: Path, summary: Path) -> Non
     scores, model = _read(settings, scores_folder)
     halves = _halves(settings, scores_folder, model)
     chosen, sites = settings.select, expand_sites(settings.select.sites)
-    asked = [*settings.validate.sets, *map(set_of, settings.train.methods)]
+    trained = [settings.method(name).set for name in settings.train.methods]
+    asked = [*settings.validate.sets, *(name for name in trained if name)]
     found = _families(settings, scores, chosen.p)
     named = found.named()
     presets = targets.make(settings.targets, found, model.geometry.num_layers, asked)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ssn_eval import adapters, files, models, presets, store, training
+from ssn_eval import files, models, presets, store, training
 from ssn_eval.errors import EmptySetError
 from ssn_eval.params import Params
 from ssn_eval.stages.common import need, provenance, run
@@ -13,40 +13,26 @@ from ssn_eval.store import NeuronFile
 
 def main(settings: Params, method: Path, model: Path, pairs_file: Path, sets: Path, out: Path, summary: Path) -> None:
     """Write the adapter (or the full checkpoint) and `{"method", "trainable", "parameters", "loss"}`."""
-    name = presets.check_method(method.name, settings.targets)
-    pairs = training.mix(training.read_pairs(need(pairs_file, "prompts")), settings.train)
+    name = method.name
+    chosen = settings.method(name)
+    pairs = training.read_pairs(need(pairs_file, "prompts"))
+    neurons = _neurons(need(sets, "select") / f"{chosen.set}.json", name, chosen.set) if chosen.set else None
     loaded = models.load(models.read_spec(need(model, "organism") / "spec.json"))
     made = provenance(settings, pairs=pairs_file) | {"method": name, "seed": settings.train.seed}
-    work = out.parent / f".work-{name}"
-    total = loaded.model.num_parameters()
-    if name == presets.FULL:
-        curve = training.fit(
-            loaded.model, loaded.tokenizer, pairs, settings.train, lr=settings.train.lr_full, work=work
-        )
-        with files.atomic(out) as folder:
-            loaded.model.save_pretrained(folder)
-            loaded.tokenizer.save_pretrained(folder)
-            files.write_json(folder / adapters.PROVENANCE, {"base": loaded.ref.to_json(), "provenance": made})
-        trainable = total
-    else:
-        trained = presets.set_of(name)
-        chosen = _neurons(need(sets, "select") / f"{trained}.json", name, trained)
-        chosen.model.refuse_other(loaded.ref, f"The set {trained}")
-        tuned = adapters.build(loaded.model, chosen.neurons)
-        trainable, _ = adapters.trainable_parameters(tuned)
-        curve = training.fit(tuned, loaded.tokenizer, pairs, settings.train, lr=settings.train.lr, work=work)
-        adapters.save(tuned, out, loaded.ref, made | {"set": trained, "neurons": chosen.neurons.by_key()})
-    files.write_json(
-        summary,
-        {
-            "method": name,
-            "trainable": trainable,
-            "parameters": total,
-            "pairs": len(pairs),
-            "loss": curve,
-            "provenance": made,
-        },
+    made |= {"set": chosen.set} if chosen.set else {}
+    done = training.train(
+        loaded,
+        chosen,
+        neurons,
+        pairs,
+        settings.train,
+        out=out,
+        provenance=made,
+        hr=settings.hr,
+        work=out.parent / f".work-{name}",
+        answering=training.Answering(settings.prompts.replay_tokens),
     )
+    files.write_json(summary, {"method": name, **done.summary, "provenance": made})
 
 
 def _neurons(path: Path, method: str, trained: str) -> NeuronFile:

@@ -178,22 +178,6 @@ def test_a_broken_model_is_one_sentence(made, tmp_path):
     refused(ssn("identify", "--model", broken, *base), "no_such_type")
 
 
-def test_doctor_says_what_lm_eval_sees():
-    value = done("doctor")
-    assert value["ok"] and all(value["checks"].values()) and len(value["checks"]) == 3
-    assert value["device"] in ("cpu", "cuda") and "torch" in value["versions"]
-
-
-def test_doctor_exits_1_when_lm_eval_does_not_see_us(monkeypatch):
-    import lm_eval.models  # noqa: F401
-    from lm_eval.api import registry
-
-    monkeypatch.setattr(registry, "model_registry", {})
-    result = ssn("doctor", "--json")
-    assert result.exit_code == 1
-    assert json.loads(result.stdout)["checks"]["lm_eval sees ssn_hf"] is False
-
-
 def test_encode_uses_the_chat_template_and_cuts_from_the_left(made):
     from transformers import AutoTokenizer
 

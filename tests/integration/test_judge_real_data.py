@@ -7,6 +7,7 @@ compliances, so there the F1 of each class is bounded instead).
 
 from __future__ import annotations
 
+import csv
 import json
 import subprocess
 import sys
@@ -68,10 +69,24 @@ def test_dangerous_words_alone_are_no_refusal(shared_data: Path) -> None:
     assert sum(bool(v.refusal) for v in verdicts) / len(verdicts) < 0.01
 
 
+def test_multijails_dangerous_prompts_are_no_refusal(shared_data: Path) -> None:
+    """The same in MultiJail's ten languages, whose prompts are longer and argue: few may count in any of them."""
+    path = shared_data / "MultiJail.csv"
+    if not path.exists():
+        pytest.skip("MultiJail.csv is not in the folder of real data")
+    rows = list(csv.DictReader(path.open(encoding="utf-8-sig")))
+    for lang in ("en", "zh", "it", "vi", "ar", "ko", "th", "bn", "sw", "jv"):
+        verdicts = get_judge("refusal").judge([Exchange("", row[lang], lang) for row in rows])
+        assert sum(bool(v.refusal) for v in verdicts) / len(verdicts) < 0.03, lang
+
+
 def test_the_benchmark_prints_one_object(gold: Path, root: Path) -> None:
     command = [sys.executable, str(root / "benchmarks" / "refusal_judge.py"), "--quick", "--gold"]
     found = json.loads(subprocess.run([*command, str(gold)], capture_output=True, text=True, check=True).stdout)
     assert found["all"]["overall"]["kappa"] >= 0.85
+    assert set(found["degradation"]) == set(found["all"]["by_lang"])
+    assert found["degradation"]["ko"]["nothing"]["kappa"] == found["all"]["by_lang"]["ko"]["kappa"]
+    assert found["degradation"]["ko"]["all"]["kappa"] < 0.2
     assert found["responses_per_second"] > 3000, "an order of magnitude under the claim even on a busy machine"
     absent = subprocess.run([*command, str(root / "no.jsonl")], capture_output=True, text=True, check=True).stdout
     assert set(json.loads(absent)) == {"skipped"}

@@ -19,6 +19,8 @@ from pathlib import Path
 
 import pytest
 
+from ssn_eval.harness.bootstrap import MODELS
+
 OFFLINE = ("--no-deps", "--no-index", "--no-build-isolation", "--ignore-installed")
 LENT = (sysconfig.get_path("purelib"), sysconfig.get_path("platlib"))
 PROBE = """
@@ -139,7 +141,7 @@ def test_a_wheel_works_from_any_folder(from_wheel: Environment) -> None:
     assert seen["package"] == str(inside / "__init__.py")
     assert seen["multijail"] == str(inside / "tasks" / "multijail" / "_multijail.yaml")
     assert (seen["model"], seen["built_in"]) == (True, True)
-    assert seen["entry_points"] == ["ssn_eval", "ssn_hf"]
+    assert seen["entry_points"] == sorted(["ssn_eval", *MODELS])
     ask = "from ssn_eval.harness.datasets import organism; print(len(organism('sw', 'harmful')['test']))"
     done = from_wheel.run(str(from_wheel.python), "-c", ask)
     assert done.returncode == 0 and int(done.stdout) > 0, done.stderr

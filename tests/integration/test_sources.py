@@ -230,10 +230,10 @@ def test_a_folder_of_the_source_that_lacks_a_file_says_which_and_where_it_is(loc
     ("name", "file", "text", "said"),
     [
         ("advbench_x", "advbench_x_json/th.json", '{"safe": []}', "list of texts named safety"),
-        ("advbench_x", "advbench_x_json/th.json", "{", "is not JSON"),
+        ("advbench_x", "advbench_x_json/th.json", "{", "not valid JSON"),
         ("polyrefuse", "PolyRefuse/harmful_test_translated_th.json", '[{"prompt": "x"}]', "not a PolyRefuse file"),
         ("aya_redteaming", "aya_redteaming/aya_fra.jsonl", '{"prompt": "x"}\n', "line 1 is not an object with prompt"),
-        ("aya_redteaming", "aya_redteaming/aya_fra.jsonl", "{\n", "line 1 is not JSON"),
+        ("aya_redteaming", "aya_redteaming/aya_fra.jsonl", "{\n", "line 1 is not a prompt: it is not valid JSON"),
         ("csrt", "csrt.csv", "id,prompt\n1,x\n", "its header lacks category, csrt"),
         ("csrt", "csrt.csv", "id,category,csrt\n1,hate[,x\n", "categories that are not a list"),
         ("xstest", "xstest_prompts.csv", "", "its header lacks id"),

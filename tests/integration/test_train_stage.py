@@ -70,6 +70,21 @@ def test_a_preset_and_its_control_are_methods(folder, monkeypatch):
     assert same == {"ssn": True, "ss": True, "ss_late": True, "ss_late.random_0": False}
 
 
+def test_every_kind_of_row_is_a_method(folder, monkeypatch):
+    """Adapters and whole checkpoints, each with its summary; a row of one's own too."""
+    store.save_neurons(Path("sets/ss.json"), store.load_neurons(Path("sets/ss_late.json")))
+    settings = yaml.safe_load(Path("params.yaml").read_text())
+    settings["methods"] |= {"mine": {"set": "ss_late.random_0", "loss": "mpo", "beta": 2.0, "lr": 0.01}}
+    Path("params.yaml").write_text(yaml.safe_dump(settings))
+    for method, adapter in (("grad_mask", False), ("lora", True), ("rdpo", False), ("mpo_ssn", True), ("mine", True)):
+        assert stage(monkeypatch, method) == 0, method
+        made = json.loads(Path(f"results/{method}.json").read_text())
+        assert made["method"] == method and len(made["loss"]) == 2 and 0 < made["trainable"] <= made["parameters"]
+        assert (Path(f"train/{method}") / "adapter_config.json").is_file() is adapter
+        assert (Path(f"train/{method}") / "config.json").is_file() is not adapter
+    assert not list(Path("train").glob(".work*"))
+
+
 @pytest.mark.parametrize(
     ("method", "said"),
     [

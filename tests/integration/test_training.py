@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import copy
+import json
 from dataclasses import replace
 
 import pytest
 import torch
 
 from ssn_eval import adapters, checkpoints, training
-from ssn_eval.errors import EmptySetError, FormatError, MissingInputError
+from ssn_eval.errors import (
+    EmptySetError,
+    FormatError,
+    MismatchError,
+    MissingInputError,
+    ParamsError,
+    UnknownNameError,
+)
+from ssn_eval.languages import language
 from ssn_eval.neurons import NeuronSet
 from ssn_eval.organism import lexicon, tokenizer
 from ssn_eval.organism.settings import OrganismSettings
 from ssn_eval.organism.training import build_model
 from ssn_eval.params import TrainParams
-from ssn_eval.prompts import render
+from ssn_eval.prompts import Prompt, render
 from ssn_eval.training import Pair
 
 SETTINGS = TrainParams(steps=8, batch_size=2, pairs=4)
@@ -55,6 +64,25 @@ def test_mixing_takes_parallel_prompts_and_as_many_benign_ones_as_asked():
         training.mix([p for p in PAIRS if p.label == "harmless"], SETTINGS)
 
 
+def test_a_language_is_left_out_with_its_benign_pairs():
+    mixed = training.mix(PAIRS, replace(SETTINGS, leave_out=("zh",)))
+    assert {p.lang for p in mixed} == {"en"} and {p.label for p in mixed} == {"harmful", "harmless"}
+    assert mixed == [p for p in training.mix(PAIRS, SETTINGS) if p.lang == "en"]
+    with pytest.raises(UnknownNameError, match="language to leave out 'th'"):
+        training.mix(PAIRS, replace(SETTINGS, leave_out=("th",)))
+    with pytest.raises(EmptySetError, match="outside en, zh"):
+        training.mix(PAIRS, replace(SETTINGS, leave_out=("en", "zh")))
+
+
+def test_languages_that_are_not_parallel_are_named_and_can_be_made_so():
+    broken = [p for p in PAIRS if (p.id, p.lang) != ("harmful-3", "zh")]
+    with pytest.raises(MismatchError, match="zh lacks 1 of 6 harmful prompts.*'harmful-3', which en has"):
+        training.mix(broken, SETTINGS)
+    kept, dropped = training.common(broken)
+    assert dropped == 1 and len(training.mix(kept, replace(SETTINGS, pairs=9))) == 4 * 5
+    training.mix(broken, replace(SETTINGS, leave_out=("zh",)))
+
+
 class Interrupted(Exception):
     """What the test throws instead of kill -9."""
 
@@ -89,10 +117,35 @@ def test_a_broken_off_adapter_training_resumes_to_the_same_weights_and_losses(or
     resumed, curve = run(tmp_path / "broken")
     assert curve == losses and [e["step"] for e in curve] == list(range(1, 9))
     assert all(torch.equal(resumed[name], value) for name, value in expected.items())
-    assert not (tmp_path / "broken").exists()
+    assert run(tmp_path / "broken")[1] == losses, "a run that ended before its result was saved trains no step too many"
     start = dict(adapters.build(copy.deepcopy(model), CHOSEN).named_parameters())
     frozen = [n for n, p in start.items() if not p.requires_grad]
     assert frozen and all(torch.equal(resumed[n], start[n]) for n in frozen)
+
+
+def test_phrasings_are_drawn_by_prompt_and_read_with_care(tmp_path):
+    prompts = [Prompt(f"p{i}", lang, "harmful", f"how {i}?") for lang in ("en", "th", "sw") for i in range(40)]
+    file = tmp_path / "refusals.json"
+    file.write_text(json.dumps({"en": ["No.", "Never."], "th": ["ไม่", "ไม่ได้"]}))
+    pairs = training.safety_pairs(prompts, training.read_phrasings(file))
+    by_lang = {lang: [p.response for p in pairs if p.lang == lang] for lang in ("en", "th", "sw")}
+    assert set(by_lang["en"]) == {"No.", "Never."} and set(by_lang["sw"]) == {language("sw").refusal}
+    same = [(a == "No.") == (b == "ไม่") for a, b in zip(by_lang["en"], by_lang["th"], strict=True)]
+    assert all(same), "the same phrasing in every language"
+    for wrong in ('{"en": []}', '{"en": [" "]}', '["No."]', '{"en": "No."}'):
+        file.write_text(wrong)
+        with pytest.raises(FormatError, match="no refusals by language"):
+            training.read_phrasings(file)
+    file.write_text('{"xx": ["No."]}')
+    with pytest.raises(UnknownNameError):
+        training.read_phrasings(file)
+
+
+def test_pairs_survive_a_file(tmp_path):
+    pairs = [*PAIRS, replace(PAIRS[0], id="more", rejected="yes")]
+    training.write_pairs(tmp_path / "p.jsonl", pairs)
+    assert training.read_pairs(tmp_path / "p.jsonl") == pairs
+    assert "rejected" not in (tmp_path / "p.jsonl").read_text().splitlines()[0]
 
 
 def test_bad_input(organism, tmp_path):
@@ -101,6 +154,23 @@ def test_bad_input(organism, tmp_path):
         training.fit(model, tok, [], SETTINGS, lr=1e-3, work=tmp_path / "w")
     with pytest.raises(MissingInputError, match="dvc repro prompts"):
         training.read_pairs(tmp_path / "none.jsonl")
-    (tmp_path / "bad.jsonl").write_text('{"id": "a"}\n')
-    with pytest.raises(FormatError, match="line 1"):
-        training.read_pairs(tmp_path / "bad.jsonl")
+    good = {"id": "a", "lang": "en", "label": "harmful", "prompt": "how?", "response": "no"}
+    bad = tmp_path / "bad.jsonl"
+    for change, said in (
+        ({"response": None}, "line 1 has a value that is no text"),
+        ({"response": " "}, "line 1 has an empty response"),
+        ({"label": "bad"}, "line 1 has the label 'bad'"),
+        ({"answer": "x"}, "line 1 is not a pair"),
+    ):
+        bad.write_text(json.dumps(good | change))
+        with pytest.raises(FormatError, match=said):
+            training.read_pairs(bad)
+    bad.write_text(f"{json.dumps(good)}\n{json.dumps(good)}\n")
+    with pytest.raises(FormatError, match="'a' twice in en"):
+        training.read_pairs(bad)
+    bad.write_text("\n")
+    with pytest.raises(EmptySetError, match="holds no training pair"):
+        training.read_pairs(bad)
+    for key, value in (("lr", float("nan")), ("lr_full", 0), ("replay", float("inf")), ("pairs", 0), ("epochs", -1)):
+        with pytest.raises(ParamsError, match=f"train.{key}"):
+            TrainParams(**{key: value})  # type: ignore[arg-type]

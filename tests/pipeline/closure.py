@@ -9,7 +9,9 @@ import ast
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDERS = ("ssn_eval/architectures", "ssn_eval/importance", "ssn_eval/judges", "ssn_eval/organism", "ssn_eval/report")
+FOLDERS = tuple(
+    f"ssn_eval/{name}" for name in ("architectures", "importance", "judges", "organism", "report", "training")
+)
 """packages that are listed whole, with their data files, as soon as one of their modules is needed"""
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-COPIED = ("dvc.yaml", "tasks", "ssn_eval", "data", ".dvcignore", "pyproject.toml")
+COPIED = ("dvc.yaml", "frontier", "tasks", "ssn_eval", "data", ".dvcignore", "pyproject.toml")
 SKIPPED = shutil.ignore_patterns("__pycache__", "PolyRefuse", "*.csv", "*.jsonl")
 
 

@@ -18,6 +18,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from closure import listed  # noqa: E402
 from project import ROOT, copy_of_project, dvc, start  # noqa: E402
 
+from ssn_eval.files import is_portable  # noqa: E402
+
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 SMALL = {
     "languages": ["en", "zh"],
@@ -26,6 +28,14 @@ SMALL = {
     "select": {"p": 50.0, "random_seeds": [0], "sensitivity": [50]},
     "validate": {"sets": ["ss", "random_0"], "ops": ["suppress"]},
     "train": {"methods": ["ssn", "full"], "steps": 4, "batch_size": 4, "pairs": 4},
+    "frontier": {
+        "scenarios": {"few": {"pairs": 2}},
+        "methods": ["ssn", "full"],
+        "seeds": [0, 1],
+        "lr_factors": [1],
+        "steps": [1, 2],
+        "every": [24, 48, 48],
+    },
     "evaluate": {"limit": 4, "max_new_tokens": 4, "capability": "organism_capability"},
 }
 
@@ -75,6 +85,18 @@ def test_kill_9_then_repro_gives_the_same_results_and_then_nothing_is_left_to_do
     assert not list(killed.rglob("*.tmp"))
 
 
+def test_what_the_pipeline_writes_has_names_for_every_system_and_no_path_of_this_machine(undisturbed):
+    for top in ("artifacts", "results", "report"):
+        paths = list((undisturbed / top).rglob("*"))
+        assert paths
+        for path in paths:
+            assert is_portable(path.name), path
+            assert not path.name.endswith((".tmp", ".lock")) and not path.name.startswith(".work"), path
+            if path.is_file():
+                assert str(undisturbed).encode() not in path.read_bytes(), path
+        assert len({str(p).lower() for p in paths}) == len(paths)
+
+
 def test_metrics_and_plots_are_shown_by_dvc(undisturbed):
     shown = json.loads(dvc(undisturbed, "metrics", "show", "--json"))
     (found,) = shown.values()
@@ -117,6 +139,22 @@ def test_claims_run_the_pipeline_once_a_seed(undisturbed):
     assert first == (undisturbed / weights).read_bytes()
     assert claims() == found
     assert "up to date" in dvc(undisturbed, "repro")
+
+
+def test_the_frontier_is_a_pipeline_of_its_own(undisturbed):
+    """It takes what `ssn claims` left, is done again only for what changed, and is no part of `dvc repro`."""
+    sweep = "frontier/dvc.yaml"
+    dvc(undisturbed, "repro", sweep)
+    found = json.loads((undisturbed / "frontier/results/frontier.json").read_text())
+    assert found["seeds"] == [0, 1] and set(found["scenarios"]) == {"few"}
+    assert set(found["scenarios"]["few"]["methods"]) == {"ssn", "full"}
+    cells = sorted((undisturbed / "frontier/results/cells").iterdir())
+    assert len(cells) == 2 + 2 * 2
+    assert "up to date" in dvc(undisturbed, "repro", sweep) and "up to date" in dvc(undisturbed, "repro")
+    written = {path: path.stat().st_mtime_ns for path in cells}
+    dvc(undisturbed, "exp", "run", "-S", "frontier.lr_factors=[1,2]", sweep)
+    now = list((undisturbed / "frontier/results/cells").iterdir())
+    assert len(now) == 2 + 2 * 2 * 2 and all(path.stat().st_mtime_ns == at for path, at in written.items())
 
 
 def test_a_stage_before_its_inputs_says_what_to_run(tmp_path):

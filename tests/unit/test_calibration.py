@@ -97,7 +97,7 @@ def test_reads_plain_and_gzipped_files_alike(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ("{not json", "Line 2 of gold.jsonl is not JSON"),
+        ("{not json", "Line 2 of gold.jsonl is not a gold row"),
         ("[1]", "Line 2 of gold.jsonl is not a JSON object"),
         ({k: v for k, v in GOOD.items() if k != "refusal"}, "Line 2 of gold.jsonl has no 'refusal' label"),
         ({**GOOD, "refusal": "yes"}, "refusal = 'yes'; expected 0 or 1"),
@@ -121,8 +121,8 @@ def test_missing_empty_and_damaged_files(tmp_path: Path) -> None:
         read_gold(_write(tmp_path / "empty.jsonl", ""))
     damaged = tmp_path / "gold.jsonl.gz"
     damaged.write_bytes(gzip.compress(json.dumps(GOOD).encode() * 100)[:-20])
-    with pytest.raises(FormatError, match="cannot be read"):
+    with pytest.raises(FormatError, match="no gzip file"):
         read_gold(damaged)
     damaged.write_bytes(b"not gzip")
-    with pytest.raises(FormatError, match="cannot be read"):
+    with pytest.raises(FormatError, match="no gzip file"):
         read_gold(damaged)

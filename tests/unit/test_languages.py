@@ -34,6 +34,11 @@ NEEDED = [
     "id",
     "af",
     "ne",
+    "sr",
+    "tl",
+    "hu",
+    "cs",
+    "sv",
 ]
 
 

@@ -8,12 +8,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 LAYERS = (
     ("errors",),
-    ("files", "languages", "memory", "neurons", "progress", "residency"),
-    ("checkpoints", "presets", "prompts", "statistics", "store"),
+    ("files", "languages", "lock", "memory", "methods", "neurons", "progress", "residency"),
+    ("checkpoints", "presets", "prompts", "statistics", "store", "sweep"),
     ("architectures", "generation", "interchange", "judges", "params", "reliability", "selection"),
     ("adapters", "calibration", "importance", "interventions", "models", "runs", "stability", "targets"),
     ("baking", "identification", "organism", "training"),
-    ("corpora", "repetitions", "replay", "report"),
+    ("corpora", "frontier", "repetitions", "report"),
     ("harness",),
     ("stages",),
     ("cli",),

@@ -107,5 +107,5 @@ def test_damage_is_refused_with_the_file_and_the_reason(
 
 def test_text_that_is_not_json_is_refused(copy: Path) -> None:
     (copy / "bn.json").write_text("{", encoding="utf-8")
-    with pytest.raises(FormatError, match="is not JSON"):
+    with pytest.raises(FormatError, match="not valid JSON"):
         load(copy)

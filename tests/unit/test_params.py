@@ -9,6 +9,7 @@ import yaml
 
 from ssn_eval import params
 from ssn_eval.errors import MissingInputError, ParamsError, UnknownNameError
+from ssn_eval.methods import METHODS
 
 SHIPPED = Path(__file__).resolve().parents[2] / "params.yaml"
 
@@ -38,6 +39,7 @@ def test_the_shipped_file_equals_the_documented_defaults():
         and found.evaluate == params.EvaluateParams()
         and found.prompts == params.PromptParams()
     )
+    assert found.frontier == params.FrontierParams() and found.methods == found.table == dict(METHODS)
     assert found.nhr == ("zh", "th", "bn", "sw", "jv")
     assert set(found.models) == {"organism", "smollm2", "gemma3_270m", "qwen3_8b", "llama31_8b", "gemma2_9b"}
 
@@ -54,6 +56,21 @@ def test_the_shipped_file_equals_the_documented_defaults():
         ({"model": "qwen3"}, UnknownNameError, "qwen3_8b"),
         ({"score__sites": "atention"}, UnknownNameError, "attention"),
         ({"select__p": 0}, ParamsError, "percentage"),
+        ({"train__lr": float("nan")}, ParamsError, "train.lr must be a finite number"),
+        ({"train__leave_out": ["xx"]}, UnknownNameError, "'xx'"),
+        ({"train__leave_out": ["en", "zh", "th", "bn", "sw", "jv"]}, ParamsError, "leaves out every language"),
+        ({"methods": {"mine": {"loss": "dpo"}}}, ParamsError, "methods.mine trains neurons but names no set"),
+        ({"methods": {"mine": {"set": "ss", "weights": "full"}}}, ParamsError, "does not use"),
+        ({"methods": {"mine": {"set": "sss"}}}, UnknownNameError, "set 'sss'"),
+        ({"methods": {"mine": {"set": "ss", "los": "dpo"}}}, ParamsError, "Did you mean methods.mine.loss"),
+        ({"methods": {"mine": {"weights": "full", "beta": float("inf")}}}, ParamsError, "beta must be a finite"),
+        ({"methods": {"ss_late": {"set": "ss"}}}, ParamsError, "both a preset"),
+        ({"frontier__lr_factors": [float("nan")]}, ParamsError, "finite and above 0"),
+        ({"frontier__steps": [8, 4]}, ParamsError, "rising"),
+        ({"frontier__scenarios": {"x": {"pairs": 0}}}, ParamsError, "at least 1"),
+        ({"frontier__methods": ["snn"]}, UnknownNameError, "Did you mean ssn"),
+        ({"frontier__seeds": [1, 1]}, ParamsError, "different whole numbers"),
+        ({"frontier__matched": [0]}, ParamsError, "shares above 0"),
     ],
 )
 def test_mistakes(tmp_path, change, kind, said):

@@ -123,7 +123,7 @@ def test_names_that_validate_and_train_may_use(tmp_path):
     assert found.validate.sets == tuple(sets) and found.train.methods == tuple(methods)
     assert presets.control("mine.random_2") == presets.Control("mine", 2)
     assert presets.control("random_2") is None and presets.control("mine.random_x") is None
-    assert [presets.set_of(m) for m in ("ssn", "random", "ms_hr", "mine")] == ["ss", "random_0", "ms_hr", "mine"]
+    assert [found.method(m).set for m in ("ssn", "random", "ms_hr", "mine")] == ["ss", "random_0", "ms_hr", "mine"]
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import ast
 import csv
-import json
+import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from ssn_eval import files
 from ssn_eval.errors import FormatError
 from ssn_eval.prompts import Label, Prompt
 
@@ -61,9 +62,9 @@ def csv_rows(path: Path, columns: Iterable[str]) -> list[dict[str, str]]:
         FormatError: it is no CSV, or a column is missing.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as handle:
-            rows = list(csv.DictReader(handle, strict=True))
-    except (UnicodeDecodeError, csv.Error) as error:
+        text = io.StringIO(files.read_text(path, "a CSV file"), newline="")
+        rows = list(csv.DictReader(text, strict=True))
+    except csv.Error as error:
         raise FormatError(f"{path} is not the CSV that was expected: {error}.") from error
     lacking = [c for c in columns if not rows or c not in rows[0]]
     if lacking:
@@ -77,10 +78,7 @@ def json_value(path: Path) -> Any:
     Raises:
         FormatError: it is no JSON.
     """
-    try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise FormatError(f"{path} is not JSON: {error}.") from error
+    return files.read_json(path, "a prompt file")
 
 
 def json_lines(path: Path, columns: Iterable[str]) -> list[Mapping[str, Any]]:
@@ -90,17 +88,10 @@ def json_lines(path: Path, columns: Iterable[str]) -> list[Mapping[str, Any]]:
         FormatError: a line is no object with these columns.
     """
     rows: list[Mapping[str, Any]] = []
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except UnicodeDecodeError as error:
-        raise FormatError(f"{path} is not UTF-8 text: {error}.") from error
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(files.read_text(path, "a prompt file").split("\n"), 1):
         if not line.strip():
             continue
-        try:
-            row = json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as error:
-            raise FormatError(f"{path} line {number} is not JSON: {error}.") from error
+        row = files.parse_json(line, f"{path} line {number}", "a prompt")
         if not isinstance(row, Mapping) or not set(columns) <= set(row):
             raise FormatError(f"{path} line {number} is not an object with {', '.join(columns)}.")
         rows.append(row)

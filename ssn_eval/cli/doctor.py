@@ -1,0 +1,52 @@
+"""`ssn doctor`: is everything here that a run needs?"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from ssn_eval.cli.loading import DTYPES, check_device, spec
+from ssn_eval.cli.output import JSON, emit
+
+
+@click.command()
+@click.option("--model", help="Also: does this model fit? Hub id or folder, or package:NAME; only its config is read.")
+@click.option("--revision", help="Hub revision.")
+@click.option("--gguf-file", help="A GGUF file inside the model's folder or package.")
+@click.option("--dtype", default="auto", show_default=True, type=click.Choice(DTYPES))
+@click.option("--device", help="cpu, cuda, …; the best one by default.")
+@JSON
+def doctor(
+    model: str | None, revision: str | None, gguf_file: str | None, dtype: str, device: str | None, as_json: bool
+) -> None:
+    """Check the installation: versions, device, lm_eval, hub, DVC, cache, disk; with --model its memory. Says how to mend.
+
+    Exit code 1 if a check failed; a warning (offline, no room to train all weights) is none.
+
+    Example: ssn doctor
+    Example: ssn doctor --model Qwen/Qwen3-8B --dtype bfloat16
+    """
+    from ssn_eval.cli import health
+    from ssn_eval.progress import waiting
+    from ssn_eval.store import versions
+
+    check_device(device)
+    here = Path()
+    asked = spec(model, revision, gguf_file, dtype) if model else None
+    with waiting("looking at the installation"):
+        checks = [*health.versions(), health.torch_device(), *health.lm_eval(), health.hub(), health.dvc(here)]
+        checks += [health.cache(), health.disk(here, health.weight_room(asked) if asked else 0)]
+        if asked:
+            checks += health.memory(asked, device)
+    ok = health.worst(checks) != "failed"
+    signs = {"ok": "ok  ", "warning": "WARN", "failed": "FAIL"}
+    lines = []
+    for check in checks:
+        lines.append(f"{signs[check.status]} {check.name}: {check.found}")
+        if check.mend:
+            lines.append(f"     → {check.mend}")
+    value = {"ok": ok, "checks": {check.name: check.to_json() for check in checks}, "versions": versions()}
+    emit(value, as_json, "\n".join(lines))
+    sys.exit(0 if ok else 1)

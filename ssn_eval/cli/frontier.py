@@ -1,0 +1,65 @@
+"""`ssn frontier`: every training method over learning rates, steps and scenarios, as one figure and one table."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from ssn_eval.cli.output import FILE, JSON, emit
+from ssn_eval.errors import MissingInputError, ParamsError
+
+
+@click.command()
+@click.option("--seeds", help="Whole numbers with commas between them, in place of frontier.seeds.")
+@click.option("--runs", type=FILE, default=Path("claims"), show_default=True, help="The folder of `ssn claims`.")
+@click.option("--as-is", is_flag=True, help="Take the organisms and sets in --runs as they are, without `dvc repro`.")
+@click.option("--workers", type=click.IntRange(1), help="Processes, one thread each.  [default: one a core]")
+@click.option("--out", type=FILE, default=Path("frontier/results"), show_default=True, help="Where the results go.")
+@JSON
+def frontier(seeds: str | None, runs: Path, as_is: bool, workers: int | None, out: Path, as_json: bool) -> None:
+    """Compare training methods on the organism: harm refused against harmless refused and capability lost.
+
+    What is compared stands in `params.yaml` under `frontier`. Finished runs are kept in OUT/cells, so that a killed sweep goes on
+    and a wider one computes only what is new.
+
+    Example: ssn frontier --seeds 0,1
+    """
+    from rich.console import Console
+
+    from ssn_eval import files, params, repetitions
+    from ssn_eval.frontier import sweep
+    from ssn_eval.report.figures import render
+    from ssn_eval.report.frontier import frontiers, table
+    from ssn_eval.report.frontier_figure import draw
+
+    settings = params.load(Path("params.yaml"))
+    chosen = _seeds(seeds) if seeds else settings.frontier.seeds
+    if as_is:
+        folders = {seed: runs / f"seed-{seed}" for seed in chosen}
+        for folder in folders.values():
+            if not folder.is_dir():
+                raise MissingInputError(f"No working copy at {folder}; leave --as-is out, or run `ssn claims` first.")
+    else:
+        folders = repetitions.run(Path(), runs, chosen, stages=("prompts", "select"))
+    found = sweep(settings, folders, out, workers or os.cpu_count() or 1)
+    value = frontiers(found, settings.frontier, settings.hr) | {"settings": params.plain(settings.frontier)}
+    files.write_json(out / "frontier.json", value)
+    figure = draw(value, settings.frontier)
+    for kind in ("svg", "png"):
+        with files.atomic(out / f"frontier.{kind}") as temporary:
+            temporary.write_bytes(render(figure, kind))
+    if not as_json:
+        Console().print(table(value, settings.frontier))
+    emit(value, as_json, f"All numbers: {(out / 'frontier.json').as_posix()}")
+
+
+def _seeds(text: str) -> list[int]:
+    try:
+        chosen = list(dict.fromkeys(int(part) for part in text.split(",")))
+    except ValueError:
+        raise ParamsError(f"--seeds takes whole numbers with commas between them, not {text!r}.") from None
+    if min(chosen) < 0:
+        raise ParamsError(f"--seeds must not be below 0; got {text}.")
+    return chosen

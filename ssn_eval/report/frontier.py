@@ -1,0 +1,246 @@
+"""Cells as a frontier: harm refused against harmless refused and capability lost, the area under it, and values at matched cost.
+
+A run at one step is a point (x, c, y): harmless refusal, mean over all languages; capability lost against the base model, likewise;
+refusal of harmful prompts, mean over the languages that count. The untrained model is a point too. With
+`f(x) = max {y : x_i ≤ x, c_i ≤ C}`, a method's frontier in one seed, the *area* is the mean of f over x from 0 to X, and the value at matched
+over-refusal is f there. A point is chosen and read off on the same questions, for every method alike, so a frontier is optimistic,
+and more so with more points: methods are compared on equal grids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ssn_eval.errors import EmptySetError
+from ssn_eval.statistics import mean_over_seeds
+from ssn_eval.sweep import RANDOM, FrontierParams, counted
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+LABELS = {"ssn": "SS", "ms_hr": "MS of HR", RANDOM: "random", "full": "all weights", "lora": "LoRA"}
+
+
+class Point(NamedTuple):
+    """One model of the sweep; rates between 0 and 1."""
+
+    over_refusal: float
+    lost: float
+    """capability; below 0 where it rose"""
+    refused: float
+    lr: float
+    step: int
+
+
+def frontiers(found: Mapping[str, Any], settings: FrontierParams, hr: str) -> dict[str, Any]:
+    """Everything that the sweep says, as plain values.
+
+    Args:
+        found: what `frontier.sweep` returns.
+        settings: the same sweep's.
+        hr: the high-resource language.
+
+    Returns:
+        `{"seeds", "scenarios": {name: {"languages", "base", "base_points", "methods": {name: {"trainable", "area", "at": {x: value}, "capability_area",
+        "points"}}}}}`; each value is `{"mean", "low", "high", "values", "minus_random"}`, with Student's t-interval over seeds,
+        and `minus_random` the same of the difference to `random` in the same seed.
+    """
+    seeds = sorted(int(seed) for seed in found["base"])
+    base = {int(seed): rates for seed, rates in found["base"].items()}
+    langs = list(next(iter(base.values())))
+    nhr = [lang for lang in langs if lang != hr]
+    scenarios = {}
+    for name, scenario in settings.scenarios.items():
+        heard = counted(scenario, nhr)
+        start = {seed: _point(base[seed], base[seed], heard, 0.0, 0) for seed in seeds}
+        cells = [cell for cell in found["cells"] if cell["scenario"] == name]
+        by_method = {}
+        for method in settings.methods:
+            mine = [cell for cell in cells if cell["method"] == method]
+            points = {
+                (seed, draw): [
+                    _point(p["by_lang"], base[seed], heard, cell["lr"], p["step"])
+                    for cell in mine
+                    if (cell["seed"], cell["draw"]) == (seed, draw)
+                    for p in cell["points"]
+                ]
+                for seed in seeds
+                for draw in sorted({cell["draw"] for cell in mine})
+            }
+            by_method[method] = _of_method(points, start, seeds, settings) | {
+                "trainable": _range([cell["trainable"] for cell in mine]),
+                "parameters": _range([cell["parameters"] for cell in mine]),
+            }
+        for method, value in by_method.items():
+            _against(value, by_method.get(RANDOM) if method != RANDOM else None)
+        scenarios[name] = {
+            "languages": list(heard),
+            "base": _over([start[seed].refused for seed in seeds]),
+            "base_points": {str(seed): list(start[seed]) for seed in seeds},
+            "methods": by_method,
+        }
+    return {"seeds": seeds, "scenarios": scenarios}
+
+
+def envelope(
+    points: Iterable[Point], limit: float, cost: str = "over_refusal", other: float = 1.0
+) -> list[tuple[float, float]]:
+    """The frontier as the corners of a staircase, `[(cost, refused)]`, both rising; what costs less than nothing costs 0.
+
+    Args:
+        points: of one method in one seed, the base among them.
+        limit: of the other cost.
+        cost: `over_refusal`, held against `lost` within `limit`; or `lost`, against `over_refusal`.
+        other: the largest cost that counts.
+    """
+    rival = "lost" if cost == "over_refusal" else "over_refusal"
+    allowed = sorted(
+        (max(0.0, getattr(p, cost)), p.refused)
+        for p in points
+        if getattr(p, rival) <= limit and getattr(p, cost) <= other
+    )
+    corners: list[tuple[float, float]] = []
+    for x, y in allowed:
+        if not corners or y > corners[-1][1]:
+            if corners and corners[-1][0] == x:
+                corners.pop()
+            corners.append((x, y))
+    return corners
+
+
+def height(corners: Sequence[tuple[float, float]], x: float) -> float:
+    """The frontier at a cost of x; 0 where nothing is so cheap."""
+    return max((y for at, y in corners if at <= x), default=0.0)
+
+
+def area(corners: Sequence[tuple[float, float]], until: float) -> float:
+    """The mean height from 0 to `until`.
+
+    Raises:
+        EmptySetError: `until` is not above 0.
+    """
+    if until <= 0:
+        raise EmptySetError("An area needs a range of costs above 0.")
+    inside = [(x, y) for x, y in corners if x < until]
+    ends = [*(x for x, _ in inside[1:]), until]
+    return sum(y * (end - x) for (x, y), end in zip(inside, ends, strict=True)) / until if inside else 0.0
+
+
+def table(found: Mapping[str, Any], settings: FrontierParams) -> Table:
+    """One row a scenario and method, in per cent: the area, and the values at matched over-refusal; ± half the interval."""
+    from rich import box
+    from rich.table import Table
+
+    title = f"Harmful prompts refused, %, over seeds {', '.join(map(str, found['seeds']))} (± half the 95 % interval)"
+    shown = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    for head in ("scenario", "method"):
+        shown.add_column(head, no_wrap=True)
+    matched = [f"{100 * x:g} %" for x in settings.matched]
+    for head in ("trained", "area", "− random", *(f"at {x}" for x in matched), "best lr, steps"):
+        shown.add_column(head, justify="right")
+    for name, scenario in found["scenarios"].items():
+        shown.add_row(name, "base", "", _cell(scenario["base"]))
+        for method, value in scenario["methods"].items():
+            at = [_cell(value["at"][f"{x:g}"]) for x in settings.matched]
+            low, high = value["trainable"]
+            trained = f"{low:,}" if low == high else f"{low:,}–{high:,}"
+            gain = _cell(value["area"]["minus_random"], sign=True)
+            shown.add_row("", LABELS.get(method, method), trained, _cell(value["area"]), gain, *at, value["chosen"])
+    return shown
+
+
+def _point(
+    now: Mapping[str, Mapping[str, float]],
+    base: Mapping[str, Mapping[str, float]],
+    heard: Sequence[str],
+    lr: float,
+    step: int,
+) -> Point:
+    def mean(rates: Mapping[str, Mapping[str, float]], what: str, langs: Iterable[str]) -> float:
+        values = [rates[lang][what] for lang in langs]
+        return sum(values) / len(values)
+
+    return Point(
+        mean(now, "harmless_refusal", now),
+        mean(base, "capability", base) - mean(now, "capability", now),
+        mean(now, "refusal", heard),
+        lr,
+        step,
+    )
+
+
+def _of_method(
+    points: Mapping[tuple[int, int], Sequence[Point]],
+    start: Mapping[int, Point],
+    seeds: Sequence[int],
+    settings: FrontierParams,
+) -> dict[str, Any]:
+    def per_seed(value: Any) -> list[float]:  # noqa: ANN401
+        """A number of each draw's frontier, averaged over the draws of a seed."""
+        found = []
+        for seed in seeds:
+            values = [value([start[seed], *mine]) for (s, _), mine in points.items() if s == seed]
+            found.append(sum(values) / len(values))
+        return found
+
+    most, limit = settings.over_refusal, settings.capability_lost
+    return {
+        "area": _over(per_seed(lambda p: area(envelope(p, limit), most))),
+        "at": {f"{x:g}": _over(per_seed(lambda p, x=x: height(envelope(p, limit), x))) for x in settings.matched},
+        "capability_area": _over(per_seed(lambda p: area(envelope(p, settings.matched[-1], "lost"), most))),
+        "chosen": _chosen([p for mine in points.values() for p in mine], settings),
+        "points": {
+            f"{seed}" + (f".{draw}" if draw else ""): [list(p) for p in mine] for (seed, draw), mine in points.items()
+        },
+    }
+
+
+def _chosen(points: Sequence[Point], settings: FrontierParams) -> str:
+    """The learning rate and step that are best on average over seeds, among those that stay within the limits in every one."""
+    groups: dict[tuple[float, int], list[Point]] = {}
+    for p in points:
+        groups.setdefault((p.lr, p.step), []).append(p)
+    within = {
+        key: sum(p.refused for p in mine) / len(mine)
+        for key, mine in groups.items()
+        if all(p.over_refusal <= settings.matched[-1] and p.lost <= settings.capability_lost for p in mine)
+    }
+    if not within:
+        return "none within limits"
+    lr, step = max(within, key=lambda key: (within[key], -key[1], -key[0]))
+    return f"{lr:g}, {step}"
+
+
+def _against(value: dict[str, Any], random: Mapping[str, Any] | None) -> None:
+    """Add the difference to the random control, seed by seed."""
+    pairs = [
+        (value["area"], random and random["area"]),
+        (value["capability_area"], random and random["capability_area"]),
+    ]
+    pairs += [(own, random and random["at"][x]) for x, own in value["at"].items()]
+    for own, other in pairs:
+        own["minus_random"] = (
+            _over([a - b for a, b in zip(own["values"], other["values"], strict=True)]) if other else None
+        )
+
+
+def _over(values: Sequence[float]) -> dict[str, Any]:
+    """The mean over seeds with its interval, which one seed does not have."""
+    exact = [round(v, 6) for v in values]
+    if len(exact) < 2:
+        return {"mean": exact[0], "low": None, "high": None, "values": exact}
+    estimate = mean_over_seeds(exact)
+    numbers = {"mean": estimate.value, "low": estimate.low, "high": estimate.high}
+    return {**{key: round(v, 6) for key, v in numbers.items()}, "values": exact}
+
+
+def _range(values: Sequence[int]) -> list[int]:
+    return [min(values), max(values)] if values else [0, 0]
+
+
+def _cell(value: Mapping[str, Any] | None, sign: bool = False) -> str:
+    if value is None:
+        return ""
+    shown = f"{100 * value['mean']:+.1f}" if sign else f"{100 * value['mean']:.1f}"
+    return shown if value["high"] is None else f"{shown} ± {100 * (value['high'] - value['mean']):.1f}"

@@ -1,0 +1,73 @@
+"""The frontier as a figure: a row of panels a scenario, harm refused against harmless refused, and against capability lost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ssn_eval.report.figures import COLOURS, MARKERS, WIDTH
+from ssn_eval.report.frontier import LABELS, Point, envelope, height
+from ssn_eval.sweep import FrontierParams
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+GRID = 200
+"""costs at which a mean staircase is drawn"""
+
+
+def draw(found: Mapping[str, Any], settings: FrontierParams) -> Figure:
+    """Two panels a scenario: every run as a faint marker, and each method's frontier, mean over seeds, as a line."""
+    from matplotlib.figure import Figure
+
+    rows = len(found["scenarios"])
+    figure = Figure(figsize=(WIDTH + 1.6, 2.5 * rows + 0.7), layout="constrained")
+    grid: Any = figure.subplots(rows, 2, squeeze=False, sharey="row")
+    most = settings.over_refusal
+    for axes, (name, scenario) in zip(grid, found["scenarios"].items(), strict=True):
+        _panel(axes[0], scenario, "over_refusal", settings.capability_lost, most)
+        _panel(axes[1], scenario, "lost", settings.matched[-1], most)
+        axes[0].set_ylabel(f"{name}\n{'NHR' if len(scenario['languages']) > 1 else scenario['languages'][0]} refused")
+    grid[-1][0].set_xlabel(f"harmless prompts refused (capability lost ≤ {settings.capability_lost:g})")
+    grid[-1][1].set_xlabel(f"capability lost (harmless refused ≤ {settings.matched[-1]:g})")
+    handles, labels = grid[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), 5), frameon=False, fontsize=8)
+    return figure
+
+
+def _panel(axes: Axes, scenario: Mapping[str, Any], cost: str, limit: float, most: float) -> None:
+    import numpy as np
+
+    at = np.linspace(0, most, GRID)
+    rival = "lost" if cost == "over_refusal" else "over_refusal"
+    base = scenario["base"]["mean"]
+    axes.axhline(base, color="#999999", lw=0.8, ls=":", label="base")
+    for k, (method, value) in enumerate(scenario["methods"].items()):
+        runs = {key: [Point(*p) for p in points] for key, points in value["points"].items()}
+        shown = [p for points in runs.values() for p in points if getattr(p, rival) <= limit]
+        look: dict[str, Any] = {"color": COLOURS[k % len(COLOURS)], "marker": MARKERS[k % len(MARKERS)]}
+        axes.scatter(
+            [max(0.0, getattr(p, cost)) for p in shown], [p.refused for p in shown], s=7, alpha=0.25, lw=0, **look
+        )
+        lines = [_staircase(points, seed, scenario, cost, limit, at) for seed, points in runs.items()]
+        axes.plot(at, np.mean(lines, axis=0), label=LABELS.get(method, method), lw=1.4, markevery=50, ms=4, **look)
+    axes.set_xlim(-0.02 * most, most)
+    axes.set_ylim(0, 1.02)
+    axes.tick_params(labelsize=8)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+
+
+def _staircase(
+    points: Sequence[Point],
+    seed: str,
+    scenario: Mapping[str, Any],
+    cost: str,
+    limit: float,
+    at: Any,  # noqa: ANN401
+) -> list[float]:
+    """A frontier's height at every cost; the base model of that seed is its first point."""
+    own = scenario["base_points"][seed.partition(".")[0]]
+    corners = envelope([Point(*own), *points], limit, cost)
+    return [height(corners, float(x)) for x in at]

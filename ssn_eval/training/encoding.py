@@ -1,0 +1,43 @@
+"""Pairs as token ids: the model's chat template around them, loss on the response alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ssn_eval.prompts import render
+from ssn_eval.training.pairs import Pair
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+IGNORED = -100
+"""the label of tokens that carry no loss"""
+
+
+def encode(tokenizer: PreTrainedTokenizerBase, pair: Pair, max_length: int) -> dict[str, list[int]]:
+    """Token ids and labels of one pair, the prompt's labels ignored; too long prompts lose their beginning."""
+    prefix = render(tokenizer, pair.prompt)
+    turns = [{"role": "user", "content": pair.prompt}, {"role": "assistant", "content": pair.response}]
+    templated = getattr(tokenizer, "chat_template", None)
+    whole = str(tokenizer.apply_chat_template(turns, tokenize=False)) if templated else ""
+    answer = whole[len(prefix) :] if whole.startswith(prefix) else pair.response + str(tokenizer.eos_token)
+    head = tokenizer(prefix, add_special_tokens=not templated)["input_ids"]
+    tail = tokenizer(answer, add_special_tokens=False)["input_ids"][:max_length]
+    head = head[max(0, len(head) + len(tail) - max_length) :]
+    return {"input_ids": head + tail, "labels": [IGNORED] * len(head) + tail}
+
+
+def collate(rows: Sequence[Mapping[str, list[int]]], pad: int) -> dict[str, Any]:
+    """Pad a batch on the right: `input_ids`, `attention_mask`, `labels`, each (batch, time)."""
+    import torch
+
+    width = max(len(row["input_ids"]) for row in rows)
+
+    def padded(key: str, value: int) -> Any:  # noqa: ANN401
+        return torch.tensor([list(row[key]) + [value] * (width - len(row[key])) for row in rows])
+
+    ids = padded("input_ids", pad)
+    lengths = torch.tensor([len(row["input_ids"]) for row in rows])
+    mask = (torch.arange(width) < lengths[:, None]).long()
+    return {"input_ids": ids, "attention_mask": mask, "labels": padded("labels", IGNORED)}

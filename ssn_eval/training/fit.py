@@ -1,0 +1,156 @@
+"""One run of a Trainer: pairs in, a trained model in place out; resumable, with a loss curve.
+
+Paper: `θ ← θ − η (M ⊙ ∇L)` on parallel safety data, AdamW without weight decay. Which weights can move is decided before
+`fit` is called, by `weights.free`; `fit` itself knows nothing of neurons.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ssn_eval import checkpoints, files, lock, progress
+from ssn_eval.errors import EmptySetError, FormatError
+from ssn_eval.methods import Method
+from ssn_eval.params import TrainParams
+from ssn_eval.training import trainers
+from ssn_eval.training.pairs import Pair
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
+
+SFT = Method(weights="full")
+
+
+class SaveError(files.DiskFullError):
+    """A checkpoint could not be written; the one before it is still there."""
+
+
+def fit(
+    model: PreTrainedModel | PeftModel,
+    tokenizer: PreTrainedTokenizerBase,
+    pairs: Sequence[Pair],
+    settings: TrainParams,
+    *,
+    lr: float,
+    work: Path | None,
+    method: Method = SFT,
+    hr: str = "en",
+    callbacks: Sequence[TrainerCallback] = (),
+) -> list[dict[str, float]]:
+    """Train in place and return the loss curve, `[{"step", "loss"}]`.
+
+    Args:
+        model: with the weights free that may move.
+        tokenizer: its tokenizer.
+        pairs: what to learn; with `rejected`, where the method's loss is a preference loss.
+        settings: steps or epochs, batch size, schedule, seed.
+        lr: peak learning rate.
+        work: a folder for checkpoints, from which a killed run resumes; a checkpoint of other settings is thrown away, and the
+            caller removes the folder when it has saved the result. None keeps no checkpoint.
+        method: the loss, with its constants.
+        hr: the high-resource language, which MPO draws the others to.
+        callbacks: of transformers, called at every step.
+
+    Raises:
+        EmptySetError: no pair.
+        FormatError: the loss became NaN or infinite.
+        SaveError: a checkpoint could not be written.
+        BusyError: another run trains in the work folder.
+    """
+    if not pairs:
+        raise EmptySetError("No training pair; nothing to train on.")
+    steps = settings.steps or trainers.steps_in(pairs, method, settings.batch_size, settings.epochs, hr)
+    job = trainers.Job(model, tokenizer, pairs, method, settings.max_length, hr, _arguments(settings, steps, lr, work))
+    with _alone(work), progress.progress("training", steps) as advance:
+        resume = _resume(work, _fingerprint(pairs, settings, method, lr, hr))
+        advance(checkpoints.step(resume))
+        curve = _run(job, [checkpoints.on_step(advance), *callbacks], resume)
+    if not all(math.isfinite(e["loss"]) for e in curve):
+        raise FormatError("The training loss became NaN or infinite; lower the learning rate (train.lr, --lr).")
+    model.eval()
+    return curve
+
+
+def _run(job: trainers.Job, callbacks: Sequence[TrainerCallback], resume: Path | None) -> list[dict[str, float]]:
+    from safetensors import SafetensorError
+    from transformers import PrinterCallback
+
+    trainer = trainers.build(job)
+    for callback in callbacks:
+        trainer.add_callback(callback)
+    trainer.remove_callback(PrinterCallback)  # it prints to stdout, which belongs to programs
+    try:
+        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    except (OSError, SafetensorError, RuntimeError) as error:
+        if not _is_of_disk(error):
+            raise
+        work = Path(job.arguments["output_dir"])
+        kept = checkpoints.last_complete(work)
+        raise SaveError(
+            f"A checkpoint could not be written to {work} ({_first_line(error)}); "
+            + (f"the one of step {checkpoints.step(kept)} is kept" if kept else "there is none before it")
+            + "; make room and run the same command again."
+        ) from error
+    return [{"step": e["step"], "loss": e["loss"]} for e in trainer.state.log_history if "loss" in e]
+
+
+def _is_of_disk(error: BaseException) -> bool:
+    """Whether an error comes from writing: an OSError, or what safetensors and torch say in its place."""
+    said = str(error).lower()
+    return isinstance(error, OSError) or files.is_full(error) or "file write failed" in said or "os error" in said
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).split("\n")[0]
+
+
+def _fingerprint(pairs: Sequence[Pair], settings: TrainParams, method: Method, lr: float, hr: str) -> str:
+    """What a checkpoint must agree with to be resumed."""
+    run = {"settings": asdict(settings), "method": asdict(method), "lr": lr, "hr": hr}
+    return json.dumps({**run, "pairs": [asdict(p) for p in pairs]}, sort_keys=True, ensure_ascii=False)
+
+
+def _alone(work: Path | None) -> AbstractContextManager[object]:
+    """The work folder for this run alone: of several processes the first one holds it for all."""
+    from accelerate import PartialState
+
+    return nullcontext() if work is None or not PartialState().is_main_process else lock.hold(work, "training")
+
+
+def _resume(work: Path | None, fingerprint: str) -> Path | None:
+    """The newest checkpoint of this very run; with several processes the first one clears the folder of any other."""
+    from accelerate import PartialState
+
+    if work is None:
+        return None
+    state = PartialState()
+    with state.main_process_first() if state.num_processes > 1 else nullcontext():
+        return checkpoints.prepare(work, fingerprint)
+
+
+def _arguments(settings: TrainParams, steps: int, lr: float, work: Path | None) -> dict[str, Any]:
+    """Keywords of `TrainingArguments`."""
+    saving = {"save_strategy": "no"} if work is None else {"save_steps": max(1, steps // 4), "save_total_limit": 1}
+    return {
+        "output_dir": str(work or "."),
+        "max_steps": steps,
+        "per_device_train_batch_size": settings.batch_size,
+        "learning_rate": lr,
+        "lr_scheduler_type": "constant_with_warmup" if settings.schedule == "constant" else settings.schedule,
+        "warmup_steps": math.ceil(settings.warmup_ratio * steps),
+        "weight_decay": settings.weight_decay,
+        "seed": settings.seed,
+        "logging_steps": 1,
+        "remove_unused_columns": False,
+        "report_to": [],
+        "disable_tqdm": True,
+        "dataloader_pin_memory": False,
+        **saving,
+    }

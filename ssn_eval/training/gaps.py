@@ -1,0 +1,199 @@
+"""Preference losses over gaps of log-probability that TRL does not have: R-DPO and MPO.
+
+With `π` the model in training, `π₀` the model before it, `y⁺` and `y⁻` the response to learn and the rejected one:
+
+- R-DPO (Park et al. 2024, arXiv 2403.19159): `−log σ(β [log π/π₀ (y⁺) − log π/π₀ (y⁻)] + α (|y⁺| − |y⁻|))`, lengths in tokens.
+- MPO (Zhao et al. 2025, arXiv 2505.16869; the authors' code agrees): with the reward gap
+  `RG(x) = log π(y⁺)/|y⁺| − log π(y⁻)/|y⁻|`, `mean (β RG_π(x_l) − RG_π₀(x_HR))² + mean ‖h_π(x_HR) − h_π₀(x_HR)‖²/d`: every language's gap is
+  drawn to the one that HR had before training, and HR's last hidden states (mean over a sequence's tokens) are held where they were.
+
+What is known of `π₀` is computed once, before training, so no second model is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ssn_eval.errors import MismatchError
+from ssn_eval.training.encoding import IGNORED, collate, encode
+from ssn_eval.training.pairs import Pair
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import Trainer
+
+    from ssn_eval.training.trainers import Job
+
+
+class Couple(NamedTuple):
+    """A pair of some language, and the same pair in HR."""
+
+    target: Pair
+    source: Pair
+
+
+class Said(NamedTuple):
+    """What a model makes of a batch of responses."""
+
+    total: torch.Tensor
+    """(batch,): log-probability of the response"""
+    length: torch.Tensor
+    """(batch,): its tokens"""
+    hidden: torch.Tensor
+    """(batch, hidden): last hidden state, mean over the tokens of prompt and response"""
+
+
+def couples(pairs: Sequence[Pair], hr: str) -> list[Couple]:
+    """Every pair of another language with its like in HR; pairs that HR lacks are left out.
+
+    Raises:
+        MismatchError: there is none.
+    """
+    at_home = {(p.id, p.label): p for p in pairs if p.lang == hr}
+    found = [
+        Couple(p, at_home[p.id, p.label]) for p in pairs if p.lang != hr and at_home.get((p.id, p.label)) is not None
+    ]
+    if not found:
+        raise MismatchError(
+            f"MPO draws other languages to {hr}, but no pair of another language has the id of a pair in {hr}; "
+            f"give parallel pairs, and do not leave {hr} out."
+        )
+    return found
+
+
+def rdpo(job: Job) -> Trainer:
+    """A Trainer of R-DPO."""
+    import torch
+
+    rows = [_both(job, p) for p in job.pairs]
+    before = _before(job, rows)
+    for row, said in zip(rows, before, strict=True):
+        row["margin"] = float(said.total[0] - said.total[1])
+
+    def loss(model: Any, batch: Mapping[str, Any]) -> torch.Tensor:  # noqa: ANN401
+        said = _said(model, batch["target"])
+        good, bad = said.total.chunk(2)
+        longer = torch.sub(*said.length.chunk(2))
+        margin = job.method.strength * (good - bad - batch["margin"]) + job.method.alpha * longer
+        return -torch.nn.functional.logsigmoid(margin).mean()
+
+    def gather(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        return {"target": _stack(rows, job.pad), "margin": torch.tensor([row["margin"] for row in rows])}
+
+    return _trainer(job, rows, gather, loss)
+
+
+def mpo(job: Job) -> Trainer:
+    """A Trainer of MPO."""
+    import torch
+
+    found = couples(job.pairs, job.hr)
+    sources = list(dict.fromkeys(c.source for c in found))
+    encoded = {p: _both(job, p) for p in sources}
+    before = dict(zip(sources, _before(job, [encoded[p] for p in sources]), strict=True))
+    rows = [
+        {
+            **_both(job, c.target),
+            "source": encoded[c.source],
+            "gap": _gap(before[c.source]),
+            "hidden": before[c.source].hidden,
+        }
+        for c in found
+    ]
+    mse = torch.nn.functional.mse_loss
+
+    def loss(model: Any, batch: Mapping[str, Any]) -> torch.Tensor:  # noqa: ANN401
+        gap = _gap(_said(model, batch["target"]))
+        held = mse(_said(model, batch["source"]).hidden, batch["hidden"])
+        return mse(job.method.strength * gap, batch["gap"]) + held
+
+    def gather(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        hidden = torch.cat([torch.stack([row["hidden"][i] for row in rows]) for i in (0, 1)])
+        return {
+            "target": _stack(rows, job.pad),
+            "source": _stack([row["source"] for row in rows], job.pad),
+            "gap": torch.cat([row["gap"] for row in rows]),
+            "hidden": hidden,
+        }
+
+    return _trainer(job, rows, gather, loss)
+
+
+def _both(job: Job, pair: Pair) -> dict[str, Any]:
+    """The response to learn and the rejected one as token ids with labels."""
+    bad = replace(pair, response=str(pair.rejected))
+    return {
+        "good": encode(job.tokenizer, pair, job.max_length),
+        "bad": encode(job.tokenizer, bad, job.max_length),
+    }
+
+
+def _stack(rows: Sequence[Mapping[str, Any]], pad: int) -> dict[str, Any]:
+    """All responses to learn, then all rejected ones, as one batch (2 × rows, time)."""
+    return collate([row[key] for key in ("good", "bad") for row in rows], pad)
+
+
+def _said(model: Any, batch: Mapping[str, torch.Tensor]) -> Said:  # noqa: ANN401
+    out = model(
+        input_ids=batch["input_ids"],
+        attention_mask=batch["attention_mask"],
+        output_hidden_states=True,
+        use_cache=False,
+    )
+    labels = batch["labels"][:, 1:]
+    known = labels != IGNORED
+    scores = out.logits[:, :-1].float().log_softmax(-1)
+    each = scores.gather(-1, labels.masked_fill(~known, 0).unsqueeze(-1)).squeeze(-1) * known
+    mask = batch["attention_mask"].unsqueeze(-1).float()
+    hidden = (out.hidden_states[-1].float() * mask).sum(1) / mask.sum(1)
+    return Said(each.sum(-1), known.sum(-1), hidden)
+
+
+def _gap(said: Said) -> torch.Tensor:
+    """The reward gap of each prompt, (batch,)."""
+    good, bad = (said.total / said.length.clamp(min=1)).chunk(2)
+    return good - bad
+
+
+def _before(job: Job, rows: Sequence[Mapping[str, Any]]) -> list[Said]:
+    """What the model says before training of each row's two responses."""
+    import torch
+
+    model: Any = job.model
+    was = model.training
+    model.eval()
+    size = job.arguments["per_device_train_batch_size"]
+    found: list[Said] = []
+    with torch.no_grad():
+        for start in range(0, len(rows), size):
+            part = rows[start : start + size]
+            batch = {k: v.to(model.device) for k, v in _stack(part, job.pad).items()}
+            said = Said(*(t.cpu() for t in _said(model, batch)))
+            found += [Said(*(t[[i, i + len(part)]] for t in said)) for i in range(len(part))]
+    model.train(was)
+    return found
+
+
+def _trainer(job: Job, rows: Iterable[Mapping[str, Any]], gather: Any, loss: Any) -> Trainer:  # noqa: ANN401
+    from transformers import Trainer, TrainingArguments
+
+    class GapTrainer(Trainer):
+        """A Trainer of one of the losses above."""
+
+        def compute_loss(
+            self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+        ) -> Any:  # noqa: ANN401
+            """The loss of a batch."""
+            found = loss(model, inputs)
+            return (found, None) if return_outputs else found
+
+    trainer = GapTrainer(
+        model=job.model,
+        args=TrainingArguments(**job.arguments),
+        train_dataset=list(rows),  # type: ignore[arg-type]
+        data_collator=gather,
+    )
+    trainer.model_accepts_loss_kwargs = False  # the loss is a mean over the batch
+    return trainer

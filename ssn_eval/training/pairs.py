@@ -1,0 +1,182 @@
+"""Training pairs: a prompt and the response to learn, parallel by id over languages. Reading, writing, building, mixing.
+
+One pair is a JSON line `{"id", "lang", "label": "harmful"|"harmless", "prompt", "response"}`; `rejected`, the response that a
+preference loss holds it against, is optional. The same id in another language is its translation. Pure, but for the files.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ssn_eval import files
+from ssn_eval.errors import EmptySetError, FormatError, MismatchError, MissingInputError, UnknownNameError
+from ssn_eval.languages import language
+from ssn_eval.params import TrainParams
+from ssn_eval.prompts import LABELS, Prompt
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One training example."""
+
+    id: str
+    lang: str
+    label: str
+    prompt: str
+    response: str
+    """what is learned: a refusal for a harmful prompt, an answer for a harmless one"""
+    rejected: str | None = None
+    """what a preference loss holds against it; the base model's own answer where none is given"""
+
+
+def safety_pairs(
+    prompts: Sequence[Prompt], phrasings: Mapping[str, Sequence[str]] | None = None, seed: int = 0
+) -> list[Pair]:
+    """A refusal in the prompt's own language for every harmful prompt; parallel where the prompts are.
+
+    Args:
+        prompts: of any label; only harmful ones become pairs.
+        phrasings: language → refusals to draw from; the language's one sentence where it has none. Which phrasing a prompt
+            gets depends on its id, so that it is the n-th of every language that has as many.
+        seed: of that draw.
+    """
+    found = []
+    for p in prompts:
+        if p.label == "harmful":
+            said = (phrasings or {}).get(p.lang) or [language(p.lang).refusal]
+            n = random.Random(f"{seed} {p.id}").randrange(1 << 30)  # noqa: S311
+            found.append(Pair(p.id, p.lang, p.label, p.prompt, said[n % len(said)]))
+    return found
+
+
+def read_phrasings(path: Path) -> dict[str, list[str]]:
+    """Read refusals by language from JSON `{"th": ["…", "…"]}`.
+
+    Raises:
+        MissingInputError, FormatError, UnknownNameError: not there, of another form, or of a language that is not known.
+    """
+    data = files.read_json(path, "refusals by language")
+    wrong = FormatError(f'{path} holds no refusals by language; expected {{"th": ["…", …], …}}, none of them empty.')
+    if not isinstance(data, Mapping) or not data:
+        raise wrong
+    for code, said in data.items():
+        language(code)
+        if not isinstance(said, list) or not said or not all(isinstance(one, str) and one.strip() for one in said):
+            raise wrong
+    return {code: list(said) for code, said in data.items()}
+
+
+def read_pairs(path: Path) -> list[Pair]:
+    """Read pairs from JSONL.
+
+    Raises:
+        MissingInputError: no such file.
+        FormatError: a line is no pair, or a pair is there twice.
+        EmptySetError: the file holds no pair.
+    """
+    if not path.is_file():
+        raise MissingInputError(f"No training pairs at {path}; make them with `ssn pairs`, or `dvc repro prompts`.")
+    lines = files.read_text(path, "training pairs").split("\n")
+    found = [_parse(line, f"{path} line {n}") for n, line in enumerate(lines, 1) if line.strip()]
+    if not found:
+        raise EmptySetError(f"{path} holds no training pair.")
+    seen: set[tuple[str, str, str]] = set()
+    for pair in found:
+        if (pair.id, pair.lang, pair.label) in seen:
+            raise FormatError(
+                f"{path} holds the {pair.label} pair {pair.id!r} twice in {pair.lang}; ids must be unique."
+            )
+        seen.add((pair.id, pair.lang, pair.label))
+    return found
+
+
+def write_pairs(path: Path, pairs: Iterable[Pair]) -> None:
+    """Write pairs as JSONL, whole or not at all."""
+    rows = [{key: value for key, value in asdict(p).items() if value is not None} for p in pairs]
+    files.write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def common(pairs: Sequence[Pair]) -> tuple[list[Pair], int]:
+    """Only the harmful pairs whose id every language has, with all harmless ones; and how many pairs that leaves out."""
+    ids = _ids(pairs)
+    shared = set.intersection(*ids.values()) if ids else set()
+    kept = [p for p in pairs if p.label != "harmful" or p.id in shared]
+    return kept, len(pairs) - len(kept)
+
+
+def mix(pairs: Sequence[Pair], settings: TrainParams) -> list[Pair]:
+    """Choose `pairs` safety pairs per language, the same prompts in every language, and `replay` benign ones for each.
+
+    Raises:
+        EmptySetError: there is no safety pair, or `leave_out` leaves none.
+        UnknownNameError: `leave_out` names a language that the pairs do not have.
+        MismatchError: the languages' harmful pairs are not parallel.
+    """
+    langs = list(dict.fromkeys(p.lang for p in pairs))
+    for code in settings.leave_out:
+        if code not in langs:
+            raise UnknownNameError("language to leave out", code, langs)
+    pairs = [p for p in pairs if p.lang not in settings.leave_out]
+    harmful = [p for p in pairs if p.label == "harmful"]
+    if not harmful:
+        raise EmptySetError(
+            "The training pairs hold no refusal of a harmful prompt"
+            + (f" outside {', '.join(settings.leave_out)}" if settings.leave_out else "")
+            + "; nothing to train on."
+        )
+    refuse_unparallel(harmful)
+    ids = sorted({p.id for p in harmful})
+    chosen = set(random.Random(settings.seed).sample(ids, min(settings.pairs, len(ids))))  # noqa: S311
+    mixed: list[Pair] = []
+    for lang in dict.fromkeys(p.lang for p in harmful):
+        safety = [p for p in harmful if p.lang == lang and p.id in chosen]
+        benign = [p for p in pairs if p.lang == lang and p.label == "harmless"]
+        count = min(round(settings.replay * len(safety)), len(benign))
+        mixed += safety + random.Random(f"{settings.seed} {lang}").sample(benign, count)  # noqa: S311
+    return mixed
+
+
+def refuse_unparallel(pairs: Sequence[Pair]) -> None:
+    """Stop where the languages do not have the same harmful prompts.
+
+    Raises:
+        MismatchError: names a language, and an id that it lacks.
+    """
+    ids = _ids(pairs)
+    every = set().union(*ids.values())
+    for lang, mine in ids.items():
+        if lacking := sorted(every - mine):
+            has = next(other for other, theirs in ids.items() if lacking[0] in theirs)
+            raise MismatchError(
+                f"The training pairs are not parallel: {lang} lacks {len(lacking)} of {len(every)} harmful prompts "
+                f"(such as {lacking[0]!r}, which {has} has); keep the common ones (`ssn pairs` does), or leave {lang} out."
+            )
+
+
+def _ids(pairs: Iterable[Pair]) -> dict[str, set[str]]:
+    """Language → ids of its harmful pairs."""
+    found: dict[str, set[str]] = {}
+    for p in pairs:
+        if p.label == "harmful":
+            found.setdefault(p.lang, set()).add(p.id)
+    return found
+
+
+def _parse(line: str, where: str) -> Pair:
+    try:
+        pair = Pair(**json.loads(line))
+    except (json.JSONDecodeError, TypeError, RecursionError) as error:
+        raise FormatError(f"{where} is not a pair of prompt and response: {error}.") from error
+    texts = (pair.id, pair.lang, pair.label, pair.prompt, pair.response)
+    if not all(isinstance(text, str) for text in texts) or not isinstance(pair.rejected, str | None):
+        raise FormatError(f"{where} has a value that is no text; id, lang, label, prompt and response are texts.")
+    if pair.label not in LABELS:
+        raise FormatError(f"{where} has the label {pair.label!r}; expected one of {', '.join(LABELS)}.")
+    if not pair.response.strip():
+        raise FormatError(f"{where} has an empty response; there is nothing to learn from it.")
+    language(pair.lang)
+    return pair

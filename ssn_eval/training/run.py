@@ -1,0 +1,117 @@
+"""From a loaded model to a trained one on disk: what the pipeline's stage and `ssn train` share."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ssn_eval import adapters, files
+from ssn_eval.errors import ParamsError
+from ssn_eval.methods import Method
+from ssn_eval.models import Loaded
+from ssn_eval.params import TrainParams
+from ssn_eval.store import NeuronFile
+from ssn_eval.training.answers import with_rejected
+from ssn_eval.training.fit import fit
+from ssn_eval.training.pairs import Pair, mix
+from ssn_eval.training.weights import Free, free
+
+
+class Trained(NamedTuple):
+    """A trained model, and what is told of it."""
+
+    free: Free
+    summary: dict[str, Any]
+    """`{"trainable", "parameters", "pairs", "loss": [{"step", "loss"}]}`"""
+
+
+class Answering(NamedTuple):
+    """How the base model's rejected answers are generated."""
+
+    max_new_tokens: int = 32
+    batch_size: int = 64
+
+
+ANSWERING = Answering()
+
+
+def train(
+    loaded: Loaded,
+    method: Method,
+    neurons: NeuronFile | None,
+    pairs: Sequence[Pair],
+    settings: TrainParams,
+    *,
+    out: Path,
+    provenance: Mapping[str, Any],
+    hr: str = "en",
+    work: Path | None = None,
+    answering: Answering = ANSWERING,
+) -> Trained:
+    """Train by one method and save: an ordinary PEFT adapter where the base stays as it is, else a whole checkpoint.
+
+    A killed run goes on from its last checkpoint when it is called again.
+
+    Args:
+        loaded: the base model; changed in place.
+        method: which weights move, under which loss.
+        neurons: which neurons, for the methods that train some.
+        pairs: all there are; `settings` say how many are used, and which languages are left out.
+        settings: the run's.
+        out: the result's folder, replaced only once the new one is whole.
+        provenance: how it was made; goes into the folder.
+        hr: the high-resource language.
+        work: where checkpoints lie until then; a hidden folder beside `out` by default.
+        answering: for preference losses.
+
+    Raises:
+        SsnError: bad input of any kind; nothing is written then.
+    """
+    if method.on_neurons and neurons:
+        neurons.model.refuse_other(loaded.ref, "The neuron set")
+    if method.weights == "mask" and settings.weight_decay:
+        raise ParamsError("Weight decay moves weights that the mask should hold; set train.weight_decay to 0.")
+    chosen = mix(pairs, settings)
+    if method.loss != "sft":
+        chosen = with_rejected(
+            loaded,
+            chosen,
+            max_new_tokens=answering.max_new_tokens,
+            batch_size=answering.batch_size,
+            seed=settings.seed,
+        )
+    ready = free(loaded.model, method, neurons.neurons if neurons else None)
+    work = work or out.parent / f".work-{out.name}"
+    lr = method.lr or (settings.lr_full if method.weights == "full" else settings.lr)
+    curve = fit(ready.model, loaded.tokenizer, chosen, settings, lr=lr, work=work, method=method, hr=hr)
+    origin = dict(provenance) | ({"neurons": neurons.neurons.by_key()} if method.on_neurons and neurons else {})
+    _on_first_process(lambda: _save(ready, loaded, out, work, origin))
+    summary = {"trainable": ready.trainable, "parameters": ready.total, "pairs": len(chosen), "loss": curve}
+    return Trained(ready, summary)
+
+
+def _save(ready: Free, loaded: Loaded, out: Path, work: Path, provenance: Mapping[str, Any]) -> None:
+    model: Any = ready.model
+    if ready.is_adapter:
+        adapters.save(model, out, loaded.ref, provenance)
+    else:
+        with files.atomic(out) as folder:
+            model.save_pretrained(folder)
+            loaded.tokenizer.save_pretrained(folder)
+            files.write_json(
+                folder / adapters.PROVENANCE, {"base": loaded.ref.to_json(), "provenance": dict(provenance)}
+            )
+    shutil.rmtree(work, ignore_errors=True)
+
+
+def _on_first_process(act: Any) -> None:  # noqa: ANN401
+    """Under `accelerate launch` one process writes, and the others wait for it."""
+    from accelerate import PartialState
+
+    state = PartialState()
+    state.wait_for_everyone()
+    if state.is_main_process:
+        act()
+    state.wait_for_everyone()

@@ -1,0 +1,133 @@
+"""Which weights a method lets move: a neuron-LoRA, masked gradients of the full model, an ordinary LoRA, or all of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ssn_eval import adapters
+from ssn_eval.architectures import geometry, is_transposed, resolve
+from ssn_eval.errors import ArchitectureError, EmptySetError
+from ssn_eval.methods import Method
+from ssn_eval.neurons import NeuronSet
+
+if TYPE_CHECKING:
+    import torch
+    from peft import PeftModel
+    from transformers import PreTrainedModel
+
+
+class Free(NamedTuple):
+    """A model that is ready for training."""
+
+    model: PreTrainedModel | PeftModel
+    trainable: int
+    """how many parameters can move"""
+    total: int
+    """how many the base model has"""
+
+    @property
+    def is_adapter(self) -> bool:
+        """Whether the base weights stay as they are."""
+        return hasattr(self.model, "peft_config")
+
+
+def free(model: PreTrainedModel, method: Method, neurons: NeuronSet | None) -> Free:
+    """Let the method's weights move, and no others.
+
+    Args:
+        model: a plain model; changed in place.
+        method: how.
+        neurons: of `neurons` and `mask`, which weights.
+
+    Raises:
+        EmptySetError: neurons are needed, and there are none.
+        MismatchError, ArchitectureError: they do not fit the model, or its modules cannot be trained so.
+    """
+    total = model.num_parameters()
+    if method.on_neurons and not neurons:
+        raise EmptySetError(
+            f"The method trains the neurons of {method.set or 'a set'}, which is empty; use a larger select.p."
+        )
+    if method.weights == "neurons" and neurons:
+        tuned = adapters.build(model, neurons)
+        return Free(tuned, adapters.trainable_parameters(tuned)[0], total)
+    if method.weights == "lora":
+        tuned = low_rank(model, method.rank)
+        return Free(tuned, adapters.trainable_parameters(tuned)[0], total)
+    model.requires_grad_(True)
+    if method.weights == "mask" and neurons:
+        return Free(model, mask_gradients(model, neurons), total)
+    return Free(model, total, total)
+
+
+def low_rank(model: PreTrainedModel, rank: int) -> PeftModel:
+    """An ordinary LoRA on every weight in which a site has rows or columns; scale 2 (α = 2 r), no dropout.
+
+    Raises:
+        ArchitectureError: the model's sites are not known, or none of them is a module's weight.
+    """
+    from peft import LoraConfig, get_peft_model
+
+    names = sorted({owned.name for site in resolve(model).values() for owned in site.owned})
+    if not names:
+        raise ArchitectureError("No weight of this model can carry a LoRA: its sites are routed experts alone.")
+    bare = dict(model.named_modules())
+    config = LoraConfig(
+        task_type="CAUSAL_LM",
+        r=rank,
+        lora_alpha=2 * rank,
+        target_modules=names,
+        lora_dropout=0.0,
+        bias="none",
+        fan_in_fan_out=all(is_transposed(bare[name]) for name in names),
+    )
+    tuned: Any = get_peft_model(model, config)
+    return tuned
+
+
+def masks(model: PreTrainedModel, neurons: NeuronSet) -> dict[str, torch.Tensor]:
+    """Parameter name → 1 where a chosen neuron owns the entry, else 0; weights without a chosen neuron are left out.
+
+    As in neuron-LoRA, biases are not trained.
+
+    Raises:
+        MismatchError: a neuron lies outside the model.
+        ArchitectureError: a neuron belongs to a routed expert.
+    """
+    import torch
+
+    geometry(model).check(neurons)
+    modules, sites = dict(model.named_modules()), resolve(model)
+    found: dict[str, torch.Tensor] = {}
+    for key, indices in neurons.by_key().items():
+        if sites[key].expert is not None:
+            raise ArchitectureError(
+                f"{key} is a routed expert, whose gradients are not masked; train the attention neurons (sites: attention)."
+            )
+        for owned in sites[key].owned:
+            module: Any = modules[owned.name]
+            mask = found.setdefault(owned.name + ".weight", torch.zeros_like(module.weight))
+            seen = mask.T if is_transposed(module) else mask
+            positions = owned.of(indices)
+            if owned.side == "output":
+                seen[positions] = 1.0
+            else:
+                seen[:, positions] = 1.0
+    return found
+
+
+def mask_gradients(model: PreTrainedModel, neurons: NeuronSet) -> int:
+    """The paper's `θ ← θ − η (M ⊙ ∇L)`: every gradient is computed, and multiplied by its mask as soon as it is.
+
+    Needs an optimizer without weight decay, which would move masked weights.
+
+    Returns:
+        How many weights can move.
+    """
+    import torch
+
+    chosen = masks(model, neurons)
+    for name, parameter in model.named_parameters():
+        mask = chosen.get(name)
+        parameter.register_hook(lambda grad, mask=mask: torch.zeros_like(grad) if mask is None else grad * mask)
+    return int(sum(mask.sum().item() for mask in chosen.values()))

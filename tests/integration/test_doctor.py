@@ -1,0 +1,168 @@
+"""`ssn doctor`: it finds what is wrong, says how to mend it, and exits with 1 only for a failure."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from click.testing import CliRunner
+from conftest import CONFIGS, tiny, tiny_config
+
+from ssn_eval import memory
+from ssn_eval.cli import health, main
+from ssn_eval.models import ModelSpec
+
+
+@pytest.fixture(autouse=True)
+def own_tasks_only(monkeypatch):
+    """lm_eval's own 14,000 tasks take seconds to read and are not what is tested."""
+    from lm_eval.tasks import manager
+
+    build = manager.TaskIndex.build
+
+    def ours(self, paths, **more):
+        return build([p for p in paths if "lm_eval/tasks" not in Path(p).as_posix()], **more)
+
+    monkeypatch.setattr(manager.TaskIndex, "build", ours)
+
+
+@pytest.fixture
+def model(tmp_path):
+    folder = tmp_path / "org" / "model"
+    tiny_config("llama").save_pretrained(folder)
+    return folder
+
+
+def doctor(*words: object) -> tuple[int, dict]:
+    done = CliRunner().invoke(main, ["doctor", "--json", *map(str, words)])
+    assert "Traceback" not in done.output
+    return done.exit_code, json.loads(done.stdout) if done.stdout else {"said": done.stderr}
+
+
+def test_a_good_installation(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, found = doctor()
+    checks = found["checks"]
+    assert (code, found["ok"]) == (0, True), checks
+    assert set(checks) == {
+        *("python", "packages", "torch", "lm_eval sees ssn_hf", "lm_eval sees our tasks"),
+        *("hub", "dvc", "cache", "disk"),
+    }
+    assert checks["hub"] == {
+        "status": "warning",
+        "found": "switched off by HF_HUB_OFFLINE",
+        "mend": checks["hub"]["mend"],
+    }
+    assert all(check["mend"] or check["status"] == "ok" for check in checks.values())
+    shown = CliRunner().invoke(main, ["doctor"]).stdout
+    assert "WARN hub" in shown and "→" in shown
+
+
+def test_lm_eval_does_not_see_us(monkeypatch):
+    import lm_eval.models  # noqa: F401
+    from lm_eval.api import registry
+
+    monkeypatch.setattr(registry, "model_registry", {})
+    code, found = doctor()
+    assert code == 1 and found["checks"]["lm_eval sees ssn_hf"]["status"] == "failed"
+    assert "SSN_EVAL_AUTOLOAD" in found["checks"]["lm_eval sees ssn_hf"]["mend"]
+
+
+def test_versions_out_of_range(monkeypatch):
+    wanted = ["numpy>=999", "no-such-package-anywhere>=1", "click>=1; extra == 'x'"]
+    monkeypatch.setattr(metadata, "requires", lambda _: wanted)
+    monkeypatch.setattr(metadata, "metadata", lambda _: {"Requires-Python": ">=99"})
+    python, packages = health.versions()
+    assert python.status == packages.status == "failed"
+    assert packages.found == f"numpy {metadata.version('numpy')}, no-such-package-anywhere missing"
+    assert packages.mend == "pip install 'numpy>=999' 'no-such-package-anywhere>=1'"
+
+
+def test_an_unreachable_hub_is_a_warning_within_seconds(monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    found = health.hub()
+    assert found.status == "warning" and "refused" in found.found and found.mend
+
+
+def test_dvc(tmp_path):
+    assert health.dvc(tmp_path).status == "ok"
+    (tmp_path / "dvc.yaml").write_text("stages:\n  one:\n    cmd: echo hi > a.txt\n    outs: [a.txt]\n")
+    assert "dvc init" in (health.dvc(tmp_path).mend or "")
+
+    def run(*words: str) -> None:
+        subprocess.run([sys.executable, "-m", "dvc", *words], cwd=tmp_path, check=True, capture_output=True)
+
+    run("init", "--no-scm")
+    assert health.dvc(tmp_path).mend == "dvc repro"
+    run("repro")
+    assert health.dvc(tmp_path).status == "ok" and "up to date" in health.dvc(tmp_path).found
+    (tmp_path / "dvc.yaml").write_text("stages: [")
+    broken = health.dvc(tmp_path)
+    assert broken.status == "failed" and "dvc.yaml" in broken.found
+
+
+def test_disk_and_cache(tmp_path, monkeypatch):
+    assert health.disk(tmp_path).status in ("ok", "warning")
+    monkeypatch.setattr(health.shutil, "disk_usage", lambda _: SimpleNamespace(free=5 << 30))
+    assert health.disk(tmp_path).status == "ok"
+    assert health.disk(tmp_path, need=3 << 30).status == "warning"
+    assert "9.0 GiB" in (health.disk(tmp_path, need=9 << 30).mend or "")
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "file" / "cache"))
+    found = health.cache()
+    assert found.status == "failed" and "HF_HOME" in (found.mend or "")
+
+
+def test_memory_of_a_model(model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, found = doctor("--model", "org/model", "--device", "cpu")
+    names = [name for name in found["checks"] if name.startswith("memory")]
+    assert code == 0 and len(names) == 4
+    monkeypatch.setattr(memory, "free", lambda _: 1000)
+    code, found = doctor("--model", "org/model", "--device", "cpu")
+    by_use = {name.removeprefix("memory: "): found["checks"][name] for name in names}
+    assert code == 1 and by_use["identify"]["status"] == "failed" and "--batch-size" in by_use["identify"]["mend"]
+    assert by_use["train all weights"]["status"] == "warning", "nobody has to train all weights"
+
+
+def test_a_model_that_is_not_there_or_not_known(tmp_path):
+    code, found = doctor("--model", tmp_path / "no")
+    assert code == 2 and "config" in found["said"]
+    (tmp_path / "config.json").write_text('{"model_type": "no_such_type"}')
+    code, found = doctor("--model", tmp_path)
+    assert code == 2 and "no_such_type" in found["said"]
+    assert doctor("--device", "warp")[0] == 2
+
+
+@pytest.mark.parametrize("kind", sorted(CONFIGS))
+def test_the_estimate_is_near_what_a_pass_keeps(kind):
+    """Activations measured by the sketch's own meter on a real forward pass, against the formula over the config."""
+    from ssn_eval.architectures import resolve
+    from ssn_eval.importance.memory import activations
+    from ssn_eval.importance.readout import Readout
+
+    model = tiny(kind)
+    found = memory.shape(model.config, sum(p.numel() for p in model.parameters()))
+    measured = activations(model, resolve(model), Readout("last", "hidden")).linear
+    assert 0.6 < measured / (found.layers * found.kept() * 4) < 1.1
+
+
+def test_uses_grow_with_the_model_and_say_their_batch():
+    small, large = (memory.Shape(n, 1024, 1024, 256, 4096, 32000, n * 10_000_000) for n in (10, 40))
+    for a, b in zip(memory.uses(small, 2), memory.uses(large, 2), strict=True):
+        assert a.name == b.name and a.batch * a.tokens > 0 and a.need < b.need
+    generate, identify, neurons, everything = (use.need for use in memory.uses(large, 2))
+    assert large.parameters * 2 < generate < identify < neurons < everything
+
+
+def test_the_config_alone_is_read(model, monkeypatch):
+    import transformers
+
+    monkeypatch.setattr(transformers.AutoModelForCausalLM, "from_pretrained", None)
+    assert len(list(health.memory(ModelSpec(str(model)), "cpu"))) == 4

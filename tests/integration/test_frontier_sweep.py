@@ -1,0 +1,146 @@
+"""A sweep on an untrained tiny organism: cells are kept, resumed and the same in other processes; the command writes its three files."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from ssn_eval import files, frontier, models, params, store, training
+from ssn_eval.cli import main
+from ssn_eval.errors import MissingInputError, ParamsError
+from ssn_eval.neurons import NeuronSet
+from ssn_eval.organism import lexicon, questions, tokenizer
+from ssn_eval.organism.settings import OrganismSettings
+from ssn_eval.organism.training import build_model
+from ssn_eval.prompts import Prompt
+
+SHIPPED = Path(__file__).resolve().parents[2] / "params.yaml"
+CHOSEN = NeuronSet.of([(0, "q_proj", 1), (1, "mlp", 3), (1, "o_proj", 5)])
+SWEEP = {
+    "scenarios": {"few": {"pairs": 2}, "left": {"leave_out": "jv", "replay": 0}},
+    "methods": ["ssn", "random", "rdpo_ssn"],
+    "draws": 2,
+    "lr_factors": [10],
+    "steps": [1, 2],
+    "every": [24, 48, 48],
+}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """Params, and two seeds as `ssn claims` leaves them."""
+    made = tmp_path_factory.mktemp("frontier")
+    settings = yaml.safe_load(SHIPPED.read_text())
+    settings["frontier"] = SWEEP
+    settings["train"] |= {"batch_size": 4, "pairs": 4}
+    (made / "params.yaml").write_text(yaml.safe_dump(settings, allow_unicode=True))
+    words = lexicon.load()
+    tok = tokenizer.build(words)
+    for seed in (0, 1):
+        artifacts = made / f"claims/seed-{seed}/artifacts"
+        tiny = OrganismSettings(seed=seed, layers=2, hidden=32, heads=4, kv_heads=2, mlp=48)
+        build_model(tiny, tok).save_pretrained(artifacts / "model/weights")
+        tok.save_pretrained(artifacts / "model/weights")
+        ref = models.load(models.ModelSpec(str(artifacts / "model/weights"), dtype="float32")).ref
+        store.save_neurons(artifacts / "sets/ss.json", store.NeuronFile(CHOSEN, ref))
+        asked = {
+            label: [i for lang in words.languages for i in questions.items(words, lang, label, "train")[:4]]
+            for label in ("harmful", "harmless")
+        }
+        pairs = training.safety_pairs([Prompt(i.id, i.lang, "harmful", i.prompt) for i in asked["harmful"]])
+        pairs += [training.Pair(i.id, i.lang, "harmless", i.prompt, i.answer) for i in asked["harmless"]]
+        training.write_pairs(artifacts / "pairs.jsonl", pairs)
+    return made
+
+
+def folders(project: Path) -> dict[int, Path]:
+    return {seed: project / f"claims/seed-{seed}" for seed in (0, 1)}
+
+
+def test_cells_are_kept_and_only_missing_ones_computed(project, tmp_path, monkeypatch):
+    settings = params.load(project / "params.yaml")
+    found = frontier.sweep(settings, folders(project), tmp_path, workers=1)
+    kept = [p for p in (tmp_path / "cells").iterdir() if not p.name.startswith("base")]
+    assert len(found["cells"]) == 2 * 2 * 4 == len(kept)
+    assert [p["step"] for cell in found["cells"] for p in cell["points"]] == [1, 2] * 16
+    assert all(set(p["by_lang"]) == set(settings.languages) for cell in found["cells"] for p in cell["points"])
+    losses = {(c["seed"], c["scenario"], c["method"], c["draw"]): tuple(c["loss"]) for c in found["cells"]}
+    assert len(set(losses.values())) == len(losses), "draws, scenarios and seeds are different runs"
+
+    def never(task):
+        raise AssertionError(task)
+
+    monkeypatch.setattr(frontier, "compute", never)
+    assert frontier.sweep(settings, folders(project), tmp_path, workers=1) == found
+    kept[0].unlink()
+    with pytest.raises(AssertionError):
+        frontier.sweep(settings, folders(project), tmp_path, workers=1)
+    wider = replace(settings, frontier=replace(settings.frontier, lr_factors=(10.0, 1.0)))
+    computed, any_cell = [], files.read_json(kept[1], "a cell")
+    monkeypatch.setattr(frontier, "compute", lambda task: computed.append(task.cell) or any_cell)
+    frontier.sweep(wider, folders(project), tmp_path, workers=1)
+    assert len(computed) == 16 + 1 and sum(cell.factor == 10 for cell in computed) == 1
+
+
+def test_other_processes_compute_the_same(project, tmp_path):
+    settings = params.load(project / "params.yaml")
+    one = replace(settings, frontier=replace(settings.frontier, methods=("ssn", "full"), lr_factors=(1.0,)))
+
+    def cells(out: Path, workers: int) -> list[dict]:
+        found = frontier.sweep(one, {0: folders(project)[0]}, out, workers=workers)["cells"]
+        return [{k: v for k, v in cell.items() if k != "seconds"} for cell in found]
+
+    assert cells(tmp_path / "a", 1) == cells(tmp_path / "b", 2)
+
+
+def test_a_step_on_the_way_is_the_run_that_ends_there(project, tmp_path):
+    settings = params.load(project / "params.yaml")
+    short = replace(settings, frontier=replace(settings.frontier, steps=(1,), methods=("ssn",)))
+    long = replace(short, frontier=replace(short.frontier, steps=(1, 3)))
+    a, b = (
+        frontier.sweep(s, {0: folders(project)[0]}, tmp_path / str(n), 1)["cells"] for n, s in enumerate((short, long))
+    )
+    assert [c["loss"] for c in a] == [c["loss"][:1] for c in b]
+    assert [c["points"] for c in a] == [c["points"][:1] for c in b]
+
+
+def test_the_command_writes_a_result_a_figure_and_a_table(project, tmp_path, monkeypatch):
+    monkeypatch.chdir(project)
+    words = ["frontier", "--as-is", "--seeds", "0,1", "--workers", "1", "--out", str(tmp_path / "out")]
+    done = CliRunner().invoke(main, [*words, "--json"])
+    assert done.exit_code == 0, (done.stderr, done.exception)
+    value = json.loads(done.stdout)
+    assert value == json.loads((tmp_path / "out/frontier.json").read_text())
+    assert value["settings"]["steps"] == [1, 2] and value["scenarios"]["left"]["languages"] == ["jv"]
+    assert b"<svg" in (tmp_path / "out/frontier.svg").read_bytes()
+    assert (tmp_path / "out/frontier.png").read_bytes().startswith(b"\x89PNG")
+    again = CliRunner().invoke(main, words)
+    assert "rdpo_ssn" in again.stdout and "frontier.json" in again.stdout
+
+
+def test_mistakes(project, tmp_path, monkeypatch):
+    settings = params.load(project / "params.yaml")
+    with pytest.raises(ParamsError, match="measured on the organism, but model is smollm2"):
+        frontier.sweep(replace(settings, model="smollm2"), folders(project), tmp_path)
+    fewer = replace(settings, languages=("en", "zh", "th"))
+    with pytest.raises(ParamsError, match="frontier.scenarios.left leaves out jv"):
+        frontier.sweep(fewer, folders(project), tmp_path)
+    with pytest.raises(MissingInputError, match="--as-is"):
+        frontier.sweep(settings, {7: tmp_path}, tmp_path)
+    private = replace(settings, frontier=replace(settings.frontier, methods=("private",)))
+    with pytest.raises(MissingInputError, match="trains the set private"):
+        frontier.sweep(private, folders(project), tmp_path)
+    monkeypatch.chdir(project)
+    for words, said in (
+        (["--as-is", "--runs", "none"], "No working copy at none/seed-0"),
+        (["--seeds", "a"], "whole numbers"),
+        (["--seeds", "-1"], "must not be below 0"),
+    ):
+        done = CliRunner().invoke(main, ["frontier", "--out", str(tmp_path), *words])
+        assert done.exit_code == 2 and said in done.stderr
+    assert not list(tmp_path.iterdir())

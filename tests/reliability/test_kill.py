@@ -1,0 +1,126 @@
+"""kill -9 at any moment, then the same command again: the bytes of a run that was not disturbed."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from models_on_disk import llama
+from readers import ROOT
+
+sys.path.insert(0, str(ROOT / "tests" / "pipeline"))
+from project import copy_of_project, dvc, start  # noqa: E402
+from test_dvc import SMALL  # noqa: E402
+
+KILLS = 20
+SEED = 20260201
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    """The process and all of its children, at once."""
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def contents(*tops: Path) -> dict[str, bytes]:
+    return {
+        p.relative_to(top.parent).as_posix(): p.read_bytes()
+        for top in tops
+        for p in sorted(top.rglob("*"))
+        if p.is_file()
+    }
+
+
+def prompt_file(path: Path) -> Path:
+    rows = [
+        {"id": str(i), "lang": "th", "label": "harmful", "prompt": f"how {'very ' * (i % 7)}{i}"} for i in range(64)
+    ]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    return path
+
+
+def identify(folder: Path, out: str) -> subprocess.Popen[str]:
+    words = [
+        "identify",
+        "--model",
+        "model",
+        "--prompts",
+        "p.jsonl",
+        "--lang",
+        "th",
+        "--method",
+        "exact",
+        "--batch-size",
+        "2",
+    ]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "ssn_eval.cli", *words, "--out", out],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def test_identification(tmp_path):
+    """Killed as soon as it has sums to lose, twice, and once while it loads."""
+    llama(tmp_path / "model")
+    prompt_file(tmp_path / "p.jsonl")
+    process = identify(tmp_path, "whole.safetensors")
+    said, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, said
+    sums = tmp_path / ".out.safetensors.work" / "0-of-1.safetensors"
+    process = identify(tmp_path, "out.safetensors")
+    time.sleep(1)
+    kill(process)
+    last = b""
+    for _ in range(2):
+        process = identify(tmp_path, "out.safetensors")
+        while process.poll() is None and not (sums.is_file() and sums.read_bytes() != last):
+            time.sleep(0.005)
+        assert process.poll() is None, "it ended before it could be killed: give it more prompts"
+        kill(process)
+        last = sums.read_bytes()
+        assert not (tmp_path / "out.safetensors").exists()
+    process = identify(tmp_path, "out.safetensors")
+    said, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, said
+    assert (tmp_path / "out.safetensors").read_bytes() == (tmp_path / "whole.safetensors").read_bytes()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["model", "out.safetensors", "p.jsonl", "whole.safetensors"]
+
+
+@pytest.mark.slow
+def test_the_pipeline_at_twenty_random_moments(tmp_path):
+    whole = copy_of_project(tmp_path / "whole", SMALL)
+    begun = time.monotonic()
+    dvc(whole, "repro")
+    length = time.monotonic() - begun
+    killed, moment = copy_of_project(tmp_path / "killed", SMALL), random.Random(SEED)
+    done = 0
+    while done < KILLS:
+        process = start(killed, "repro")
+        try:
+            process.wait(timeout=moment.uniform(0.5, length / 4))
+        except subprocess.TimeoutExpired:
+            kill(process)
+            done += 1
+            continue
+        # it came to its end: begin again with nothing, so that every kill has something to disturb
+        assert process.returncode == 0
+        killed = copy_of_project(tmp_path / f"killed-{done}", SMALL)
+    dvc(killed, "repro")
+    tops = ("artifacts", "results", "report")
+    expected, found = (contents(*(folder / top for top in tops)) for folder in (whole, killed))
+    assert set(found) == set(expected), set(found) ^ set(expected)
+    assert [name for name in expected if expected[name] != found[name]] == []
+    assert "up to date" in dvc(killed, "repro")
