@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import click
 
-from ssn_eval.cli.checks import calibrate, report
+from ssn_eval.cli.checks import calibrate
 from ssn_eval.cli.claims import claims
 from ssn_eval.cli.completion import completion
 from ssn_eval.cli.doctor import doctor
 from ssn_eval.cli.exchange import export, import_
 from ssn_eval.cli.frontier import frontier
 from ssn_eval.cli.group import Group
+from ssn_eval.cli.report import report
 from ssn_eval.cli.runs import judge, summarize
 from ssn_eval.cli.scores import identify, select
 from ssn_eval.cli.sets import combine, diff, show

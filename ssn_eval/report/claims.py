@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _HEADS = {"harmless": "harm-\nless", "capability": "capa-\nbility"}
 
+
 def claims(runs: Mapping[int, Results], frontier: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Everything that the seeds say, as plain values.
 
@@ -76,7 +77,9 @@ def table(found: Mapping[str, Any]) -> Table:
 
 def sentences(found: Mapping[str, Any]) -> list[str]:
     """One line a claim: its verdict, and why."""
-    return [f"{c['number']}. {c['verdict']}: {c['claim']}. {c['why'][:1].upper()}{c['why'][1:]}." for c in found["claims"]]
+    return [
+        f"{c['number']}. {c['verdict']}: {c['claim']}. {c['why'][:1].upper()}{c['why'][1:]}." for c in found["claims"]
+    ]
 
 
 def _columns(conditions: Sequence[Condition], langs: Sequence[str]) -> dict[str, Any]:

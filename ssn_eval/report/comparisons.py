@@ -114,6 +114,5 @@ def newly_refused(results: Results, changed: Condition) -> float | None:
 def _corrected(found: Mapping[str, McNemar]) -> dict[str, Tested]:
     corrected = holm([t.p for t in found.values()])
     return {
-        lang: Tested(t.only_first, t.only_second, t.p, p)
-        for (lang, t), p in zip(found.items(), corrected, strict=True)
+        lang: Tested(t.only_first, t.only_second, t.p, p) for (lang, t), p in zip(found.items(), corrected, strict=True)
     }

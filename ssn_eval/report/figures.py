@@ -22,10 +22,11 @@ def all_figures(results: Results) -> dict[str, Drawn]:
     after = f" and {results.hardened.label}" if results.hardened else ""
     drawn = {
         "safety": Drawn(
-            safety(results), f"Refusal of harmful prompts of the base model{after}, a row a language, with 95 % intervals"
+            safety(results),
+            f"Refusal of harmful prompts of the base model{after}, a row a language, with 95 % intervals",
         ),
         "suppression": Drawn(
-            by_language(results, [results.base, *changed], refused, "harmful prompts refused"),
+            by_language(results.languages, [results.base, *changed], refused, "harmful prompts refused"),
             f"Refusal of harmful prompts {by} the base model and each suppressed neuron set",
         ),
     }
@@ -35,9 +36,11 @@ def all_figures(results: Results) -> dict[str, Drawn]:
     if trained:
         both = [results.base, *trained]
         alt = f"Refusal of harmful prompts {by} the base model and each training method"
-        drawn["training"] = Drawn(by_language(results, both, refused, "harmful prompts refused"), alt)
+        drawn["training"] = Drawn(by_language(results.languages, both, refused, "harmful prompts refused"), alt)
         alt = f"Refusal of harmless prompts {by} the base model and each training method"
-        drawn["over_refusal"] = Drawn(by_language(results, both, "harmless_refusal", "harmless prompts refused"), alt)
+        drawn["over_refusal"] = Drawn(
+            by_language(results.languages, both, "harmless_refusal", "harmless prompts refused"), alt
+        )
     if any(t["loss"] for t in results.training.values()):
         drawn["loss"] = Drawn(loss(results), "Training loss by step, one line for each method")
     return drawn | maps.all_maps(results)
@@ -65,12 +68,12 @@ def safety(results: Results) -> Figure:
     return figure
 
 
-def by_language(results: Results, conditions: Sequence[Condition], what: str, title: str) -> Figure:
+def by_language(langs: Sequence[str], conditions: Sequence[Condition], what: str, title: str) -> Figure:
     """A rate by language, the conditions side by side, with Wilson 95 % intervals."""
     figure, (axes,) = canvas.new(3.4)
     step = 0.8 / len(conditions)
     for k, condition in enumerate(conditions):
-        known = [(i, r) for i, lang in enumerate(results.languages) if (r := condition.rate(lang, what))]
+        known = [(i, r) for i, lang in enumerate(langs) if (r := condition.rate(lang, what))]
         places = [i + (k - (len(conditions) - 1) / 2) * step for i, _ in known]
         values = [r.value for _, r in known]
         ends = [[max(0.0, r.value - r.low) for _, r in known], [max(0.0, r.high - r.value) for _, r in known]]
@@ -78,10 +81,10 @@ def by_language(results: Results, conditions: Sequence[Condition], what: str, ti
         axes.errorbar(
             places, values, yerr=ends, fmt=style["marker"], color=style["color"], label=condition.label, ms=4.5, elinewidth=1
         )  # fmt: skip
-    for edge in range(1, len(results.languages)):
+    for edge in range(1, len(langs)):
         axes.axvline(edge - 0.5, color="#999999", lw=0.4)
-    axes.set_xticks(range(len(results.languages)), results.languages)
-    axes.set_xlim(-0.5, len(results.languages) - 0.5)
+    axes.set_xticks(range(len(langs)), langs)
+    axes.set_xlim(-0.5, len(langs) - 0.5)
     canvas.finish(figure, axes, title)
     return figure
 

@@ -163,7 +163,9 @@ def _private(r: Results) -> Found:
     sets = {lang: c for lang in r.nhr if (c := _op(r, f"private_{lang}", "suppress"))}
     if changed is None or not sets:
         union = _mean_drop(r, "private")
-        told = "" if union is None else f"; the union of all private sets, a language's own among them: {_signed(-union)}"
+        told = (
+            "" if union is None else f"; the union of all private sets, a language's own among them: {_signed(-union)}"
+        )
         return None, f"not validated: private_<lang>{told}"
     found = {}
     for lang in r.nhr:
@@ -225,7 +227,9 @@ def _correlation(r: Results) -> Found:
     if found.correlation is None:
         return None, found.why
     c = found.correlation
-    told = f"r = {c.value:.2f} ({c.low:.2f} to {c.high:.2f}), Spearman {found.spearman:.2f}, {len(found.points)} languages"
+    told = (
+        f"r = {c.value:.2f} ({c.low:.2f} to {c.high:.2f}), Spearman {found.spearman:.2f}, {len(found.points)} languages"
+    )
     return STRONG - c.value, f"{told}, {found.what}"
 
 

@@ -137,7 +137,9 @@ def _place(name: str) -> str:
 
 def _read(path: Path) -> Iterator[Mapping[str, Any]]:
     if not path.is_file():
-        raise MissingInputError(f"There are no samples at {path.as_posix()}; run `dvc repro`, or leave --with-samples out.")
+        raise MissingInputError(
+            f"There are no samples at {path.as_posix()}; run `dvc repro`, or leave --with-samples out."
+        )
     try:
         for number, line in enumerate(filter(None, path.read_text(encoding="utf-8").split("\n")), 1):
             row = json.loads(line)

@@ -23,12 +23,13 @@ def metrics(results: Results) -> dict[str, Any]:
     return {"sets": dict(results.select["named"]), "conditions": found}
 
 
-def table(results: Results) -> Table:
-    """Refusal by language for every condition, with harmless refusal and capability beside it."""
+def table(results: Results, run: str = "") -> Table:
+    """Refusal by language for every condition, with harmless refusal and capability beside it; `run` names one of several."""
     from rich import box
     from rich.table import Table
 
-    title = "Refusal of harmful held-out prompts, %"
+    title = f"{f'{run}: ' if run else ''}refusal of harmful held-out prompts, %"
+    title = title if run else title.capitalize()
     shown = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     shown.add_column("condition", no_wrap=True)
     for lang in results.languages:

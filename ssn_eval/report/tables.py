@@ -9,6 +9,7 @@ from ssn_eval.languages import by_tier
 from ssn_eval.neurons import SITES, parse_key, site_key
 from ssn_eval.report import comparisons, maps
 from ssn_eval.report.comparisons import Tested, beats_randoms, drop
+from ssn_eval.report.provenance import Took
 from ssn_eval.report.results import Condition, Results, factor
 from ssn_eval.report.sharing import shared_against_attacks
 from ssn_eval.report.summary import percent
@@ -96,7 +97,9 @@ def _safety(results: Results) -> Grid:
             change = f"{100 * (then.value - rate.value):+.0f}" if rate and then else "–"
             row += [_cell(then), comparisons.word(then), change, _p(gains.get(lang))]
         rows.append(row)
-    return Grid("Harmful prompts refused, % [95 % interval], and McNemar's p, Holm-corrected over languages", header, rows)
+    return Grid(
+        "Harmful prompts refused, % [95 % interval], and McNemar's p, Holm-corrected over languages", header, rows
+    )
 
 
 def _tiers(results: Results) -> Grid:
@@ -132,8 +135,15 @@ def _tags(results: Results) -> Grid:
 def _attacks(results: Results) -> Grid:
     """ASR, where the judge knows harm."""
     rows = _rates("Attack success rate, % [95 % interval]", results, [*results.rows()], "asr")
-    return rows if rows.rows else _rates(
-        "Answered: neither refused nor invalid, % [95 % interval]; an upper bound of ASR", results, [*results.rows()], "compliance"
+    return (
+        rows
+        if rows.rows
+        else _rates(
+            "Answered: neither refused nor invalid, % [95 % interval]; an upper bound of ASR",
+            results,
+            [*results.rows()],
+            "compliance",
+        )
     )
 
 
@@ -146,7 +156,11 @@ def _sharing(results: Results) -> Grid:
         if c
         else f"no correlation: {found.why}"
     )
-    return Grid(f"SS-Neurons and {found.what} of the base model, % [95 % interval]; {told}", ["language", "SS", found.what], rows)
+    return Grid(
+        f"SS-Neurons and {found.what} of the base model, % [95 % interval]; {told}",
+        ["language", "SS", found.what],
+        rows,
+    )
 
 
 def _rates(caption: str, results: Results, conditions: Iterable[Condition], what: str) -> Grid:
@@ -290,3 +304,17 @@ def accuracy(rows: Sequence[tuple[str, dict[str, float]]]) -> Grid:
         ["model", *places],
         [[name, *(f"{found[p]:.3f}" if p in found else "–" for p in places)] for name, found in rows],
     )
+
+
+def took(one: Took) -> list[str]:
+    """What a stage took, as a row."""
+    gib = 1 << 30
+    gpu = "–" if one.gpu_peak_memory is None else f"{one.gpu_peak_memory / gib:.2f}"
+    return [
+        one.stage,
+        f"{one.seconds:.1f}",
+        f"{one.cpu_seconds:.1f}",
+        f"{one.peak_memory / gib:.2f}",
+        one.gpu or "–",
+        gpu,
+    ]

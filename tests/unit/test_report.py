@@ -14,19 +14,24 @@ import pytest
 from rich.console import Console
 
 from ssn_eval.errors import FormatError, MissingInputError, SsnError
-from ssn_eval.report import build, table
+from ssn_eval.report.page import build
+from ssn_eval.report.results import read
+from ssn_eval.report.summary import table
 
 LANGS = ("en", "zh", "sw")
 PROMPTS = 40
 SECTIONS = (
     "answer",
+    "tiers",
     "suppression",
     "amplification",
     "training",
     "cost",
+    "claims",
     "neurons",
     "overlap",
     "sensitivity",
+    "samples",
     "provenance",
 )
 
@@ -276,7 +281,7 @@ def test_an_empty_ss_and_an_unmeasured_capability_are_said_not_guessed(results: 
 @pytest.mark.parametrize("name", ["select.json", "evaluate/base.json"])
 def test_missing_results_say_what_to_run_and_write_nothing(results: Path, tmp_path: Path, name: str):
     (results / name).unlink()
-    for call in (lambda: build(results, tmp_path / "out"), lambda: table(results)):
+    for call in (lambda: build(results, tmp_path / "out"), lambda: table(read(results))):
         with pytest.raises(MissingInputError, match="dvc repro"):
             call()
     assert not (tmp_path / "out").exists()
@@ -308,7 +313,7 @@ def test_more_refusals_than_prompts_is_not_a_rate(results: Path, tmp_path: Path)
 
 def test_the_terminal_table_fits_80_columns_whole(results: Path):
     console = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
-    console.print(table(results))
+    console.print(table(read(results)))
     lines = [" ".join(line.split()) for line in console.export_text().splitlines()]
     assert max(map(len, lines)) <= 80
     assert "base 100 80 50 3 95" in lines and "SS suppressed 20 10 5 3 95" in lines
