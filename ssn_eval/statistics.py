@@ -7,8 +7,10 @@ same prompts (McNemar, paired bootstrap). No function gives a rate of an empty s
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import scipy
@@ -113,12 +115,53 @@ def cluster_bootstrap(
     numbers = np.asarray(values, dtype=float)
     sums = np.bincount(which, weights=numbers, minlength=len(labels))
     counts = np.bincount(which, minlength=len(labels)).astype(float)
-    rng = np.random.default_rng(seed)
-    # Weighting the clusters by how often each was drawn needs (resamples, clusters) integers, not (…, samples) floats.
-    drawn = rng.multinomial(len(labels), np.full(len(labels), 1 / len(labels)), size=resamples)
+    drawn = _draw(len(labels), resamples, seed)
     means = (drawn @ sums) / (drawn @ counts)
     low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Estimate(float(numbers.mean()), float(low), float(high))
+
+
+def contrast(
+    values: np.ndarray,
+    weights: Sequence[float],
+    *,
+    confidence: float = CONFIDENCE,
+    resamples: int = RESAMPLES,
+    seed: int = SEED,
+) -> Estimate:
+    """A weighted sum of the means of several groups (languages), with a percentile interval over resampled prompts.
+
+    Weights of 1/L give the mean of L languages that counts each alike, however many of its samples were scored; 1/(L-1)
+    and -1 give the gap between the others and one.
+
+    Args:
+        values: one number or flag per prompt and group, NaN where there is none, `(prompts, groups)`.
+        weights: of the groups, `(groups,)`.
+        confidence: coverage of the interval.
+        resamples: bootstrap draws.
+        seed: of the draws.
+
+    Raises:
+        EmptySetError: a group with a weight has no value, or there are fewer than two prompts.
+        MismatchError: not one weight for each group.
+    """
+    groups = np.asarray(weights, dtype=float)
+    if values.ndim != 2 or values.shape[1] != len(groups):
+        raise MismatchError(f"{len(groups)} weights for values of shape {values.shape}: each group needs one.")
+    used = groups != 0
+    known = ~np.isnan(values[:, used])
+    if not known.any(axis=0).all():
+        raise EmptySetError("A mean over groups was asked for, but one of them has no value.")
+    rows = known.any(axis=1)
+    if rows.sum() < 2:
+        raise EmptySetError(f"A bootstrap over prompts needs at least two prompts; found {rows.sum()}.")
+    counts, sums = known[rows].astype(float), np.nan_to_num(values[:, used][rows])
+    drawn = _draw(len(counts), resamples, seed)
+    with np.errstate(invalid="ignore"):  # a draw may hold no prompt of a group that has few
+        means = ((drawn @ sums) / (drawn @ counts)) @ groups[used]
+    low, high = np.nanquantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
+    value = math.fsum((sums.sum(axis=0) / counts.sum(axis=0)) * groups[used])
+    return Estimate(value, float(low), float(high))
 
 
 def paired_difference(
@@ -179,6 +222,18 @@ def mean_over_seeds(values: Sequence[float], confidence: float = CONFIDENCE) -> 
     half = scipy.stats.t.ppf((1 + confidence) / 2, len(numbers) - 1) * scipy.stats.sem(numbers)
     mean = float(numbers.mean())
     return Estimate(mean, mean - float(half), mean + float(half))
+
+
+@lru_cache(maxsize=2)
+def _draw(clusters: int, resamples: int, seed: int) -> np.ndarray:
+    """How often each cluster is drawn in each resample, `(resamples, clusters)`: weights, not copies of the samples.
+
+    The figures of one run are of the same prompts, so the last draws are kept; as floats, which multiply fast.
+    """
+    drawn = np.random.default_rng(seed).multinomial(clusters, np.full(clusters, 1 / clusters), size=resamples)
+    drawn = drawn.astype(float)
+    drawn.setflags(write=False)
+    return drawn
 
 
 def _same_length(first: Sequence[object], second: Sequence[object], name: str, other: str) -> None:

@@ -77,7 +77,7 @@ def torch_device() -> Check:
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        torch.ones(2, 2, device=device) @ torch.ones(2, 2, device=device)
+        torch.ones(2, 2, device=device).matmul(torch.ones(2, 2, device=device))
     except RuntimeError as error:
         return Check(
             "torch", "failed", f"{device}: {str(error).splitlines()[0]}", "reinstall torch for this machine's driver"
@@ -133,13 +133,14 @@ def dvc(folder: Path) -> Check:
     if not (folder / ".dvc").is_dir():
         return Check("dvc", "failed", "a pipeline, but no .dvc beside it", "git init && dvc init")
     command = [sys.executable, "-m", "dvc", "status", "--json", "dvc.yaml"]  # not the imports, which ask the network
+    done = None
     try:
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=DVC_TIMEOUT, check=False)  # noqa: S603
         changed = json.loads(done.stdout)
     except subprocess.TimeoutExpired:
         return Check("dvc", "warning", f"dvc status took more than {DVC_TIMEOUT:.0f} s", "run dvc status to see why")
     except ValueError:
-        said = next(iter(done.stderr.strip().splitlines()), "nothing")
+        said = next(iter(done.stderr.strip().splitlines()), "nothing") if done else "nothing"
         return Check(
             "dvc", "failed", f"dvc status said: {said[:120]}", "run dvc status; if another dvc runs, wait for it"
         )

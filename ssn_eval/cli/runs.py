@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from ssn_eval.runs.pairs import Comparison, Paired
     from ssn_eval.runs.rates import Benchmark, Rates, Share
+    from ssn_eval.runs.samples import Reply
 
 _ASIDE = ("other_language", "invalid", "unscored")
 _SHORT = {"other_language": "other lang.", "over_refusal": "over-refusal"}
@@ -52,8 +53,9 @@ def judge(samples: Path, judge_name: str, out: Path, limit: int | None, as_json:
 @click.option(
     "--hr", default="en", show_default=True, help="The high-resource language that the others are compared with."
 )
+@click.option("--common", is_flag=True, help="Count only the prompts that every language of a benchmark has.")
 @JSON
-def summarize(run: Path, hr: str, as_json: bool) -> None:
+def summarize(run: Path, hr: str, common: bool, as_json: bool) -> None:
     """Show how safe a run is: by language, tier, category and translation, with 95 % intervals.
 
     RUN is the output folder of `lm_eval --log_samples` or of `ssn judge`.
@@ -61,18 +63,28 @@ def summarize(run: Path, hr: str, as_json: bool) -> None:
     Example: ssn summarize out/run
     """
     from ssn_eval.languages import language
-    from ssn_eval.runs import rates, samples
+    from ssn_eval.runs import rates
 
-    found = rates.summarize(samples.read(run), language(hr).code)
+    found = rates.summarize(_read(run), language(hr).code, common=common)
     emit({"benchmarks": [one.to_json() for one in found]}, as_json, _summary(found))
 
 
 def compare_runs(first: Path, second: Path, metric: str | None, correction: str, as_json: bool) -> None:
     """Print the paired comparison of two runs."""
-    from ssn_eval.runs import pairs, samples
+    from ssn_eval.runs import pairs
 
-    found = pairs.compare(samples.read(first), samples.read(second), metric=metric, correction=correction)
+    found = pairs.compare(_read(first), _read(second), metric=metric, correction=correction)
     emit({"comparisons": [one.to_json() for one in found]}, as_json, _comparison(found))
+
+
+def _read(path: Path) -> list[Reply]:
+    """The replies of a run; says on stderr which tasks are left aside."""
+    from ssn_eval.runs import samples
+
+    replies, aside = samples.read(path), samples.safety_files(path)[1]
+    if aside:
+        click.echo(f"Left aside in {path}, for they are no safety tasks: {', '.join(aside)}.", err=True)
+    return replies
 
 
 def _summary(found: list[Benchmark]) -> Group:
@@ -121,11 +133,11 @@ def _comparison(found: list[Comparison]) -> Group:
 
 
 def _pair(pair: Paired) -> tuple[str, ...]:
-    rates = (f"{100 * pair.first:.1f}", f"{100 * pair.second:.1f}")
     return (
         str(pair.n),
-        *rates,
-        _interval(pair.difference),
+        "–" if pair.first is None else f"{100 * pair.first:.1f}",
+        "–" if pair.second is None else f"{100 * pair.second:.1f}",
+        "–" if pair.difference is None else _interval(pair.difference),
         f"{pair.only_first} / {pair.only_second}",
         _p(pair.p),
         _p(pair.p_corrected),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -49,7 +50,7 @@ def _model_options(required: bool) -> Callable[[F], F]:
               help="Benign answers of the model per refusal; 0 needs no model.")  # fmt: skip
 @click.option("--max-new-tokens", default=32, show_default=True, type=click.IntRange(1), help="Longest benign answer.")
 @click.option("--batch-size", default=64, show_default=True, type=click.IntRange(1))
-@click.option("--limit", type=click.IntRange(1), help="At most so many harmful prompts.")
+@click.option("--limit", type=click.IntRange(1), help="At most so many harmful prompts, drawn at random.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--out", required=True, type=FILE, help="Where the pairs go (.jsonl).")
 @_model_options(required=False)
@@ -96,7 +97,8 @@ def pairs(
                 f"and only ids that every language has are kept."
             )
     if limit:
-        ids = set(list(dict.fromkeys(p.id for p in made))[:limit])
+        every = list(dict.fromkeys(p.id for p in made))
+        ids = set(random.Random(seed).sample(every, min(limit, len(every))))  # noqa: S311
         made = [p for p in made if p.id in ids]
     per_language = len(made) // len(codes)
     if replay and model:
@@ -169,12 +171,15 @@ def train(
 
     Example: ssn train --model Qwen/Qwen3-8B --neurons ss.json --pairs pairs.jsonl --out hardened
     """
+    import warnings
+
     from ssn_eval import files, training
     from ssn_eval.importance.processes import is_main
     from ssn_eval.languages import language
     from ssn_eval.params import TrainParams
     from ssn_eval.store import load_neurons, versions
 
+    warnings.filterwarnings("ignore", category=FutureWarning)  # of transformers, about itself
     changes = {"lr": lr, "beta": beta, "rank": rank}
     chosen = replace(_method(method, neuron_file), **{k: v for k, v in changes.items() if v is not None})
     settings = TrainParams(

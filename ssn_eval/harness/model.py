@@ -180,6 +180,7 @@ class SsnHFLM(_HFLM):
 
 def _resolve(pretrained: Any, adapter: str | None, kwargs: dict[str, Any]) -> tuple[ModelSpec | None, str | None]:  # noqa: ANN401
     """Which model and adapter: as named, or the pipeline's in the current folder; fills `kwargs` from the pipeline's spec."""
+    adapter = None if adapter == "none" else adapter  # the text arrives as it is from lm_eval's command line
     if pretrained is not None and not isinstance(pretrained, str):
         if adapter not in (None, _PIPELINE):
             raise ParamsError("adapter= needs pretrained= as a hub id or a folder, not a loaded model.")

@@ -70,12 +70,13 @@ def rejudge(path: Path, judge: Judge, out: Path, *, limit: int | None = None) ->
     Raises:
         SsnError: bad input; verdicts that were given are kept.
     """
-    inputs = samples.files_of(path)
+    inputs = samples.safety_files(path)[0]
     if out.resolve() in {file.parent.resolve() for file in inputs}:
         raise ParamsError(f"--out {out} is the run itself; name another folder, nothing is overwritten.")
-    if (out / "judged.json").exists():
+    if (out / samples.JUDGED).exists():
         raise ParamsError(f"{out} holds a finished judgement; name another folder, nothing is overwritten.")
     stored = {file: read(file, limit) for file in inputs}
+    _begin(out, judge, {file.name: _hash(replies) for file, replies in stored.items()})
     with progress("judging", sum(map(len, stored.values()))) as advance:
         for file, replies in stored.items():
             name = file.name if file.name.startswith("samples_") else f"samples_{file.stem}.jsonl"
@@ -88,16 +89,53 @@ def rejudge(path: Path, judge: Judge, out: Path, *, limit: int | None = None) ->
         "judge": judge.identity(),
         "inputs": {file.name: {"sha256": files.sha256(file), "replies": len(stored[file])} for file in inputs},
         "versions": versions(),
+        **_told(inputs),
     }
     if usage is not None:
         made["usage"] = usage()
-    files.write_json(out / "judged.json", made)
+    files.write_json(out / samples.JUDGED, made)
+    (out / samples.BEGUN).unlink()
     return made
 
 
-def _judge_file(file: Path, replies: Sequence[Stored], judge: Judge, target: Path, advance: Any) -> None:  # noqa: ANN401
+def _told(inputs: Sequence[Path]) -> dict[str, Any]:
+    """What lm_eval's results file says of the run and its tasks, as far as readers of runs ask: it is not copied whole."""
+    config = samples.results_at(inputs[0].parent, samples.time_of(inputs[0])).get("config") or {}
+    kept = ("benchmark", "label", "lang", "tier", "translation")
+    tasks = {samples.task_of(file): samples.metadata_of(file) for file in inputs}
+    return {
+        "config": {key: config[key] for key in ("model", "model_args", "ssn_eval") if key in config},
+        "configs": {task: {"metadata": {k: m[k] for k in kept if k in m}} for task, m in tasks.items()},
+    }
+
+
+def _begin(out: Path, judge: Judge, inputs: Mapping[str, str]) -> None:
+    """Say in the folder whose verdicts about which replies it will hold; refuse a folder that holds anything else.
+
+    A partial file names them too, but a stop between two tasks leaves only finished ones.
+    """
+    mine = json.loads(json.dumps({"judge": judge.identity(), "inputs": dict(inputs)}))
+    if (out / samples.BEGUN).is_file():
+        found = files.read_json(out / samples.BEGUN, "what a stopped judgement was about")
+        if found != mine:
+            raise MismatchError(
+                f"{out} holds verdicts of another judge or other replies (another run or --limit) than {judge.name}'s now; name "
+                f"another folder, or delete that one."
+            )
+    elif out.is_dir() and any(out.rglob("samples_*.jsonl")):
+        raise ParamsError(f"{out} holds another run; name another folder, so that the two are not mixed.")
+    else:
+        files.write_json(out / samples.BEGUN, mine)
+
+
+def _hash(replies: Sequence[Stored]) -> str:
+    """Of everything that a judge sees of them."""
     texts = [[r.exchange.prompt, r.exchange.response, r.exchange.lang] for r in replies]
-    header = {"judge": judge.identity(), "input": hashlib.sha256(json.dumps(texts).encode()).hexdigest()}
+    return hashlib.sha256(json.dumps(texts).encode()).hexdigest()
+
+
+def _judge_file(file: Path, replies: Sequence[Stored], judge: Judge, target: Path, advance: Any) -> None:  # noqa: ANN401
+    header = {"judge": judge.identity(), "input": _hash(replies)}
     partial = target.with_name(f".{target.name}{PARTIAL}")
     verdicts = _resumed(partial, header, judge.name, len(replies))
     advance(len(verdicts))
@@ -115,7 +153,7 @@ def _judge_file(file: Path, replies: Sequence[Stored], judge: Judge, target: Pat
             os.fsync(handle.fileno())
             verdicts += given
             advance(len(chunk))
-    _write(replies, verdicts, judge.identity(), target)
+    _write(replies, verdicts, judge.identity(), target, samples.metadata_of(file))
     partial.unlink()
 
 
@@ -141,14 +179,20 @@ def _resumed(partial: Path, header: Mapping[str, Any], name: str, count: int) ->
 
 
 def _write(
-    replies: Sequence[Stored], verdicts: Sequence[Verdict], identity: Mapping[str, object], target: Path
+    replies: Sequence[Stored],
+    verdicts: Sequence[Verdict],
+    identity: Mapping[str, object],
+    target: Path,
+    metadata: Mapping[str, Any],
 ) -> None:
     says = what_it_says(verdicts)
     langs = reply_languages([r.exchange.response for r in replies])
     with files.atomic(target) as temporary, temporary.open("w", encoding="utf-8") as handle:
         for stored, verdict, lang in zip(replies, verdicts, langs, strict=True):
             doc = stored.row["doc"]
-            judged = Judged((verdict,), identity, says, (lang,))
+            # A prompt in several languages at once has no other one; nobody asks for its reply's (as in `task`).
+            mixed = (doc.get("translation") or metadata.get("translation")) == "code-switched"
+            judged = Judged((verdict,), identity, says, None if mixed else (lang,))
             process = scoring.harmless if doc.get("label") == "harmless" else scoring.harmful
             rates = process(doc, [judged.to_text()])
             row = stored.row | {"filtered_resps": [judged.to_text()], "metrics": sorted(rates), **rates}

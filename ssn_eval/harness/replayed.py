@@ -7,7 +7,7 @@ generated; a reply that the earlier run does not hold is an error, never an empt
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -48,7 +48,7 @@ class ReplayLM(LM):
             MissingInputError: the run does not hold one of them.
         """
         with one_sentence():
-            asked = [(str(r.task_name), _hash(r.doc)) for r in requests]
+            asked = [(str(r.task_name), self._key(str(r.task_name), r.doc)) for r in requests]
             lacking = [task for task, doc in asked if (task, doc) not in self._replies]
             if lacking:
                 raise MissingInputError(
@@ -57,6 +57,11 @@ class ReplayLM(LM):
                 )
             return [self._replies[key] for key in asked]
 
+    def _key(self, task: str, doc: Mapping[str, Any]) -> str:
+        """The document's hash; where it has gained a column since the run, its id and prompt."""
+        key = _hash(doc)
+        return key if (task, key) in self._replies or not _named(doc) else _named(doc)
+
     def loglikelihood(self, requests: Sequence[Instance], disable_tqdm: bool = False) -> NoReturn:
         """Refuse: a run stores replies, not likelihoods."""
         with one_sentence():
@@ -64,13 +69,22 @@ class ReplayLM(LM):
 
     loglikelihood_rolling = loglikelihood
 
+    def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
+        """The messages as text, so that a run's own flags can be kept: what a prompt looked like changes no stored reply."""
+        return json.dumps(chat_history, ensure_ascii=False)
+
+    @property
+    def tokenizer_name(self) -> str:
+        """No tokenizer takes part."""
+        return "ssn_replay"
+
     def get_model_info(self) -> dict[str, Any]:
         """Where the replies come from; lands in the results' `config`."""
         return {"ssn_eval": {"replayed": self._sources}}
 
 
 def _stored(path: Path) -> tuple[dict[tuple[str, str], str], dict[str, str]]:
-    """(task, document hash) → reply, and file name → sha256 of every samples file."""
+    """(task, document hash, or its id and prompt) → reply, and file name → sha256 of every samples file."""
     found: dict[tuple[str, str], str] = {}
     sources = {}
     for file in samples.files_of(path):
@@ -81,7 +95,16 @@ def _stored(path: Path) -> tuple[dict[tuple[str, str], str], dict[str, str]]:
             except (KeyError, TypeError, ValueError, IndexError):
                 raise FormatError(f"{file} line {number} is no sample of lm_eval with one reply.") from None
             found[key] = str(reply)
+            if named := _named(row.get("doc")):
+                found[key[0], named] = str(reply)
     return found, sources
+
+
+def _named(doc: object) -> str:
+    """What stays the same of a prompt when its benchmark gains columns; empty for other documents."""
+    if not isinstance(doc, Mapping) or "id" not in doc or "prompt" not in doc:
+        return ""
+    return json.dumps([doc["id"], doc["prompt"]], ensure_ascii=False, default=str)
 
 
 def _hash(doc: object) -> str:

@@ -51,7 +51,7 @@ def parse_parquet(data: bytes, name: str) -> Found:
         UnknownNameError: an unknown site.
     """
     import pyarrow as pa
-    from pyarrow import compute, parquet
+    from pyarrow import parquet
 
     try:
         # one copy of every distinct name: a few bytes can stand for gigabytes of repeated text
@@ -62,8 +62,8 @@ def parse_parquet(data: bytes, name: str) -> Found:
         table = file.read(columns=list(COLUMNS))
         for chunk in table["site"].chunks:
             names = chunk.dictionary if pa.types.is_dictionary(chunk.type) else chunk
-            if pa.types.is_string(names.type) and (compute.max(compute.binary_length(names)).as_py() or 0) > _NAME:
-                raise FormatError(f"{name} has a site of more than {_NAME} letters.")
+            if names.nbytes > _NAME * max(len(names), 8):
+                raise FormatError(f"{name} has sites with names of more than {_NAME} letters.")
         columns = table.to_pydict()
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         raise FormatError(f"{name} is damaged or no parquet file.") from error

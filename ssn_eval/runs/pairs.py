@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
+
+import numpy as np
 
 from ssn_eval.errors import EmptySetError, MismatchError, UnknownNameError
 from ssn_eval.runs.rates import Share, danger
-from ssn_eval.runs.samples import HARMFUL_METRICS, HARMLESS_METRICS, Reply
-from ssn_eval.statistics import mcnemar, paired_difference
+from ssn_eval.runs.samples import HARMFUL_METRICS, HARMLESS_METRICS, Reply, judge_in_words
+from ssn_eval.statistics import contrast, mcnemar
 
 CORRECTIONS = {"holm": "holm", "bh": "fdr_bh", "none": None}
 """name on the command line → statsmodels' name"""
@@ -25,12 +27,13 @@ class Paired:
     """One language (or all) of a benchmark in two runs."""
 
     n: int
-    """replies that both runs scored"""
+    """replies that both runs scored; where there are none, no figure"""
     left_out: int
     """replies that a judge left unscored in either run"""
-    first: float
-    second: float
-    difference: Share
+    first: float | None
+    """mean of the languages, which count alike"""
+    second: float | None
+    difference: Share | None
     """second - first"""
     only_first: int
     only_second: int
@@ -70,6 +73,7 @@ def compare(
     Raises:
         UnknownNameError: no such metric or correction.
         MismatchError: no common benchmark, other prompts, languages or judges, or a metric that the judge does not tell.
+        EmptySetError: nothing of a benchmark was scored in both runs.
     """
     if correction not in CORRECTIONS:
         raise UnknownNameError("correction", correction, CORRECTIONS)
@@ -94,24 +98,35 @@ def compare(
 def _comparison(
     name: str, label: str, a: Mapping[tuple[str, str], Reply], b: Mapping[tuple[str, str], Reply], metric: str, how: str
 ) -> Comparison:
-    judges = {reply.judge for reply in [*a.values(), *b.values()]}
+    judges = sorted({reply.judge for reply in [*a.values(), *b.values()]})
     if len(judges) > 1:
-        raise MismatchError(f"{name} was judged by different judges in the two runs; judge both with one (ssn judge).")
+        told = " and ".join(judge_in_words(judge) for judge in judges)
+        raise MismatchError(
+            f"{name} was judged by different judges in the two runs ({told}), so a difference could be the judges'; judge both with "
+            f"one (ssn judge)."
+        )
     if a.keys() != b.keys():
         odd = sorted(a.keys() ^ b.keys())
         raise MismatchError(
             f"The runs did not answer the same prompts of {name}: {len(odd)} are in one of them only (first: {odd[0][1]} in "
             f"{odd[0][0]}); evaluate both with the same tasks and --limit."
         )
+    changed = next((key for key in a if a[key].prompt != b[key].prompt), None)
+    if changed is not None:
+        raise MismatchError(
+            f"The runs asked other texts under the same id of {name} ({changed[1]} in {changed[0]}); only the same prompts can be "
+            f"paired."
+        )
     languages: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for key in a:
         languages[key[0]].append(key)
-    parts = {lang: _paired(keys, a, b, metric, name) for lang, keys in languages.items()}
-    corrected = _corrected([p.p for p in parts.values() if p.p is not None], how)
-    parts = {
-        lang: Paired(**{**vars(p), "p_corrected": c}) for (lang, p), c in zip(parts.items(), corrected, strict=True)
-    }
-    overall = _paired(list(a), a, b, metric, name)
+    parts = {lang: _paired(keys, a, b, metric) for lang, keys in languages.items()}
+    tested = {lang: p.p for lang, p in parts.items() if p.p is not None}
+    corrected = dict(zip(tested, _corrected(list(tested.values()), how), strict=True))
+    parts = {lang: replace(p, p_corrected=corrected.get(lang)) for lang, p in parts.items()}
+    overall = _paired(list(a), a, b, metric)
+    if not overall.n:
+        raise EmptySetError(f"No reply of {name} has the metric {metric} in both runs; nothing can be compared.")
     return Comparison(name, label, metric, how, parts, overall)
 
 
@@ -120,34 +135,33 @@ def _paired(
     a: Mapping[tuple[str, str], Reply],
     b: Mapping[tuple[str, str], Reply],
     metric: str,
-    name: str,
 ) -> Paired:
-    flags = [
-        (key[1], x, y)
-        for key in keys
-        if (x := a[key].flag(metric)) is not None and (y := b[key].flag(metric)) is not None
-    ]
+    """One language, or several that count alike."""
+    flags = {
+        key: (x, y) for key in keys if (x := a[key].flag(metric)) is not None and (y := b[key].flag(metric)) is not None
+    }
     if not flags:
-        langs = ", ".join(sorted({lang for lang, _ in keys}))
-        raise EmptySetError(
-            f"No reply of {name} in {langs} has the metric {metric} in both runs; nothing can be compared."
-        )
-    ids, first, second = [i for i, _, _ in flags], [bool(x) for _, x, _ in flags], [bool(y) for _, _, y in flags]
-    test = mcnemar(first, second)
-    if len(set(ids)) < 2:
-        difference = Share(sum(second) / len(second) - sum(first) / len(first), None, None, len(flags))
+        return Paired(0, len(keys), None, None, None, 0, 0, None, None)
+    langs, ids = ({name: i for i, name in enumerate(dict.fromkeys(key[part] for key in flags))} for part in (0, 1))
+    table = np.full((2, len(ids), len(langs)), np.nan)
+    for (lang, one), pair in flags.items():
+        table[:, ids[one], langs[lang]] = pair
+    first, second = (float(np.nanmean(side, axis=0).mean()) for side in table)
+    if len(ids) < 2:
+        difference = Share(second - first, None, None, len(flags))
     else:
-        found = paired_difference(first, second, ids)
+        found = contrast(table[1] - table[0], [1 / len(langs)] * len(langs))
         difference = Share(found.value, found.low, found.high, len(flags))
+    test = mcnemar([x for x, _ in flags.values()], [y for _, y in flags.values()])
     return Paired(
         n=len(flags),
         left_out=len(keys) - len(flags),
-        first=sum(first) / len(first),
-        second=sum(second) / len(second),
+        first=first,
+        second=second,
         difference=difference,
         only_first=test.only_first,
         only_second=test.only_second,
-        p=test.p if len(set(ids)) == len(ids) else None,
+        p=test.p if len(langs) == 1 else None,
         p_corrected=None,
     )
 

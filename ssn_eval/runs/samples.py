@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,10 @@ from ssn_eval.judges.verdict import Verdict
 from ssn_eval.languages import language
 
 _NAME = re.compile(r"samples_(?P<task>.+?)_(?P<time>\d{4}-\d\d-\d\dT[\d.\-]+)\.jsonl|samples_(?P<bare>.+)\.jsonl")
+JUDGED = "judged.json"
+"""beside samples that `ssn judge` wrote: how, and what lm_eval had said of the run"""
+BEGUN = ".judging.json"
+"""in the folder of a judgement that is not finished: whose verdicts about which replies it will hold"""
 HARMFUL_METRICS = ("asr", "compliance", "refusal", "other_language", "invalid", "unscored")
 HARMLESS_METRICS = ("over_refusal", "other_language", "invalid", "unscored")
 RISING_IS_BETTER = ("refusal",)
@@ -36,6 +40,7 @@ class Reply:
     id: str
     """the same in every language of a benchmark: replies are paired and clustered by it"""
     lang: str
+    prompt: str
     tags: tuple[str, ...]
     translation: str
     """`human`, `machine`, `original`, …; `unknown` where the run does not say"""
@@ -72,26 +77,63 @@ class Reply:
 
 
 def read(path: Path) -> list[Reply]:
-    """Every judged reply of a run, in the order of its files.
+    """Every judged reply of a run, in the order of its files; tasks of other kinds in the folder are left aside.
 
     Raises:
         MissingInputError: there is nothing at the path, or no samples file in the folder.
         FormatError: a file is not lm_eval's samples, or its replies were not judged.
-        MismatchError: the folder holds several runs, or an id comes twice in one language of a task.
+        MismatchError: the folder holds several runs or an unfinished judgement, or an id comes twice in one language of a task.
         EmptySetError: the files hold no reply.
     """
-    found = [reply for file in files_of(path) for reply in _replies(file)]
+    if (path / BEGUN).is_file():
+        raise MismatchError(
+            f"{path} is a judgement that is not finished; give the same `ssn judge` command again first."
+        )
+    found = [reply for file in safety_files(path)[0] for reply in _replies(file)]
     if not found:
         raise EmptySetError(f"{path} holds no judged reply.")
-    seen: set[tuple[str, str]] = set()
+    seen: set[tuple[str, str, str]] = set()
     for reply in found:
-        key = (reply.task, reply.id)
+        key = (reply.task, reply.lang, reply.id)
         if key in seen:
             raise MismatchError(
-                f"{path}: the prompt id {reply.id!r} comes twice in {reply.task}; ids pair replies, so each may come once."
+                f"{path}: the prompt id {reply.id!r} comes twice in {reply.task} in {reply.lang}; ids pair replies, so each may come once."
             )
         seen.add(key)
     return found
+
+
+def safety_files(path: Path) -> tuple[list[Path], list[str]]:
+    """The samples files of a run whose documents are prompts in a language, and the names of its other tasks.
+
+    A run of `ssn_suite` holds general tasks too, which no judge reads. A file that the user names is never left aside.
+
+    Raises:
+        MissingInputError, MismatchError: as `files_of`.
+        FormatError: none of a folder's files is of a safety task.
+    """
+    found = files_of(path)
+    if path.is_file():
+        return found, []
+    ours = [file for file in found if _is_safety(file)]
+    if not ours:
+        names = ", ".join(task_of(file) for file in found[:4])
+        raise FormatError(
+            f"{path} holds no sample of a safety task ({names}): their documents have no prompt and lang; run multijail or another "
+            f"task of docs/data.md."
+        )
+    return ours, [task_of(file) for file in found if file not in ours]
+
+
+def _is_safety(file: Path) -> bool:
+    """By its first line; an empty or broken file is none of the other kinds, and its reader says what is wrong."""
+    with file.open(encoding="utf-8", errors="replace") as handle:
+        line = handle.readline(1 << 24)
+    try:
+        doc = json.loads(line).get("doc")
+    except (ValueError, AttributeError, RecursionError):
+        return True
+    return not isinstance(doc, Mapping) or ("lang" in doc and "prompt" in doc)
 
 
 def files_of(path: Path) -> list[Path]:
@@ -99,7 +141,7 @@ def files_of(path: Path) -> list[Path]:
 
     Raises:
         MissingInputError: there is nothing at the path, or no samples file in the folder.
-        MismatchError: samples lie in more than one folder below the path.
+        MismatchError: samples lie in more than one folder below the path, or are of different conditions.
     """
     if path.is_file():
         return [path]
@@ -123,7 +165,41 @@ def files_of(path: Path) -> list[Path]:
         raise MissingInputError(
             f"{path} holds no samples_*.jsonl; run lm_eval with --log_samples --output_path {path}."
         )
+    _refuse_several_conditions(path, newest.values())
     return [newest[task][1] for task in sorted(newest)]
+
+
+def _refuse_several_conditions(path: Path, chosen: Iterable[tuple[str, Path]]) -> None:
+    """lm_eval names a folder after the model, so a base run and a changed one can lie in it side by side."""
+    told = set()
+    for time, folder in {(time, file.parent) for time, file in chosen}:
+        config = results_at(folder, time).get("config")
+        if isinstance(config, Mapping):
+            told.add(json.dumps([config.get("model"), config.get("model_args")], sort_keys=True, ensure_ascii=False))
+    if len(told) > 1:
+        raise MismatchError(
+            f"{path} holds tasks of different models or conditions ({' and '.join(sorted(told))}); give each condition its own "
+            f"--output_path, or name one samples file."
+        )
+
+
+def results_at(folder: Path, time: str) -> Mapping[str, Any]:
+    """lm_eval's results file of the run that was stamped so, or what `ssn judge` wrote beside its samples; else nothing."""
+    for file in (folder / JUDGED, folder / f"results_{time}.json"):
+        if file.is_file():
+            try:
+                found = json.loads(file.read_text(encoding="utf-8"))
+            except (OSError, ValueError, RecursionError):
+                continue
+            if isinstance(found, Mapping):
+                return found
+    return {}
+
+
+def time_of(file: Path) -> str:
+    """The time stamp in a samples file's name; empty where it has none."""
+    match = _NAME.fullmatch(file.name)
+    return (match["time"] or "") if match else ""
 
 
 def task_of(file: Path) -> str:
@@ -149,11 +225,15 @@ def rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def _replies(file: Path) -> Iterator[Reply]:
-    metadata = _metadata(file)
+    metadata = metadata_of(file)
     for number, row in rows(file):
         where = f"{file} line {number}"
         doc = row.get("doc")
-        if not isinstance(doc, Mapping) or not isinstance(doc.get("lang"), str) or "id" not in doc:
+        if (
+            not isinstance(doc, Mapping)
+            or not all(isinstance(doc.get(k), str) for k in ("lang", "prompt"))
+            or "id" not in doc
+        ):
             raise FormatError(f"{where} is no sample of a safety task: it needs a doc with id, lang and prompt.")
         text = row.get("filtered_resps")
         if not isinstance(text, Sequence) or isinstance(text, str) or not text:
@@ -175,6 +255,7 @@ def _replies(file: Path) -> Iterator[Reply]:
             label=str(doc.get("label") or metadata.get("label") or "harmful"),
             id=str(doc["id"]),
             lang=lang,
+            prompt=doc["prompt"],
             tags=tuple(map(str, doc.get("tags") or ())),
             translation=str(doc.get("translation") or metadata.get("translation") or "unknown"),
             verdict=judged.verdicts[0],
@@ -185,14 +266,22 @@ def _replies(file: Path) -> Iterator[Reply]:
         )
 
 
-def _metadata(file: Path) -> Mapping[str, Any]:
-    """What the results file beside the samples says of the task; nothing where there is none."""
-    for results in sorted(file.parent.glob("results_*.json"), reverse=True):
-        try:
-            configs = json.loads(results.read_text(encoding="utf-8")).get("configs", {})
-        except (OSError, ValueError, AttributeError):
-            continue
-        found = configs.get(task_of(file), {}).get("metadata")
-        if isinstance(found, Mapping):
-            return found
+def judge_in_words(identity: str) -> str:
+    """A judge's name, then what sets it apart from another one of that name, each part cut to twelve characters."""
+    found = json.loads(identity)
+    rest = [f"{key} {str(value)[:12]}" for key, value in sorted(found.items()) if key != "name"]
+    return f"{found.get('name', '?')}: {', '.join(rest)}" if rest else str(found.get("name", "?"))
+
+
+def metadata_of(file: Path) -> Mapping[str, Any]:
+    """What the results beside a samples file say of its task; of the same run, else the newest; nothing where there are none."""
+    stamps = [
+        time_of(file),
+        *(p.stem.removeprefix("results_") for p in sorted(file.parent.glob("results_*.json"))[::-1]),
+    ]
+    for stamp in stamps:
+        configs = results_at(file.parent, stamp).get("configs")
+        found = configs.get(task_of(file)) if isinstance(configs, Mapping) else None
+        if isinstance(found, Mapping) and isinstance(found.get("metadata"), Mapping):
+            return found["metadata"]
     return {}

@@ -14,7 +14,7 @@ from ssn_eval.importance.processes import is_main
 from ssn_eval.models import Loaded
 from ssn_eval.neurons import expand_sites
 from ssn_eval.params import Params
-from ssn_eval.prompts import LABELS, Label, Prompt
+from ssn_eval.prompts import LABELS, Prompt
 from ssn_eval.stages.common import need, run
 
 
@@ -40,7 +40,7 @@ def main(settings: Params, lang: Path, model: Path, prompt_file: Path, out: Path
 
 
 def _score(
-    loaded: Loaded, sets: Mapping[Label, Sequence[Prompt]], settings: Params, how: Settings, work: Path, out: Path
+    loaded: Loaded, sets: Mapping[str, Sequence[Prompt]], settings: Params, how: Settings, work: Path, out: Path
 ) -> None:
     found = {
         label: identification.identify(
@@ -52,7 +52,7 @@ def _score(
             work=work / label,
             say=lambda line: print(line, file=sys.stderr),
         )
-        for label in LABELS
+        for label in sets
     }
     if is_main():
         with files.atomic(out) as folder:

@@ -6,7 +6,9 @@ Arguments that are the same for all come from `fit`; this module adds what a los
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ssn_eval.errors import EmptySetError, MissingInputError, ParamsError
@@ -162,13 +164,27 @@ def _frozen(job: Job, make: Callable[[], Trainer]) -> Trainer:
     """
     model: Any = job.model
     before = {name: p.requires_grad for name, p in model.named_parameters()}
-    trainer = make()
+    with _no_bars_of_theirs():
+        trainer = make()
     if "ref" in getattr(model, "peft_config", {}):
         model.delete_adapter("ref")
         model.set_adapter("default")
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(before[name])
     return trainer
+
+
+@contextmanager
+def _no_bars_of_theirs() -> Iterator[None]:
+    """TRL draws a bar of its reference pass, terminal or not; ours shows the steps."""
+    before = os.environ.get("TQDM_DISABLE")
+    os.environ["TQDM_DISABLE"] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop("TQDM_DISABLE")
+        if before is not None:
+            os.environ["TQDM_DISABLE"] = before
 
 
 def _need_trl(loss: str) -> None:

@@ -12,6 +12,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import models_on_disk
 import numpy as np
 import runs_made
 import torch
@@ -33,25 +34,7 @@ SETS = {
 
 def model(path: Path) -> None:
     """An untrained Llama with the organism's words and chat template."""
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    from ssn_eval.organism import lexicon, tokenizer
-
-    words = tokenizer.build(lexicon.load())
-    torch.manual_seed(len(path.name))
-    config = LlamaConfig(
-        vocab_size=len(words),
-        hidden_size=16,
-        intermediate_size=24,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        max_position_embeddings=1024,
-        eos_token_id=words.eos_token_id,
-        pad_token_id=words.pad_token_id,
-    )
-    LlamaForCausalLM(config).save_pretrained(path)
-    words.save_pretrained(path)
+    models_on_disk.llama(path, seed=len(path.name), hidden=16, positions=1024)
 
 
 def spec(path: Path) -> None:
@@ -91,10 +74,9 @@ def multijail(path: Path) -> None:
     """MultiJail's columns with two rows."""
     columns = ("en", "zh", "it", "vi", "ar", "ko", "th", "bn", "sw", "jv")
     with path.open("w", encoding="utf-8-sig", newline="") as handle:
-        rows = csv.DictWriter(handle, ("id", "source", *columns, "tags"))
-        rows.writeheader()
-        for i in range(2):
-            rows.writerow({"id": i, "source": "x", "tags": "['tag']"} | {c: f"question {i} in {c}" for c in columns})
+        rows = csv.writer(handle)
+        rows.writerow(("id", "source", *columns, "tags"))
+        rows.writerows([(i, "x", *(f"question {i} in {c}" for c in columns), "['tag']") for i in range(2)])
 
 
 def polyrefuse(path: Path) -> None:

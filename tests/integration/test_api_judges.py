@@ -164,13 +164,20 @@ def test_strongreject_over_the_wire(server: Server, settings: Settings) -> None:
     assert server.requests[0]["body"]["max_tokens"] == 1000 and len(server.requests[0]["body"]["messages"]) == 2
 
 
-def test_an_endpoint_that_dies_leaves_the_rest_unscored_without_waiting(server: Server, settings: Settings) -> None:
+@pytest.mark.parametrize("concurrency", [1, 2])
+def test_an_endpoint_that_dies_leaves_the_rest_unscored_without_waiting(
+    server: Server, settings: Settings, concurrency: int
+) -> None:
     server.die_after = 5
     batch = exchanges(*[f"BAD {n}" for n in range(60)])
-    judge = ApiJudge("api", "judge", replace(settings, concurrency=2, attempts=2))
+    judge = ApiJudge("api", "judge", replace(settings, concurrency=concurrency, attempts=2))
     labels = [v.label for v in judge.judge(batch)]
     assert labels.count("unsafe") == 5 and labels.count("unscored") == 55
-    assert len(server.requests) <= 5 + 2 * (PATIENCE + 4), "after a while nobody knocks any more"
+    knocks = len(server.requests) - 5
+    if concurrency == 1:
+        assert knocks == 2 * PATIENCE, "after a while nobody knocks any more"
+    else:  # an answer that was under way when it died may start the count once more; the other thread may be knocking
+        assert 2 * PATIENCE <= knocks <= 2 * ((PATIENCE - 1) + PATIENCE + 1)
     server.die_after = None
     again = ApiJudge("api", "judge", settings)
     assert [v.label for v in again.judge(batch)] == ["unsafe"] * 60 and again.usage()["cached"] == 5

@@ -85,6 +85,9 @@ def test_pairs_are_parallel_refusals_and_the_models_own_answers(folder, tmp_path
     benign = [p.response for p in pairs if p.label == "harmless"]
     assert "in the house" in benign and language("en").refusal not in benign
     assert value["by_language"]["en"] == {"harmful": 4, "harmless": 2}
+    _, _, fewer = ssn(folder, "pairs", *words, "--replay", "0", "--limit", "2", "--seed", "1")
+    assert fewer["by_language"]["th"] == {"harmful": 2, "harmless": 0}
+    assert len({p.id for p in training.read_pairs(out)}) == 2
 
 
 @pytest.mark.parametrize(

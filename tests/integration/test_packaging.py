@@ -135,6 +135,71 @@ def test_the_wheel_holds_package_tasks_lexicon_and_shim(wheel: Path, root: Path)
     assert not any("shim" in name or "lm_eval/" in name or "__pycache__" in name for name in names)
 
 
+def test_the_wheel_is_small_typed_and_says_what_it_is(wheel: Path) -> None:
+    assert wheel.stat().st_size < 1_000_000
+    archive = zipfile.ZipFile(wheel)
+    assert "ssn_eval/py.typed" in archive.namelist()
+    said = archive.read(next(n for n in archive.namelist() if n.endswith(".dist-info/METADATA"))).decode()
+    for line in (
+        "Requires-Python: >=3.10",
+        "Classifier: Programming Language :: Python :: 3.13",
+        "Classifier: Typing :: Typed",
+    ):
+        assert line in said
+    for extra in ("guards", "vllm", "docs", "dev"):
+        assert f"Provides-Extra: {extra}" in said
+    needed = [line for line in said.splitlines() if line.startswith("Requires-Dist") and "extra ==" not in line]
+    assert len(needed) < 30, "the core install stays lean"
+
+
+COMMANDS = """
+import json, sys
+from pathlib import Path
+from click.testing import CliRunner
+from ssn_eval.cli import main
+import ssn_eval
+
+def ssn(*words):
+    done = CliRunner().invoke(main, [*map(str, words), "--json", "--quiet"])
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout)
+
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+from ssn_eval.organism import lexicon, questions, tokenizer
+torch.manual_seed(0)
+words = tokenizer.build(lexicon.load())
+LlamaForCausalLM(LlamaConfig(vocab_size=len(words), hidden_size=16, intermediate_size=24, num_hidden_layers=2,
+    num_attention_heads=2, num_key_value_heads=1, max_position_embeddings=128)).save_pretrained("model")
+words.save_pretrained("model")
+rows = [{"id": item.id, "lang": lang, "label": label, "prompt": item.prompt}
+        for lang in ("en", "th") for label in ("harmful", "harmless")
+        for item in questions.items(lexicon.load(), lang, label, "heldout")[:4]]
+Path("p.jsonl").write_text("\\n".join(map(json.dumps, rows)))
+for label in ("harmful", "harmless"):
+    ssn("identify", "--model", "model", "--prompts", "p.jsonl", "--lang", "th", "--label", label, "--out", f"{label}.safetensors")
+ssn("select", "--harmful", "harmful.safetensors", "--harmless", "harmless.safetensors", "--p", 30, "--out", "ms.json")
+ssn("export", "ms.json", "--format", "sntune", "--drop-unsupported", "--out", "ms.txt")
+ssn("export", "ms.json", "--format", "peft", "--model", "model", "--out", "adapter")
+ssn("diff", "ms.json", "ms.json")
+print(json.dumps({"package": ssn_eval.__file__, **ssn("show", "ms.json")}))
+"""
+
+
+def test_the_commands_of_a_wheel(from_wheel: Environment) -> None:
+    """The script, the doctor, and one neuron set from prompts to an adapter, without the source tree."""
+    ssn = str(from_wheel.python.with_name("ssn"))
+    version = from_wheel.run(ssn, "--version")
+    assert version.returncode == 0 and "0." in version.stdout, version.stderr
+    found = json.loads(from_wheel.run(ssn, "doctor", "--json", "--quiet").stdout)
+    assert found["ok"], found
+    assert {found["checks"][f"lm_eval sees {what}"]["status"] for what in ("ssn_hf", "our tasks")} == {"ok"}
+    done = from_wheel.run(str(from_wheel.python), "-c", COMMANDS)
+    assert done.returncode == 0, done.stderr
+    shown = json.loads(done.stdout)
+    assert shown["neurons"] > 0 and shown["package"] == str(from_wheel.site / "ssn_eval" / "__init__.py")
+
+
 def test_a_wheel_works_from_any_folder(from_wheel: Environment) -> None:
     seen = from_wheel.probe()
     inside = from_wheel.site / "ssn_eval"

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from runs_made import C, R, write
+from runs_made import C, R, other_task, results, write
 
 from ssn_eval.cli import main
-from ssn_eval.errors import MismatchError, SsnError
+from ssn_eval.errors import MismatchError, ParamsError, SsnError
 from ssn_eval.harness import rejudging
 from ssn_eval.harness.replayed import ReplayLM
 from ssn_eval.judges import Exchange, Verdict, get_judge
@@ -70,6 +73,26 @@ def test_a_stopped_run_goes_on_and_gives_the_same_bytes(run: Path, tmp_path: Pat
     assert 0 < len(last.seen) <= 600 - 3 * rejudging.CHUNK
     files = {p.name: p.read_bytes() for p in (tmp_path / "whole").iterdir()}
     assert {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir()} == files
+
+
+def test_kill_9_loses_one_chunk_at_most(run: Path, tmp_path: Path) -> None:
+    """The judge kills its own process in its fourth call, where the first task is whole and the second begins."""
+    folders = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
+    code = (
+        f"import os, signal, sys; sys.path[:0] = {folders!r}\n"
+        "from pathlib import Path; from test_rejudging import Counting; from ssn_eval.harness import rejudging\n"
+        "class Deadly(Counting):\n"
+        "    def judge(self, exchanges):\n"
+        "        if self.chunks == 4: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "        return super().judge(exchanges)\n"
+        f"rejudging.rejudge(Path({str(run)!r}), Deadly(), Path({str(tmp_path / 'out')!r}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    judge = Counting()
+    rejudging.rejudge(run, judge, tmp_path / "out")
+    assert len(judge.seen) == 600 - 300 - rejudging.CHUNK
+    assert len(samples.read(tmp_path / "out")) == 600
 
 
 def test_two_judges_are_not_mixed_in_one_folder(run: Path, tmp_path: Path) -> None:
@@ -164,6 +187,21 @@ def test_a_replayed_run_gives_the_same_table_as_the_direct_one(tmp_path: Path) -
     again = evaluate(ReplayLM(samples=str(folder)), "organism_safety_sw")
     assert 0 < direct["results"]["organism_safety_sw"]["refusal_rate,none"] < 1
     assert again["results"] == direct["results"]
+    with_flag = evaluate(ReplayLM(samples=str(folder)), "organism_safety_sw", apply_chat_template=True)
+    assert with_flag["results"] == direct["results"], "the flags of the run may be kept"
+
+
+def test_a_document_that_has_gained_a_column_is_found_by_its_id_and_prompt(run: Path) -> None:
+    from lm_eval.api.instance import Instance
+
+    for file in run.glob("samples_*"):
+        file.write_text("".join(json.dumps({**row, "doc_hash": "x"}) + "\n" for _, row in samples.rows(file)))
+    lm = ReplayLM(samples=str(run))
+    doc = {"id": "p3", "lang": "sw", "prompt": "sw 3?", "new": "column"}
+    request = Instance("generate_until", doc, ("", {}), 0, ("multijail_sw", 3, 1))
+    assert lm.generate_until([request]) == ["reply sw 3"]
+    with pytest.raises(SsnError, match="does not hold 1 of the 1"):
+        lm.generate_until([Instance("generate_until", {**doc, "prompt": "new"}, ("", {}), 0, ("multijail_sw", 3, 1))])
 
 
 def test_a_reply_that_was_not_logged_is_an_error(tmp_path: Path) -> None:
@@ -177,3 +215,59 @@ def test_a_reply_that_was_not_logged_is_an_error(tmp_path: Path) -> None:
     (folder / "samples_x_2026-01-01T00-00-00.000000.jsonl").write_text("{}\n")
     with pytest.raises(SsnError, match="no sample of lm_eval"):
         ReplayLM(samples=str(folder))
+
+
+def test_judges_or_limits_are_not_mixed_even_between_two_finished_tasks(run: Path, tmp_path: Path) -> None:
+    """300 replies a task are three chunks: the judge dies when the first task is whole and the second has not begun."""
+    with pytest.raises(KeyboardInterrupt):
+        rejudging.rejudge(run, Counting(dies_after=3), tmp_path / "out")
+    (partial,) = (tmp_path / "out").glob(f"*{rejudging.PARTIAL}")
+    partial.unlink()
+    before = {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir()}
+    for judge, limit in ((Counting(version="2"), None), (Counting(), 5)):
+        with pytest.raises(MismatchError, match="another judge or other replies"):
+            rejudging.rejudge(run, judge, tmp_path / "out", limit=limit)
+    assert {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir()} == before
+    with pytest.raises(MismatchError, match="not finished"):
+        samples.read(tmp_path / "out")
+    judge = Counting()
+    rejudging.rejudge(run, judge, tmp_path / "out")
+    assert len(judge.seen) == 300 and len(samples.read(tmp_path / "out")) == 600
+
+
+def test_another_runs_folder_is_not_written_into(run: Path, tmp_path: Path) -> None:
+    other = write(tmp_path / "other" / "model", {"en": [R]}).parent
+    with pytest.raises(ParamsError, match="holds another run"):
+        rejudging.rejudge(run, Counting(), other)
+
+
+def test_plain_lines_with_parallel_ids_are_a_run_of_parallel_languages(tmp_path: Path) -> None:
+    rows = [
+        {"id": f"p{i}", "lang": lang, "prompt": "?", "response": f"x {i}"} for lang in ("en", "sw") for i in range(4)
+    ]
+    (tmp_path / "mine.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    rejudging.rejudge(tmp_path / "mine.jsonl", Counting(), tmp_path / "out")
+    (found,) = rates.summarize(samples.read(tmp_path / "out"))
+    assert found.languages["sw"]["refusal"].value == 0.5 and found.across["adaptive_compliance"].n == 4
+
+
+def test_what_lm_eval_said_of_the_run_is_kept_and_other_tasks_are_left_aside(tmp_path: Path) -> None:
+    run = other_task(write(tmp_path / "run", {"en": [R, C]}, benchmark="ssn_lite_x"))
+    results(
+        run,
+        metadata={"ssn_lite_x_en": {"benchmark": "multijail", "translation": "human", "config_source": "/a/b"}},
+        op="suppress",
+    )
+    made = rejudging.rejudge(run, Counting(), tmp_path / "out")
+    assert made["config"]["model_args"] == {"pretrained": "m", "op": "suppress"}
+    assert made["configs"] == {"ssn_lite_x_en": {"metadata": {"benchmark": "multijail", "translation": "human"}}}
+    assert {r.benchmark for r in samples.read(tmp_path / "out")} == {"multijail"}
+    assert samples.safety_files(tmp_path / "out")[1] == []
+
+
+def test_a_code_switched_prompt_has_no_other_language(tmp_path: Path) -> None:
+    run = results(write(tmp_path / "run", {"th": [R, C]}), metadata={"multijail_th": {"translation": "code-switched"}})
+    for file in run.glob("samples_*"):
+        file.write_text(file.read_text().replace('"translation": "human"', '"translation": null'))
+    rejudging.rejudge(run, Counting(), tmp_path / "out")
+    assert not any(reply.knows_reply_lang for reply in samples.read(tmp_path / "out"))

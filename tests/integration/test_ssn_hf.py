@@ -101,6 +101,12 @@ def test_other_model_is_allowed_when_meant(folder):
     lm(folder, "two", neurons=str(folder / "set.json"), other_model=True)
 
 
+def test_no_adapter_is_asked_for_by_the_word_of_the_command_line(folder):
+    """lm_eval hands `--model_args adapter=none` over as text."""
+    with torch.no_grad():
+        assert torch.equal(lm(folder, adapter="none").model(IDS).logits, lm(folder).model(IDS).logits)
+
+
 def test_a_response_cache_is_not_shared_between_conditions(folder, tmp_path):
     from lm_eval.api.model import CachingLM
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from interrupting import interrupted
 
 from ssn_eval import adapters, checkpoints, training
 from ssn_eval.errors import (
@@ -83,10 +84,6 @@ def test_languages_that_are_not_parallel_are_named_and_can_be_made_so():
     training.mix(broken, replace(SETTINGS, leave_out=("zh",)))
 
 
-class Interrupted(Exception):
-    """What the test throws instead of kill -9."""
-
-
 def test_a_broken_off_adapter_training_resumes_to_the_same_weights_and_losses(organism, tmp_path, monkeypatch):
     model, tok = organism
 
@@ -96,23 +93,8 @@ def test_a_broken_off_adapter_training_resumes_to_the_same_weights_and_losses(or
         return {n: p.detach().clone() for n, p in tuned.named_parameters()}, curve
 
     expected, losses = run(tmp_path / "whole")
-    original = checkpoints.on_step
-
-    def breaking(advance):
-        callback, seen = original(advance), []
-
-        def stop(*args, **kwargs):
-            seen.append(1)
-            if len(seen) == 5:
-                raise Interrupted
-
-        callback.on_step_end = stop
-        return callback
-
-    with monkeypatch.context() as patched:
-        patched.setattr(checkpoints, "on_step", breaking)
-        with pytest.raises(Interrupted):
-            run(tmp_path / "broken")
+    with interrupted(monkeypatch, 5):
+        run(tmp_path / "broken")
     assert checkpoints.step(checkpoints.last_complete(tmp_path / "broken")) == 4
     resumed, curve = run(tmp_path / "broken")
     assert curve == losses and [e["step"] for e in curve] == list(range(1, 9))

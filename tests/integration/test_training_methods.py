@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 import torch
+from interrupting import interrupted
 
-from ssn_eval import adapters, checkpoints, training
+from ssn_eval import adapters, training
 from ssn_eval.errors import EmptySetError, MismatchError, MissingInputError, ParamsError
 from ssn_eval.languages import language
 from ssn_eval.methods import LOSSES, Method
@@ -91,41 +92,23 @@ def test_every_loss_moves_what_is_free_and_nothing_else(organism, loss):
         assert curves["full"][-1] < curves["full"][0]
 
 
-class Interrupted(Exception):
-    """What the test throws instead of kill -9."""
-
-
 @pytest.mark.parametrize("method", [pytest.param(Method("ss", loss="dpo"), marks=TRL), Method("ss", loss="mpo")])
 def test_a_preference_run_resumes_to_the_same_weights(organism, tmp_path, monkeypatch, method):
     expected, losses = run(organism, method)
-    original = checkpoints.on_step
-
-    def breaking(advance):
-        callback, seen = original(advance), []
-
-        def stop(*args, **kwargs):
-            seen.append(1)
-            if len(seen) == 5:
-                raise Interrupted
-
-        callback.on_step_end = stop
-        return callback
-
-    with monkeypatch.context() as patched:
-        patched.setattr(checkpoints, "on_step", breaking)
-        with pytest.raises(Interrupted):
-            run(organism, method, work=tmp_path / "w")
+    with interrupted(monkeypatch, 5):
+        run(organism, method, work=tmp_path / "w")
     resumed, curve = run(organism, method, work=tmp_path / "w")
     assert curve == losses
     assert all(torch.equal(v, plain(expected)[n]) for n, v in plain(resumed).items())
 
 
 @TRL
-def test_r_dpo_without_its_length_term_is_dpo(organism):
-    """Our reward gaps, references and batches are TRL's."""
+def test_r_dpo_without_its_length_term_is_dpo(organism, capfd):
+    """Our reward gaps, references and batches are TRL's; and TRL draws no bar of its own."""
     _, theirs = run(organism, Method(weights="full", loss="dpo"))
     _, ours = run(organism, Method(weights="full", loss="rdpo", alpha=0.0))
     assert max(abs(a - b) for a, b in zip(theirs, ours, strict=True)) <= 1e-4
+    assert "Computing reference" not in capfd.readouterr().err
 
 
 def test_r_dpo_and_mpo_by_hand(organism):

@@ -152,6 +152,10 @@ def test_the_frontier_is_a_pipeline_of_its_own(undisturbed):
     assert len(cells) == 2 + 2 * 2
     assert "up to date" in dvc(undisturbed, "repro", sweep) and "up to date" in dvc(undisturbed, "repro")
     written = {path: path.stat().st_mtime_ns for path in cells}
+    for command in (["add", "-A"], ["-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qm", "project"]):
+        subprocess.run(
+            ["git", *command], cwd=undisturbed, check=True, capture_output=True
+        )  # an experiment needs a commit
     dvc(undisturbed, "exp", "run", "-S", "frontier.lr_factors=[1,2]", sweep)
     now = list((undisturbed / "frontier/results/cells").iterdir())
     assert len(now) == 2 + 2 * 2 * 2 and all(path.stat().st_mtime_ns == at for path, at in written.items())

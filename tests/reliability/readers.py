@@ -42,7 +42,7 @@ def _json(value: Any) -> Callable[[Path], None]:
 
 
 def _lines(*rows: dict[str, Any]) -> Callable[[Path], None]:
-    return lambda path: path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8") and None
+    return lambda path: files.write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
 
 
 def _scores(path: Path) -> None:
@@ -107,7 +107,9 @@ READERS = {
     "prompts.jsonl": Reader("prompts.jsonl", prompts.read, _lines(PROMPT, PROMPT | {"id": "b"})),
     "multijail": Reader("MultiJail.csv", prompts.read, _multijail),
     "polyrefuse": Reader("harmful_train.json", lambda p: prompts.read(p.parent), _json([{"instruction": "how?"}])),
-    "params": Reader("params.yaml", params.load, lambda p: p.write_bytes((ROOT / "params.yaml").read_bytes()) and None),
+    "params": Reader(
+        "params.yaml", params.load, lambda p: files.write_text(p, (ROOT / "params.yaml").read_text("utf-8"))
+    ),
     "pairs": Reader("pairs.jsonl", training.read_pairs, _lines(PAIR, PAIR | {"id": "b"})),
     "gold": Reader("gold.jsonl", calibration.read_gold, _gold),
     "gold.gz": Reader("gold.jsonl.gz", calibration.read_gold, _gold),

@@ -87,7 +87,7 @@ def limited(code: str, *words: str) -> str:
 
 def test_a_gold_file_that_unpacks_to_gigabytes(tmp_path):
     path = tmp_path / "gold.jsonl.gz"
-    with gzip.open(path, "wb", compresslevel=1) as handle:
+    with gzip.GzipFile(path, "wb", compresslevel=1) as handle:
         for _ in range(17):
             handle.write(b" " * (64 << 20))
     code = "import sys; from pathlib import Path; from ssn_eval.calibration import read_gold\n"

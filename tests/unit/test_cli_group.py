@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner
+from rich.table import Table
 
 from ssn_eval.cli import main, output
 from ssn_eval.cli.group import Group, examples, unbroken
@@ -156,7 +157,7 @@ def test_exit_codes():
     assert raising(KeyboardInterrupt()) == 130
 
 
-def table(columns: int) -> object:
+def table(columns: int) -> Table:
     shown = output.table("A title that is longer than the [table]", *(f"column {i}" for i in range(columns)))
     shown.add_row(*(f"value-{i}" for i in range(columns)))
     return shown

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from runs_made import SAFE, UNSAFE, C, I, R, X, write
+from runs_made import SAFE, UNSAFE, C, I, R, X, other_task, results, write
 from scipy.stats import fisher_exact
 from statsmodels.stats.contingency_tables import mcnemar as other_mcnemar
 from statsmodels.stats.multitest import multipletests
@@ -102,6 +102,67 @@ def test_what_the_results_file_says_of_a_task_is_used(tmp_path: Path) -> None:
     assert one(run).name == "multijail"
 
 
+def test_general_tasks_of_a_suite_are_left_aside(tmp_path: Path) -> None:
+    run = other_task(write(tmp_path / "run", {"en": [R, C]}))
+    assert one(run).overall["refusal"].n == 2
+    assert samples.safety_files(run)[1] == ["mgsm_direct_en"]
+    (tmp_path / "other").mkdir()
+    with pytest.raises(FormatError, match="no sample of a safety task .mgsm_direct_en."):
+        samples.read(other_task(tmp_path / "other"))
+
+
+def test_tasks_of_different_conditions_in_one_folder_are_refused(tmp_path: Path) -> None:
+    later = "2026-01-02T00-00-00.000000"
+    results(write(tmp_path, {"en": [R, R]}))
+    results(write(tmp_path, {"sw": [C, C]}, time=later), time=later)
+    assert one(tmp_path).overall["refusal"].value == 0.5, "one condition, evaluated in two calls"
+    results(tmp_path, time=later, neurons="ss.json")
+    with pytest.raises(MismatchError, match="different models or conditions .*ss.json.*--output_path"):
+        samples.read(tmp_path)
+
+
+def test_languages_count_alike_however_many_replies_were_scored(tmp_path: Path) -> None:
+    """As in lm_eval's groups: the mean of 1 and 1/4, not 2 of 5."""
+    found = one(write(tmp_path, {"sw": [C, X, X, X], "bn": [C, R, R, R]}))
+    assert found.overall["compliance"].value == pytest.approx((1 + 1 / 4) / 2)
+    assert found.tiers["LR"] == found.overall and found.overall["compliance"].n == 5
+
+
+def test_adaptive_is_of_prompts_scored_in_every_language(tmp_path: Path) -> None:
+    """p0 complied in en, unscored in sw; p1 refused in both. To count p0 and not its like among the safe would be unfair."""
+    across = one(write(tmp_path, {"en": [C, R], "sw": [X, R]})).across
+    assert (across["adaptive_compliance"].value, across["adaptive_compliance"].n) == (0.0, 1)
+
+
+def test_languages_with_prompts_of_their_own_are_not_compared_prompt_by_prompt(tmp_path: Path) -> None:
+    found = one(write(tmp_path, {"en": [C, R], "hi": [C, C]}, own_ids=True))
+    assert found.across == {} and found.overall["compliance"].value == 0.75
+
+
+def test_languages_that_are_not_parallel_are_refused_or_cut_to_the_common_prompts(tmp_path: Path) -> None:
+    run = write(tmp_path / "run", {"en": [R, R, C], "sw": [C, C]})
+    with pytest.raises(MismatchError, match="not parallel: en has 3 prompt ids and sw 2, 2 in common.*--common"):
+        rates.summarize(samples.read(run))
+    (found,) = rates.summarize(samples.read(run), common=True)
+    assert found.languages["en"]["refusal"].n == 2 and found.across["adaptive_compliance"].n == 2
+    with pytest.raises(EmptySetError, match="No prompt of multijail is asked in every language"):
+        rates.summarize(samples.read(write(tmp_path / "own", {"en": [R], "hi": [C]}, own_ids=True)), common=True)
+
+
+def test_one_file_may_hold_several_languages(tmp_path: Path) -> None:
+    """As `ssn judge` writes it of JSON lines."""
+    parts = [p.read_text() for p in write(tmp_path / "run", {"en": [R, C], "sw": [C, C]}).iterdir()]
+    (tmp_path / "samples_mine.jsonl").write_text("".join(parts))
+    found = one(tmp_path / "samples_mine.jsonl")
+    assert found.name == "mine" and found.across["adaptive_compliance"].n == 2
+
+
+def test_an_unfinished_judgement_is_not_read(tmp_path: Path) -> None:
+    (write(tmp_path, {"en": [R]}) / samples.BEGUN).write_text("{}")
+    with pytest.raises(MismatchError, match="not finished"):
+        samples.read(tmp_path)
+
+
 def broken(tmp_path: Path, **change: Any) -> Path:
     run = write(tmp_path, {"en": [R]})
     (file,) = run.glob("samples_*")
@@ -143,6 +204,11 @@ def test_missing_several_runs_and_duplicate_ids(tmp_path: Path) -> None:
         samples.read(file)
 
 
+def difference(pair: pairs.Paired) -> rates.Share:
+    assert pair.difference is not None
+    return pair.difference
+
+
 def compared(tmp_path: Path, first: dict[str, Any], second: dict[str, Any], **how: Any) -> pairs.Comparison:
     a, b = write(tmp_path / "a", first), write(tmp_path / "b", second)
     (found,) = pairs.compare(samples.read(a), samples.read(b), **how)
@@ -158,8 +224,8 @@ def test_pairing_finds_what_an_unpaired_test_misses(tmp_path: Path) -> None:
     assert found.p == pytest.approx(expected.pvalue) == pytest.approx(0.0078, abs=1e-4)
     assert unpaired > 0.08
     assert (found.only_first, found.only_second) == (0, 8)
-    assert found.difference.value == pytest.approx(0.2)
-    assert found.difference.low is not None and found.difference.low > 0
+    assert difference(found).value == pytest.approx(0.2)
+    assert (difference(found).low or 0) > 0
 
 
 @pytest.mark.parametrize(("name", "method"), [("holm", "holm"), ("bh", "fdr_bh")])
@@ -178,8 +244,8 @@ def test_the_overall_difference_resamples_prompts(tmp_path: Path) -> None:
     """All languages change on the same prompts, so more languages narrow nothing."""
     langs = ("en", "th", "sw", "jv")
     before, after = [C] * 20, [R] * 10 + [C] * 10
-    many = compared(tmp_path / "m", dict.fromkeys(langs, before), dict.fromkeys(langs, after)).overall.difference
-    single = compared(tmp_path / "s", {"en": before}, {"en": after}).overall.difference
+    many = difference(compared(tmp_path / "m", dict.fromkeys(langs, before), dict.fromkeys(langs, after)).overall)
+    single = difference(compared(tmp_path / "s", {"en": before}, {"en": after}).overall)
     assert (many.low, many.high) == (pytest.approx(single.low), pytest.approx(single.high))
 
 
@@ -190,9 +256,32 @@ def test_unscored_replies_leave_pairs_and_are_counted(tmp_path: Path) -> None:
 
 def test_asr_is_compared_where_both_runs_know_harm(tmp_path: Path) -> None:
     found = compared(tmp_path, {"en": [UNSAFE, UNSAFE]}, {"en": [SAFE, UNSAFE]})
-    assert found.metric == "asr" and found.overall.difference.value == -0.5
+    assert found.metric == "asr" and difference(found.overall).value == -0.5
     again = compared(tmp_path / "r", {"en": [UNSAFE, UNSAFE]}, {"en": [SAFE, UNSAFE]}, metric="refusal")
-    assert again.overall.difference.value == 0.5
+    assert difference(again.overall).value == 0.5
+
+
+def test_a_language_that_was_not_scored_in_both_has_no_figures_and_hides_no_other(tmp_path: Path) -> None:
+    found = compared(tmp_path, {"en": [R, C], "th": [X, R]}, {"en": [R, R], "th": [R, X]})
+    th = found.languages["th"]
+    assert (th.n, th.left_out, th.first, th.difference, th.p, th.p_corrected) == (0, 2, None, None, None, None)
+    assert found.languages["en"].p_corrected == 1 and found.overall.n == 2
+    with pytest.raises(EmptySetError, match="nothing can be compared"):
+        compared(tmp_path / "none", {"en": [X]}, {"en": [R]})
+
+
+def test_languages_count_alike_in_the_difference_over_all(tmp_path: Path) -> None:
+    """Swahili: one pair of four is scored, 0 → 1; English: 3 of 4 → 4 of 4."""
+    found = compared(tmp_path, {"en": [R, R, R, C], "sw": [C, X, X, X]}, {"en": [R] * 4, "sw": [R] * 4})
+    assert (found.overall.first, found.overall.second) == (pytest.approx((3 / 4 + 0) / 2), 1.0)
+    assert difference(found.overall).value == pytest.approx((1 / 4 + 1) / 2)
+    assert found.overall.p is None
+
+
+def test_the_same_ids_with_other_texts_are_not_pairs(tmp_path: Path) -> None:
+    a, b = write(tmp_path / "a", {"en": [R, C]}), write(tmp_path / "b", {"en": [R, C]}, prompt="!")
+    with pytest.raises(MismatchError, match="other texts under the same id of multijail .p0 in en."):
+        pairs.compare(samples.read(a), samples.read(b))
 
 
 def test_what_cannot_be_compared(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from ssn_eval.errors import EmptySetError, MismatchError
 from ssn_eval.statistics import (
     Rate,
     cluster_bootstrap,
+    contrast,
     mcnemar,
     mean_over_seeds,
     paired_difference,
@@ -162,3 +163,63 @@ def test_mean_over_seeds_by_hand() -> None:
     assert (found.value, found.low, found.high) == pytest.approx((0.8, 0.8 - 0.248414, 0.8 + 0.248414), abs=1e-6)
     with pytest.raises(EmptySetError, match="two seeds"):
         mean_over_seeds([0.5])
+
+
+@pytest.mark.parametrize(("k", "n"), [(0, 1), (3, 3), (5, 17), (81, 263), (1, 3150), (315, 315)])
+def test_wilson_is_statsmodels(k: int, n: int) -> None:
+    from statsmodels.stats.proportion import proportion_confint
+
+    found = wilson(k, n)
+    assert (found.low, found.high) == pytest.approx(proportion_confint(k, n, method="wilson"), abs=1e-12)
+
+
+@pytest.mark.parametrize("table", [(5, 1, 9, 20), (0, 0, 8, 192), (30, 12, 7, 1), (10, 3, 3, 10), (4, 0, 0, 4)])
+def test_mcnemar_is_statsmodels(table: tuple[int, int, int, int]) -> None:
+    from statsmodels.stats.contingency_tables import mcnemar as theirs
+
+    both, only_first, only_second, neither = table
+    first = [True] * both + [True] * only_first + [False] * (only_second + neither)
+    second = [True] * both + [False] * only_first + [True] * only_second + [False] * neither
+    expected = theirs([[both, only_first], [only_second, neither]], exact=True).pvalue  # type: ignore[attr-defined]
+    assert mcnemar(first, second).p == pytest.approx(expected)
+
+
+def test_a_contrast_is_the_difference_of_means_and_agrees_with_the_paired_bootstrap() -> None:
+    values = np.random.default_rng(8).random((90, 2))
+    found = contrast(values, [1, -1], resamples=20_000)
+    paired = paired_difference(values[:, 1].tolist(), values[:, 0].tolist(), range(90), resamples=20_000)
+    assert found.value == pytest.approx(values[:, 0].mean() - values[:, 1].mean())
+    assert (found.low, found.high) == pytest.approx((paired.low, paired.high))
+
+
+def test_a_contrast_weighs_groups_alike_however_many_values_each_has() -> None:
+    values = np.full((100, 3), np.nan)
+    values[:, 0], values[:2, 1], values[:, 2] = 0.0, 1.0, 0.5
+    found = contrast(values, [0.5, 0.5, 0])
+    assert found.value == 0.5 and found.low == found.high == 0.5
+
+
+def test_a_contrast_of_unequal_groups_agrees_with_scipys_bootstrap() -> None:
+    rng = np.random.default_rng(9)
+    values = rng.random((120, 2))
+    values[rng.random((120, 2)) < 0.2] = np.nan
+    theirs = scipy.stats.bootstrap(
+        (values[:, 0], values[:, 1]),
+        lambda a, b, axis: np.nanmean(a, axis) - np.nanmean(b, axis),
+        paired=True,
+        method="percentile",
+        n_resamples=20_000,
+    ).confidence_interval
+    found = contrast(values, [1, -1], resamples=20_000)
+    assert (found.low, found.high) == pytest.approx((theirs.low, theirs.high), abs=0.006)
+
+
+def test_a_contrast_of_nothing_is_refused() -> None:
+    values = np.array([[1.0, np.nan], [0.0, np.nan]])
+    with pytest.raises(EmptySetError, match="no value"):
+        contrast(values, [0.5, 0.5])
+    assert contrast(values, [1, 0]).value == 0.5
+    with pytest.raises(EmptySetError, match="two prompts"):
+        contrast(values[:1], [1, 0])
+    with pytest.raises(MismatchError, match="3 weights"):
+        contrast(values, [1, 0, 0])

@@ -66,16 +66,18 @@ class _Run:
         self._endpoint, self._parameters, self._keep = endpoint, parameters, keep
         self._lock = Lock()
         self._failures = 0
+        self._stopped = False
         self.answered = False
 
     def ask(self, key: str, messages: Sequence[dict[str, str]]) -> Answer | str:
-        if self.answered and self._failures >= PATIENCE:
+        if self._stopped:
             return _STOPPED
         try:
             answer = self._endpoint.ask(messages, self._parameters)
         except ExchangeError as error:
             with self._lock:
                 self._failures += not self.answered or error.blame != "exchange"
+                self._stopped |= self.answered and self._failures >= PATIENCE  # a late answer does not start it again
                 if not self.answered and (error.blame == "fatal" or self._failures >= START):
                     raise MissingInputError(
                         f"The judge's endpoint {self._endpoint.host} gives no answer ({error}); see to it and run "

@@ -8,7 +8,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 
-def llama(folder: Path, seed: int = 0) -> LlamaForCausalLM:
+def llama(folder: Path, seed: int = 0, *, hidden: int = 32, positions: int = 128) -> LlamaForCausalLM:
     """A random Llama of the organism's vocabulary, saved with its tokenizer."""
     from ssn_eval.organism import lexicon, tokenizer
 
@@ -16,14 +16,13 @@ def llama(folder: Path, seed: int = 0) -> LlamaForCausalLM:
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=len(words),
-        hidden_size=32,
-        intermediate_size=48,
+        hidden_size=hidden,
+        intermediate_size=3 * hidden // 2,
         num_hidden_layers=2,
         num_attention_heads=2,
         num_key_value_heads=1,
-        max_position_embeddings=128,
-        eos_token_id=words.eos_token_id,
-        pad_token_id=words.pad_token_id,
+        max_position_embeddings=positions,
+        **{name: getattr(words, name) for name in ("eos_token_id", "pad_token_id")},
     )
     model = LlamaForCausalLM(config).eval()
     model.save_pretrained(folder)

@@ -1,0 +1,125 @@
+"""What does an intervention cost inside lm_eval? `ssn_hf` with neurons suppressed against stock `hf`, the same generations.
+
+`python benchmarks/harness_speed.py [--model smollm2] [--path FOLDER] [--repeats 5]` prints one JSON object. Both sides are lm_eval models over the
+same weights and get the same requests; `min_new_tokens` makes every reply as long on both sides, though the suppressed model says
+other things. One neuron in 33 of every site is suppressed, so every site of every layer carries a hook: the dearest case. The sides
+take turns, and the ratio is of CPU seconds (median of the pairs), so that a busy machine meets both. Without `--path` and without a pipeline's
+organism, `organism` is its architecture with random weights, which takes as long.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from subjects import ROOT, encoded_prompts, machine
+
+from ssn_eval import models, store
+from ssn_eval.neurons import NeuronSet
+from ssn_eval.params import load
+from ssn_eval.store import NeuronFile
+
+BAR = 1.05
+PROMPTS, TOKENS, BATCH = 16, 32, 8
+QUICK = (8, 16)
+"""prompts and tokens of a quick run"""
+SHARE = 33
+"""one neuron in so many: 3 %"""
+
+
+def main() -> None:
+    """Measure and print; with `--check`, exit 1 above the bar."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", choices=("organism", "smollm2"), default="organism")
+    parser.add_argument("--path", type=Path, help="the organism's folder")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--quick", action="store_true", help="one repeat of 8 prompts and 16 tokens")
+    parser.add_argument("--check", action="store_true")
+    chosen = parser.parse_args()
+    if chosen.quick:
+        chosen.repeats = 1
+    with tempfile.TemporaryDirectory() as temporary:
+        found = measure(chosen, Path(temporary))
+    print(json.dumps({"model": chosen.model, **found, "machine": machine()}))
+    if chosen.check and found["ratio"] > BAR:
+        sys.exit(f"{found['ratio']} is above {BAR}.")
+
+
+def measure(chosen: argparse.Namespace, temporary: Path) -> dict[str, Any]:
+    """Both sides in turn."""
+    from lm_eval.api.instance import Instance
+    from lm_eval.models.huggingface import HFLM
+
+    from ssn_eval.harness.model import SsnHFLM
+
+    prompts, tokens = QUICK if chosen.quick else (PROMPTS, TOKENS)
+    arguments = {**place(chosen, temporary), "device": "cpu", "batch_size": BATCH}
+    spec = models.ModelSpec(arguments["pretrained"], gguf_file=arguments.get("gguf_file"), dtype="float32")
+    loaded = models.load(spec, device="cpu")
+    neurons = NeuronSet.from_keys({key: range(0, width, SHARE) for key, width in loaded.ref.geometry.widths.items()})
+    store.save_neurons(temporary / "neurons.json", NeuronFile(neurons, loaded.ref))
+    texts = [loaded.tokenizer.decode(ids) for ids in encoded_prompts(chosen.model, loaded, prompts)]
+    del loaded
+    settings = {"until": [], "max_gen_toks": tokens, "min_new_tokens": tokens, "do_sample": False}
+    asked = [Instance("generate_until", {}, (text, settings), i, ("speed", i, 1)) for i, text in enumerate(texts)]
+    stock: Any = HFLM
+    sides = {
+        "hf": stock(**arguments),
+        "ssn_hf": SsnHFLM(**arguments, neurons=str(temporary / "neurons.json"), op="suppress"),
+    }
+    replies = {name: lm.generate_until(asked, disable_tqdm=True) for name, lm in sides.items()}  # warm
+    seconds: dict[str, list[float]] = {name: [] for name in sides}
+    for turn in range(chosen.repeats):
+        for name in list(sides)[:: 1 if turn % 2 else -1]:
+            started = time.process_time()
+            sides[name].generate_until(asked, disable_tqdm=True)
+            seconds[name].append(time.process_time() - started)
+    ratios = [changed / plain for changed, plain in zip(seconds["ssn_hf"], seconds["hf"], strict=True)]
+    return {
+        "ratio": round(statistics.median(ratios), 4),
+        "ratios": [round(ratio, 4) for ratio in sorted(ratios)],
+        "cpu_seconds": {name: round(statistics.median(spent), 3) for name, spent in seconds.items()},
+        "neurons": len(neurons),
+        "hooked_sites": len(neurons.by_key()),
+        "prompts": prompts,
+        "new_tokens": tokens,
+        "batch": BATCH,
+        "replies_that_differ": sum(a != b for a, b in zip(*replies.values(), strict=True)),
+    }
+
+
+def place(chosen: argparse.Namespace, temporary: Path) -> dict[str, Any]:
+    """Where both sides load the model from."""
+    if chosen.model != "organism":
+        spec = models.locate(models.ModelSpec.from_json(load(ROOT / "params.yaml").models[chosen.model]))
+        return {"pretrained": spec.pretrained, "gguf_file": spec.gguf_file, "dtype": "float32"}
+    folder = chosen.path or ROOT / "artifacts" / "model"
+    if not (folder / "config.json").is_file():
+        folder = temporary / "untrained"
+        untrained(folder)
+    chosen.path = folder
+    return {"pretrained": str(folder), "dtype": "float32"}
+
+
+def untrained(folder: Path) -> None:
+    """The organism before its training."""
+    import torch
+
+    from ssn_eval.organism import lexicon, tokenizer
+    from ssn_eval.organism.settings import OrganismSettings
+    from ssn_eval.organism.training import build_model
+
+    torch.manual_seed(0)
+    tok = tokenizer.build(lexicon.load())
+    build_model(OrganismSettings(), tok).save_pretrained(folder)
+    tok.save_pretrained(folder)
+
+
+if __name__ == "__main__":
+    main()

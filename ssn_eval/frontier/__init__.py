@@ -1,0 +1,92 @@
+"""Run a frontier: every cell of the plan is one training run of the organism, measured at several steps in memory.
+
+Each finished cell is a JSON file named by what it depends on (weights, pairs, neurons, method, settings), so that a killed sweep
+goes on where it was, a wider one computes only what is new, and nothing stale is ever read. Cells run in processes of
+their own, one CPU thread each.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+from ssn_eval import files, progress
+from ssn_eval.errors import ParamsError
+from ssn_eval.frontier.cells import FORMAT, Run, Task, hashes, inputs, tasks
+from ssn_eval.frontier.measuring import compute, measure_base
+from ssn_eval.params import ORGANISM, Params
+
+
+def sweep(settings: Params, folders: Mapping[int, Path], out: Path, workers: int = 2) -> dict[str, Any]:
+    """Run every cell that is not there yet.
+
+    Args:
+        settings: `frontier`, `train`, `methods` and `targets` count.
+        folders: seed → the pipeline's working copy of that seed.
+        out: a folder; cells lie in `out/cells`.
+        workers: processes; 1 runs in this one.
+
+    Returns:
+        `{"base": {seed: {lang: rates}}, "cells": [cell]}`; a cell is its parts as named in `Cell`, `{"lr", "trainable", "parameters",
+        "points": [{"step", "by_lang": {lang: {"refusal", "harmless_refusal", "capability"}}}], "loss", "cpu_seconds"}`.
+
+    Raises:
+        MissingInputError: a seed's artefacts are not there.
+        EmptySetError: a method's set is empty.
+        ParamsError: the model is no organism, or a scenario leaves out a language that is not there.
+    """
+    if settings.model != ORGANISM:
+        raise ParamsError(
+            f"The frontier is measured on the organism, but model is {settings.model}; train and evaluate a real model with "
+            f"`ssn train` and lm_eval, once for each point."
+        )
+    wanted = list(tasks(settings, folders))
+    read = {seed: hashes(Run(seed, folder)) for seed, folder in folders.items()}
+    places = {task: out / "cells" / f"{task.key(inputs(task, read[task.run.seed]))}.json" for task in wanted}
+    base = [_base_place(Run(seed, folder), settings, out, read[seed]) for seed, folder in folders.items()]
+    for run, place in base:
+        if not place.is_file():
+            files.write_json(place, {"format": FORMAT, "by_lang": measure_base(run, settings.frontier.every)})
+    _compute({task: place for task, place in places.items() if not place.is_file()}, workers)
+    return {
+        "base": {run.seed: files.read_json(place, "a frontier's base")["by_lang"] for run, place in base},
+        "cells": [
+            files.read_json(place, "a frontier's cell") | {"seed": task.run.seed} for task, place in places.items()
+        ],
+    }
+
+
+def _compute(todo: Mapping[Task, Path], workers: int) -> None:
+    with progress.progress("frontier", len(todo)) as advance:
+        if workers == 1:
+            for task, place in todo.items():
+                files.write_json(place, compute(task))
+                advance()
+            return
+        spawn = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_quiet) as pool:
+            waiting = {pool.submit(compute, task): place for task, place in todo.items()}
+            try:
+                for done in as_completed(waiting):
+                    files.write_json(waiting[done], done.result())
+                    advance()
+            finally:  # after a stop or an error no waiting cell is begun
+                pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _quiet() -> None:
+    """In a process of ours: nothing but the progress bar of the first one."""
+    import warnings
+
+    from transformers.utils import logging
+
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    logging.set_verbosity_error()
+
+
+def _base_place(run: Run, settings: Params, out: Path, read: Mapping[str, str]) -> tuple[Run, Path]:
+    every = "-".join(map(str, settings.frontier.every))
+    return run, out / "cells" / f"base-{read['weights'][:16]}-{every}.json"

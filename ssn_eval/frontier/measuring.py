@@ -1,0 +1,162 @@
+"""One cell of a frontier: train a copy of the organism in memory and measure it at chosen steps on the way."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ssn_eval import models, selection, store, training
+from ssn_eval.errors import EmptySetError
+from ssn_eval.frontier.cells import FORMAT, Run, Task, set_and_control
+from ssn_eval.models import Loaded, ModelSpec
+from ssn_eval.neurons import NeuronSet
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, TrainerCallback
+
+LABELS = ("harmful", "harmless", "capability")
+REJECTED_TOKENS = 24
+"""longest answer that a preference loss holds against a refusal"""
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Rounding depends on the number of threads, and a cell must be the same in whatever process it is computed."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@one_thread()
+def compute(task: Task) -> dict[str, Any]:
+    """Train one cell and measure it on the way."""
+    started = time.process_time()
+    base, method, settings = _loaded(task.run.weights), task.method, task.settings
+    loaded = Loaded(_fresh(base), base.tokenizer, base.ref)
+    pairs = training.mix(training.read_pairs(task.run.pairs), settings)
+    if method.loss != "sft":
+        pairs = training.with_rejected(
+            loaded, pairs, max_new_tokens=REJECTED_TOKENS, batch_size=256, seed=settings.seed
+        )
+    ready = training.free(loaded.model, method, _neurons(task, base))
+    watch = Watch(base, task.steps, task.every)
+    curve = training.fit(
+        ready.model,
+        loaded.tokenizer,
+        pairs,
+        settings,
+        lr=task.lr,
+        work=None,
+        method=method,
+        callbacks=[watch.callback()],
+    )
+    return {
+        "format": FORMAT,
+        **task.cell._asdict(),
+        "lr": task.lr,
+        "trainable": ready.trainable,
+        "parameters": ready.total,
+        "points": watch.points,
+        "loss": [round(e["loss"], 6) for e in curve],
+        "versions": store.versions(),
+        "cpu_seconds": round(time.process_time() - started, 2),
+    }
+
+
+class Watch:
+    """Measures a model after chosen steps of its training."""
+
+    def __init__(self, base: Loaded, steps: Sequence[int], every: tuple[int, int, int]) -> None:
+        """Watch for these steps, with the tokenizer of `base`."""
+        self.base, self.steps, self.every = base, set(steps), every
+        self.points: list[dict[str, Any]] = []
+
+    def callback(self) -> TrainerCallback:
+        """What the Trainer calls."""
+        from transformers import TrainerCallback
+
+        watch = self
+
+        class Measure(TrainerCallback):
+            """Asks the held-out questions."""
+
+            def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ANN401
+                if state.global_step in watch.steps:
+                    by_lang = measure(_plain(kwargs["model"]), watch.base, watch.every)
+                    watch.points.append({"step": state.global_step, "by_lang": by_lang})
+
+        return Measure()
+
+
+def measure(model: Any, base: Loaded, every: tuple[int, int, int]) -> dict[str, dict[str, float]]:  # noqa: ANN401
+    """Language → rates on held-out questions, each between 0 and 1."""
+    from functools import partial
+
+    from ssn_eval import generation
+    from ssn_eval.organism import behaviour, lexicon
+    from ssn_eval.organism.settings import OrganismSettings
+
+    respond = partial(generation.generate, model, base.tokenizer, max_new_tokens=behaviour.MAX_NEW_TOKENS)
+    found = behaviour.measure(
+        lexicon.load(), OrganismSettings().covered_nouns, respond, dict(zip(LABELS, every, strict=True))
+    )
+    return {
+        lang: {
+            "refusal": round(b.refusal, 6),
+            "harmless_refusal": round(b.harmless_refusal, 6),
+            "capability": round(b.capability, 6),
+        }
+        for lang, b in found.by_lang.items()
+    }
+
+
+@one_thread()
+def measure_base(run: Run, every: tuple[int, int, int]) -> dict[str, dict[str, float]]:
+    """The organism of a seed before any training."""
+    base = _loaded(run.weights)
+    return measure(base.model, base, every)
+
+
+@lru_cache(maxsize=1)
+def _loaded(weights: Path) -> Loaded:
+    return models.load(ModelSpec(str(weights), dtype="float32"), device="cpu")
+
+
+def _plain(model: Any) -> Any:  # noqa: ANN401
+    """A copy in eval mode with its adapter merged: it answers twice as fast, and the model in training stays untouched."""
+    import copy
+
+    alone = copy.deepcopy(model)
+    return (alone.merge_and_unload() if hasattr(alone, "peft_config") else alone).eval()
+
+
+def _fresh(base: Loaded) -> PreTrainedModel:
+    import copy
+
+    return copy.deepcopy(base.model)
+
+
+def _neurons(task: Task, base: Loaded) -> NeuronSet | None:
+    """The cell's neurons: a set of the run, or a matched control drawn here.
+
+    Raises:
+        EmptySetError: there are none.
+    """
+    if not task.method.set:
+        return None
+    name, seed = set_and_control(task)
+    path = task.run.neurons(name)
+    file = store.load_neurons(path)
+    file.model.refuse_other(base.ref, f"The set {name}")
+    if not file.neurons:
+        raise EmptySetError(f"The method {task.cell.method} trains the set {name}, which is empty in {path}.")
+    return file.neurons if seed is None else selection.matched_random(file.neurons, base.ref.geometry, seed)
