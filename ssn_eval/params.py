@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import field, fields, is_dataclass
+from dataclasses import field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -187,6 +187,10 @@ class Params:
             methods.check(name, row)
         trained = (*self.train.methods, *self.frontier.methods)
         check_all(self.targets, self.nhr, self.validate.sets, trained, self.table)
+        if any(presets.variant(name).leave_out for name in self.frontier.methods):
+            raise ParamsError(
+                "frontier.methods leave no language out; a row of frontier.scenarios with leave_out does."
+            )
         left = [code for code in self.languages if code not in self.train.leave_out]
         if not left:
             raise ParamsError("train.leave_out leaves out every language; keep one of languages.")
@@ -203,6 +207,11 @@ class Params:
             UnknownNameError: it is none; near names are suggested.
         """
         return presets.method(name, self.targets, self.table)
+
+    def training(self, name: str) -> TrainParams:
+        """The settings of a training method: those of `train`, without the language that its name leaves out."""
+        left = presets.variant(name).leave_out
+        return replace(self.train, leave_out=(*self.train.leave_out, left)) if left else self.train
 
     @property
     def nhr(self) -> tuple[str, ...]:

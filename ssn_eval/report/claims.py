@@ -21,12 +21,11 @@ if TYPE_CHECKING:
 _HEADS = {"harmless": "harm-\nless", "capability": "capa-\nbility"}
 
 
-def claims(runs: Mapping[int, Results], frontier: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def claims(runs: Mapping[int, Results]) -> dict[str, Any]:
     """Everything that the seeds say, as plain values.
 
     Args:
         runs: seed → the results of that repetition; all with the same languages.
-        frontier: what `ssn frontier` wrote, if it ran.
 
     Returns:
         `{"seeds", "languages", "sets": {name: [sizes]}, "order": [labels], "conditions": {label: {column: {"mean", "low", "high", "values"}}},
@@ -54,7 +53,7 @@ def claims(runs: Mapping[int, Results], frontier: Mapping[str, Any] | None = Non
         "conditions": {
             by_seed[0][name].label: _columns([found[name] for found in by_seed], first.languages) for name in shared
         },
-        "claims": [claim.to_json() for claim in paper.judge(results, frontier)],
+        "claims": [claim.to_json() for claim in paper.judge(results)],
     }
 
 

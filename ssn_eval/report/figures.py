@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from ssn_eval.presets import variant
 from ssn_eval.report import canvas, maps
 from ssn_eval.report.canvas import Drawn, look
 from ssn_eval.report.comparisons import SAFE
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 def all_figures(results: Results) -> dict[str, Drawn]:
     """File name → figure; those without any data are left out."""
     refused, trained = "refusal", list(results.trained.values())
-    changed = [c for c in results.rows() if c.name.startswith("suppress ") or c.name == "scale:2 ss"]
+    changed = [c for c in results.main_rows() if c.name.startswith("suppress ") or c.name == "scale:2 ss"]
     by = "by language, a marker with its Wilson 95 % interval for"
     after = f" and {results.hardened.label}" if results.hardened else ""
     drawn = {
@@ -30,7 +31,7 @@ def all_figures(results: Results) -> dict[str, Drawn]:
             f"Refusal of harmful prompts {by} the base model and each suppressed neuron set",
         ),
     }
-    if any(results.interventions.values()):
+    if any(results.main.values()):
         alt = "Lines of mean NHR refusal and of capability against the factor by which each neuron set is scaled"
         drawn["amplification"] = Drawn(amplification(results), alt)
     if trained:
@@ -93,7 +94,7 @@ def amplification(results: Results) -> Figure:
     """Mean NHR refusal and mean capability over the whole range of the factor, for every set."""
     figure, panels = canvas.new(3.2, columns=2)
     for axes, what, langs in zip(panels, ("refusal", "capability"), (results.nhr, results.languages), strict=True):
-        for k, (name, ops) in enumerate((n, o) for n, o in results.interventions.items() if o):
+        for k, (name, ops) in enumerate((n, o) for n, o in results.main.items() if o):
             points = sorted(
                 [(1.0, results.base), *((factor(op), c) for op, c in ops.items())], key=lambda point: point[0]
             )
@@ -110,7 +111,7 @@ def amplification(results: Results) -> Figure:
 def loss(results: Results) -> Figure:
     """Training loss by step."""
     figure, (axes,) = canvas.new(3.0)
-    for k, (method, training) in enumerate(results.training.items()):
+    for k, (method, training) in enumerate((m, t) for m, t in results.training.items() if not variant(m).leave_out):
         curve: Any = training["loss"]
         steps, values = [e["step"] for e in curve], [e["loss"] for e in curve]
         axes.plot(steps, values, ms=3, lw=1.2, label=method.replace("_", " "), **look(k + 1))

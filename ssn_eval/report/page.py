@@ -50,7 +50,7 @@ def build(
     made = provenance.of(folder, results, machine=beside.machine)
     claims = beside.claims or {
         "seeds": ["this run"],
-        "claims": [c.to_json() for c in paper.judge([results], beside.frontier.found if beside.frontier else None)],
+        "claims": [c.to_json() for c in paper.judge([results])],
     }
     drawn = rendered(figures.all_figures(results) | _beside(beside))
     page = html(

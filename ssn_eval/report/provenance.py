@@ -111,11 +111,13 @@ def _stages(lock: Path, results: Results) -> Iterator[tuple[str, Mapping[str, An
     """The stages of a lock file that belong to these results, in its order."""
     if not lock.is_file():
         return
+    without = [f"{method}.without_{lang}" for method, by_lang in results.left_out.items() for lang in by_lang]
+    variants = (*results.trained, *without)
     known = {
         "score": results.languages,
         "validate": tuple(results.interventions),
-        "train": tuple(results.trained),
-        "evaluate": tuple(results.trained),
+        "train": variants,
+        "evaluate": variants,
     }
     try:
         stages = yaml.safe_load(lock.read_text(encoding="utf-8"))["stages"]

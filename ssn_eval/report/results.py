@@ -10,11 +10,13 @@ from typing import Any
 from ssn_eval import files
 from ssn_eval.errors import FormatError, MissingInputError
 from ssn_eval.languages import language
+from ssn_eval.presets import variant
 from ssn_eval.statistics import Estimate, McNemar, Rate, cluster_bootstrap, mcnemar, paired_difference, wilson
 
 SELECT_KEYS = ("hr", "languages", "sizes", "named", "per_key", "jaccard", "sensitivity", "candidates")
 """what `select.json` must hold for a report"""
 _SETS = {"ss": "SS", "ms_hr": "MS of HR", "private": "private"}
+_FAMILIES = {"ms": "MS", "private": "private"}
 _METHODS = {"ssn": "SS", "ms_hr": "MS of HR", "full": "all weights"}
 
 
@@ -102,6 +104,8 @@ class Results:
     base: Condition
     trained: Mapping[str, Condition]
     """method → condition"""
+    left_out: Mapping[str, Mapping[str, Condition]]
+    """method → language that it was not given → condition"""
     interventions: Mapping[str, Mapping[str, Condition]]
     """set → op → condition, ops by rising factor"""
     training: Mapping[str, Mapping[str, Any]]
@@ -152,19 +156,31 @@ class Results:
         return {n: condition for n, condition in found.items() if condition}
 
     @property
+    def main(self) -> Mapping[str, Mapping[str, Condition]]:
+        """The interventions that are compared in charts: not those on the neurons of one language, and their controls."""
+        own = {f"{family}_{lang}" for family in ("ms", "private") for lang in self.nhr}
+        return {n: ops for n, ops in self.interventions.items() if n not in own and "." not in n}
+
+    @property
     def randoms(self) -> dict[str, Condition]:
         """Random control of SS → the condition in which it is suppressed."""
         return self.controls("ss")
 
     def rows(self) -> Iterator[Condition]:
+        """Every condition in one list: the main comparison, then the neurons of single languages and languages left out."""
+        yield from self.main_rows()
+        main = self.main
+        yield from (
+            ops["suppress"] for name, ops in self.interventions.items() if name not in main and "suppress" in ops
+        )
+        for by_lang in self.left_out.values():
+            yield from by_lang.values()
+
+    def main_rows(self) -> Iterator[Condition]:
         """The main comparison: base, each set suppressed, amplified SS, trained variants."""
         yield self.base
-        for ops in self.interventions.values():
-            if "suppress" in ops:
-                yield ops["suppress"]
-        for op, condition in self.interventions.get("ss", {}).items():
-            if op != "suppress":
-                yield condition
+        yield from (ops["suppress"] for ops in self.main.values() if "suppress" in ops)
+        yield from (c for op, c in self.interventions.get("ss", {}).items() if op != "suppress")
         yield from self.trained.values()
 
 
@@ -208,7 +224,15 @@ def read(folder: Path, sets: Collection[str] | None = None, methods: Collection[
     try:
         base = _condition("base", "base", evaluated["base"])
         methods = sorted(evaluated.keys() - {"base"}, key=_place)
-        trained = {name: _condition(f"train {name}", _trained_label(name), evaluated[name]) for name in methods}
+        conditions = {name: _condition(f"train {name}", _trained_label(name), evaluated[name]) for name in methods}
+        trained = {name: c for name, c in conditions.items() if not variant(name).leave_out}
+        left_out: dict[str, dict[str, Condition]] = {}
+        for name in conditions.keys() - trained.keys():
+            method, lang = variant(name)
+            left_out.setdefault(method, {})[str(lang)] = conditions[name]
+        left_out = {
+            m: {lang: found[lang] for lang in select["languages"] if lang in found} for m, found in left_out.items()
+        }
         interventions = {name: _ops(name, validated[name]["conditions"]) for name in sorted(validated, key=_place)}
         keys = ("trainable", "parameters", "loss")
         training = {
@@ -220,7 +244,7 @@ def read(folder: Path, sets: Collection[str] | None = None, methods: Collection[
         model = {"model": select.get("model"), "evaluated": evaluated["base"].get("model")}
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise FormatError(f"A file in {folder.as_posix()} is not complete: {error!r}; run `dvc repro`.") from error
-    return Results(select, base, trained, interventions, training, tags, model | {"provenance": made})
+    return Results(select, base, trained, left_out, interventions, training, tags, model | {"provenance": made})
 
 
 def _folder(folder: Path, what: str) -> dict[str, Any]:
@@ -238,13 +262,22 @@ def _condition(name: str, label: str, data: Mapping[str, Any]) -> Condition:
 
 
 def _ops(name: str, conditions: Mapping[str, Any]) -> dict[str, Condition]:
-    label = _SETS.get(name, name.replace("_", " "))
+    label = set_label(name)
     labels = {op: f"{label} suppressed" if op == "suppress" else f"{label} × {factor(op):g}" for op in conditions}
     return {op: _condition(f"{op} {name}", labels[op], conditions[op]) for op in sorted(conditions, key=factor)}
 
 
+def set_label(name: str) -> str:
+    """A set's name for people: `ms_th.random_0` → `MS of th, random 0`."""
+    of, _, draw = name.partition(".")
+    family, _, lang = of.partition("_")
+    plain = _SETS.get(of) or (f"{_FAMILIES[family]} of {lang}" if family in _FAMILIES else of.replace("_", " "))
+    return f"{plain}, {draw.replace('_', ' ')}" if draw else plain
+
+
 def _trained_label(method: str) -> str:
-    return f"trained {_METHODS.get(method, method.replace('_', ' '))}"
+    name, left = variant(method)
+    return f"trained {_METHODS.get(name, name.replace('_', ' '))}{f' without {left}' if left else ''}"
 
 
 def _place(name: str) -> tuple[int, str]:

@@ -27,7 +27,12 @@ class Grid(NamedTuple):
 def tables(results: Results) -> dict[str, Grid]:
     """Every table of the page, by name; a table without rows is not shown."""
     langs, trained = results.languages, [results.base, *results.trained.values()]
-    changed = [c for c in results.rows() if c is results.base or c.name.startswith(("suppress", "scale"))]
+    changed = [c for c in results.main_rows() if c is results.base or c.name.startswith(("suppress", "scale"))]
+    main = [*results.main_rows()]
+    own = [
+        ops["suppress"] for name, ops in results.interventions.items() if name not in results.main and "suppress" in ops
+    ]
+    left = [c for by_lang in results.left_out.values() for c in by_lang.values()]
     named = results.select["named"].items()
     sizes = results.select["sizes"].items()
     loss = [(m, t, t["loss"]) for m, t in results.training.items()]
@@ -37,14 +42,21 @@ def tables(results: Results) -> dict[str, Grid]:
         "tags": _tags(results),
         "attacks": _attacks(results),
         "suppression": _rates("Harmful prompts refused, % [95 % interval]", results, changed, "refusal"),
+        "own": _rates(
+            "Neurons of single languages suppressed: harmful prompts refused, % [95 % interval]",
+            results,
+            own,
+            "refusal",
+        ),
+        "left_out": _rates(
+            "Trained without a language: harmful prompts refused, % [95 % interval]", results, left, "refusal"
+        ),
         "tests": _tests(results),
         "training": _rates("Harmful prompts refused, % [95 % interval]", results, trained, "refusal"),
         "training_tests": _training_tests(results),
-        "harmless": _rates(
-            "Harmless prompts refused, % [95 % interval]", results, [*results.rows()], "harmless_refusal"
-        ),
-        "capability": _rates("Capability, % right [95 % interval]", results, [*results.rows()], "capability"),
-        "invalid": _rates("Invalid answers, % [95 % interval]", results, [*results.rows()], "invalid"),
+        "harmless": _rates("Harmless prompts refused, % [95 % interval]", results, main, "harmless_refusal"),
+        "capability": _rates("Capability, % right [95 % interval]", results, main, "capability"),
+        "invalid": _rates("Invalid answers, % [95 % interval]", results, main, "invalid"),
         "amplification": _amplification(results),
         "ss": _places("SS-Neurons by site and layer", results, "ss"),
         "ms_hr": _places(f"MS-Neurons of {results.hr} by site and layer", results, "ms_hr"),
@@ -107,7 +119,7 @@ def _tiers(results: Results) -> Grid:
     tiers = {f"{results.hr} (reference)": (results.hr,)}
     tiers |= {f"{tier}: {', '.join(langs)}": tuple(langs) for tier, langs in by_tier(results.nhr).items()}
     rows = []
-    for c in results.rows():
+    for c in results.main_rows():
         cells = [_estimate(c.pooled(langs)) for langs in tiers.values()]
         costs = [c.mean(results.languages, what) for what in ("harmless_refusal", "capability")]
         rows.append([c.label, *cells, *(percent(m, "") for m in costs)])
@@ -134,14 +146,14 @@ def _tags(results: Results) -> Grid:
 
 def _attacks(results: Results) -> Grid:
     """ASR, where the judge knows harm."""
-    rows = _rates("Attack success rate, % [95 % interval]", results, [*results.rows()], "asr")
+    rows = _rates("Attack success rate, % [95 % interval]", results, results.main_rows(), "asr")
     return (
         rows
         if rows.rows
         else _rates(
             "Answered: neither refused nor invalid, % [95 % interval]; an upper bound of ASR",
             results,
-            [*results.rows()],
+            results.main_rows(),
             "compliance",
         )
     )
@@ -216,7 +228,7 @@ def _training_tests(results: Results) -> Grid:
 
 def _amplification(results: Results) -> Grid:
     rows = []
-    for name, ops in results.interventions.items():
+    for name, ops in results.main.items():
         for op, c in sorted(
             [*ops.items(), *([("none", results.base)] if ops else [])], key=lambda item: factor(item[0])
         ):
