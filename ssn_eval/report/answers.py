@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from ssn_eval.report.comparisons import SAFE, Tested, against_randoms, beats_randoms, tests, word
 from ssn_eval.report.results import Condition, Results, factor
-from ssn_eval.report.summary import percent
+from ssn_eval.report.summary import percent, signed
 
 TEST = "McNemar, Holm-corrected p < .05"
 
@@ -153,7 +153,7 @@ def _change(results: Results, condition: Condition) -> str:
     change = results.base.change(condition, results.nhr)
     if change is None:
         return ""
-    return f" ({100 * change.value:+.0f} points, 95 % interval {100 * change.low:+.0f} to {100 * change.high:+.0f})"
+    return f" ({signed(change.value)} points, 95 % interval {signed(change.low)} to {signed(change.high)})"
 
 
 def _listed(langs: Sequence[str]) -> str:

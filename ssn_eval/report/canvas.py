@@ -67,14 +67,17 @@ def new(height: float, rows: int = 1, columns: int = 1) -> tuple[Figure, list[An
         return figure, list(figure.subplots(rows, columns, squeeze=False).flat)
 
 
-def finish(figure: Figure | None, axes: Any, title: str, *, rate: bool = True) -> None:  # noqa: ANN401
-    """Title, scale and grid; the legend above the plot, so that it hides nothing."""
+def finish(figure: Figure | None, axes: Any, title: str, *, rate: bool = True, top: float = 1.0) -> None:  # noqa: ANN401
+    """Title, scale and grid; the legend above the plot, so that it hides nothing. A rate's scale goes from 0 to `top`."""
     axes.set_title(title, fontsize=9, loc="left")
     axes.grid(axis="y", color="#999999", lw=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     if rate:
-        axes.set_ylim(-0.03, 1.03)
-        axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "25 %", "50 %", "75 %", "100 %"])
+        from matplotlib.ticker import MaxNLocator, MultipleLocator, PercentFormatter
+
+        axes.set_ylim(-0.03 * top, 1.03 * top)
+        axes.yaxis.set_major_locator(MultipleLocator(0.25) if top == 1 else MaxNLocator(4, steps=[1, 2, 5, 10]))
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
     if figure:
         figure.legend(loc="outside upper left", ncols=4, fontsize=8, labelcolor=INK, frameon=False)
 

@@ -28,7 +28,7 @@ def claims(runs: Mapping[int, Results]) -> dict[str, Any]:
         runs: seed → the results of that repetition; all with the same languages.
 
     Returns:
-        `{"seeds", "languages", "sets": {name: [sizes]}, "order": [labels], "conditions": {label: {column: {"mean", "low", "high", "values"}}},
+        `{"seeds", "languages", "sets": {name: [sizes]}, "order": [labels], "main": [labels], "conditions": {label: {column: {"mean", "low", "high", "values"}}},
         "claims": [claim]}`; a claim is what `verdicts.Claim.to_json` gives.
 
     Raises:
@@ -50,6 +50,7 @@ def claims(runs: Mapping[int, Results]) -> dict[str, Any]:
         "candidates": first.select["candidates"],
         "sets": {name: [int(r.select["named"].get(name, 0)) for r in results] for name in first.select["named"]},
         "order": [by_seed[0][name].label for name in shared],
+        "main": [c.label for c in first.main_rows() if c.name in shared],
         "conditions": {
             by_seed[0][name].label: _columns([found[name] for found in by_seed], first.languages) for name in shared
         },

@@ -9,10 +9,14 @@ from ssn_eval.presets import variant
 from ssn_eval.report import canvas, maps
 from ssn_eval.report.canvas import Drawn, look
 from ssn_eval.report.comparisons import SAFE
-from ssn_eval.report.results import Condition, Results, factor
+from ssn_eval.report.results import Condition, Results, factor, method_label, set_label
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+
+SMOOTHED = 8
+"""steps that a point of the loss curve is the mean of"""
 
 
 def all_figures(results: Results) -> dict[str, Drawn]:
@@ -40,7 +44,7 @@ def all_figures(results: Results) -> dict[str, Drawn]:
         drawn["training"] = Drawn(by_language(results.languages, both, refused, "harmful prompts refused"), alt)
         alt = f"Refusal of harmless prompts {by} the base model and each training method"
         drawn["over_refusal"] = Drawn(
-            by_language(results.languages, both, "harmless_refusal", "harmless prompts refused"), alt
+            by_language(results.languages, both, "harmless_refusal", "harmless prompts refused", least=0.1), alt
         )
     if any(t["loss"] for t in results.training.values()):
         drawn["loss"] = Drawn(loss(results), "Training loss by step, one line for each method")
@@ -69,8 +73,10 @@ def safety(results: Results) -> Figure:
     return figure
 
 
-def by_language(langs: Sequence[str], conditions: Sequence[Condition], what: str, title: str) -> Figure:
-    """A rate by language, the conditions side by side, with Wilson 95 % intervals."""
+def by_language(
+    langs: Sequence[str], conditions: Sequence[Condition], what: str, title: str, least: float = 1.0
+) -> Figure:
+    """A rate by language, the conditions side by side, with Wilson 95 % intervals; the scale ends at `least` or above all."""
     figure, (axes,) = canvas.new(3.4)
     step = 0.8 / len(conditions)
     for k, condition in enumerate(conditions):
@@ -86,7 +92,8 @@ def by_language(langs: Sequence[str], conditions: Sequence[Condition], what: str
         axes.axvline(edge - 0.5, color="#999999", lw=0.4)
     axes.set_xticks(range(len(langs)), langs)
     axes.set_xlim(-0.5, len(langs) - 0.5)
-    canvas.finish(figure, axes, title)
+    highest = max((r.high for c in conditions for lang in langs if (r := c.rate(lang, what))), default=least)
+    canvas.finish(figure, axes, title, top=min(1.0, max(least, highest)))
     return figure
 
 
@@ -99,7 +106,7 @@ def amplification(results: Results) -> Figure:
                 [(1.0, results.base), *((factor(op), c) for op, c in ops.items())], key=lambda point: point[0]
             )
             known = [(alpha, mean) for alpha, c in points if (mean := c.mean(langs, what)) is not None]
-            label = name.replace("_", " ") if what == "refusal" else None
+            label = set_label(name) if what == "refusal" else None
             axes.plot([a for a, _ in known], [m for _, m in known], ms=4, lw=1.2, label=label, **look(k + 1))
         axes.axvline(1.0, color="#999999", lw=0.6, ls=":")
         axes.set_xlabel("factor α (0: suppressed, 1: unchanged)", fontsize=8)
@@ -109,12 +116,19 @@ def amplification(results: Results) -> Figure:
 
 
 def loss(results: Results) -> Figure:
-    """Training loss by step."""
+    """Training loss by step, a running mean over `SMOOTHED` steps."""
+    import numpy as np
+
     figure, (axes,) = canvas.new(3.0)
     for k, (method, training) in enumerate((m, t) for m, t in results.training.items() if not variant(m).leave_out):
         curve: Any = training["loss"]
-        steps, values = [e["step"] for e in curve], [e["loss"] for e in curve]
-        axes.plot(steps, values, ms=3, lw=1.2, label=method.replace("_", " "), **look(k + 1))
+        steps, values = np.array([e["step"] for e in curve]), np.array([e["loss"] for e in curve], float)
+        width = min(SMOOTHED, len(values))
+        means = np.convolve(values, np.ones(width) / width, "valid") if width else values
+        axes.plot(
+            steps[width - 1 :] if width else steps, means, ms=4, lw=1.2, markevery=max(1, len(means) // 8),
+            label=method_label(method), **look(k + 1),
+        )  # fmt: skip
     axes.set_xlabel("step")
     canvas.finish(figure, axes, "loss on response tokens", rate=False)
     return figure

@@ -116,6 +116,7 @@ def sharing(results: Results) -> Figure:
         axes.annotate(
             point.lang, (point.size, point.attack.value), xytext=(6, 4), textcoords="offset points", color=canvas.INK
         )
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_xlabel("SS-Neurons of the language")
     canvas.finish(None, axes, f"{found.what} of the base model")
     return figure

@@ -131,8 +131,10 @@ class Results:
 
     @property
     def model_name(self) -> str:
-        """The model's id."""
-        return str((self.select.get("model") or {}).get("id") or "a model without a name")
+        """The model's id, or its key in the params where the id is a place in the pipeline's folder."""
+        found = str((self.select.get("model") or {}).get("id") or "a model without a name")
+        key = (self.select.get("provenance") or {}).get("model_key")
+        return str(key) if key and found.startswith("artifacts/") else found
 
     @property
     def hardened(self) -> Condition | None:
@@ -224,7 +226,9 @@ def read(folder: Path, sets: Collection[str] | None = None, methods: Collection[
     try:
         base = _condition("base", "base", evaluated["base"])
         methods = sorted(evaluated.keys() - {"base"}, key=_place)
-        conditions = {name: _condition(f"train {name}", _trained_label(name), evaluated[name]) for name in methods}
+        conditions = {
+            name: _condition(f"train {name}", f"trained {method_label(name)}", evaluated[name]) for name in methods
+        }
         trained = {name: c for name, c in conditions.items() if not variant(name).leave_out}
         left_out: dict[str, dict[str, Condition]] = {}
         for name in conditions.keys() - trained.keys():
@@ -275,9 +279,10 @@ def set_label(name: str) -> str:
     return f"{plain}, {draw.replace('_', ' ')}" if draw else plain
 
 
-def _trained_label(method: str) -> str:
+def method_label(method: str) -> str:
+    """A training method's name for people: `ssn.without_th` → `SS without th`."""
     name, left = variant(method)
-    return f"trained {_METHODS.get(name, name.replace('_', ' '))}{f' without {left}' if left else ''}"
+    return f"{_METHODS.get(name, name.replace('_', ' '))}{f' without {left}' if left else ''}"
 
 
 def _place(name: str) -> tuple[int, str]:

@@ -48,5 +48,16 @@ def percent(value: float | None, unit: str = " %") -> str:
     return "–" if value is None else f"{100 * value:.0f}{unit}"
 
 
+def decimal(value: float) -> str:
+    """A number with two decimals and a true minus."""
+    return f"{value:.2f}".replace("-", "−")
+
+
+def signed(value: float) -> str:
+    """A difference of shares in whole percentage points, with its sign."""
+    points = round(100 * value)
+    return f"{'+' if points > 0 else '−' if points else '±'}{abs(points)}"
+
+
 def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 4)

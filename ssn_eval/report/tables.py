@@ -10,9 +10,9 @@ from ssn_eval.neurons import SITES, parse_key, site_key
 from ssn_eval.report import comparisons, maps
 from ssn_eval.report.comparisons import Tested, beats_randoms, drop
 from ssn_eval.report.provenance import Took
-from ssn_eval.report.results import Condition, Results, factor
+from ssn_eval.report.results import Condition, Results, factor, method_label, set_label
 from ssn_eval.report.sharing import shared_against_attacks
-from ssn_eval.report.summary import percent
+from ssn_eval.report.summary import decimal, percent, signed
 from ssn_eval.statistics import Estimate, Rate
 
 
@@ -81,7 +81,7 @@ def tables(results: Results) -> dict[str, Grid]:
             ["method", "trained", "of all, %", "first loss", "last loss"],
             [
                 [
-                    m,
+                    method_label(m),
                     f"{t['trainable']:,}",
                     f"{100 * t['trainable'] / t['parameters']:.2f}",
                     *([f"{c[0]['loss']:.3f}", f"{c[-1]['loss']:.3f}"] if c else "––"),
@@ -106,7 +106,7 @@ def _safety(results: Results) -> Grid:
         row = [lang, results.tier(lang), _cell(rate), comparisons.word(rate)]
         row.append("–" if lang == results.hr else _p(gaps.get(lang)))
         if after:
-            change = f"{100 * (then.value - rate.value):+.0f}" if rate and then else "–"
+            change = signed(then.value - rate.value) if rate and then else "–"
             row += [_cell(then), comparisons.word(then), change, _p(gains.get(lang))]
         rows.append(row)
     return Grid(
@@ -164,7 +164,8 @@ def _sharing(results: Results) -> Grid:
     rows = [[p.lang, str(p.size), _cell(p.attack)] for p in found.points]
     c = found.correlation
     told = (
-        f"Pearson's r {c.value:.2f} (95 % interval {c.low:.2f} to {c.high:.2f}), Spearman {found.spearman:.2f}"
+        f"Pearson's r {decimal(c.value)} (95 % interval {decimal(c.low)} to {decimal(c.high)}), "
+        f"Spearman {decimal(found.spearman or 0.0)}"
         if c
         else f"no correlation: {found.why}"
     )
@@ -236,7 +237,7 @@ def _amplification(results: Results) -> Grid:
             cells += [c.mean(results.languages, what) for what in ("harmless_refusal", "capability", "invalid")]
             rows.append(
                 [
-                    name.replace("_", " "),
+                    set_label(name),
                     f"{factor(op):g}",
                     *(percent(v, "") for v in cells),
                     str(c.unscored(results.languages)),
@@ -305,7 +306,7 @@ def _pairs(test: Tested | None) -> str:
 
 
 def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f}"
+    return "–" if value is None else decimal(value)
 
 
 def accuracy(rows: Sequence[tuple[str, dict[str, float]]]) -> Grid:

@@ -20,6 +20,8 @@ from ssn_eval.statistics import Estimate, mean_over_seeds
 SEEDS = 3
 """repetitions that it takes to call a claim reproduced"""
 
+_TOO_FEW = f", and it takes {SEEDS}"
+
 Status = Literal["holds", "fails", "open"]
 Word = Literal["reproduced", "not reproduced", "unclear", "not measured"]
 
@@ -101,8 +103,13 @@ class Claim:
             return f"every part holds on {min(len(p.margins) for p in counted)} seeds"
         if verdict == "not reproduced":
             return "fails: " + "; ".join(p.text for p in counted if p.status == "fails")
-        gaps = [f"{p.text} ({_open(p)})" for p in counted if p.status == "open"]
-        return "; ".join(gaps)
+        gaps: dict[str, list[str]] = {}
+        for part in counted:
+            if part.status == "open":
+                gaps.setdefault(_open(part), []).append(part.text)
+        few = {reason: texts for reason, texts in gaps.items() if reason.endswith(_TOO_FEW)}
+        told = [f"{', '.join(texts)}: {reason}" for reason, texts in gaps.items() if reason not in few]
+        return "; ".join([*told, *(f"{'the other parts hold' if told else 'every part holds'} on {r}" for r in few)])
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -124,7 +131,7 @@ def _open(part: Part) -> str:
     if held < len(part.known):
         return f"on {held} of {len(part.known)} seeds"
     if len(part.known) < SEEDS:
-        return f"{_count(len(part.known))}, and it takes {SEEDS}"
+        return f"{_count(len(part.known))}{_TOO_FEW}"
     return "on every seed, but the interval over seeds holds 0"
 
 

@@ -132,10 +132,17 @@ def test_claims_run_the_pipeline_once_a_seed(undisturbed):
     found = claims()
     assert found["seeds"] == [0, 1] and set(found["organism"]) == {"0", "1"}
     assert [claim["number"] for claim in found["claims"]] == [1, 2, 3, 4, 5, 6, 7]
-    asked = {"MS of zh suppressed", "MS of zh, random 0 suppressed", "private of zh suppressed", "trained SS without zh"}
+    asked = {
+        "MS of zh suppressed",
+        "MS of zh, random 0 suppressed",
+        "private of zh suppressed",
+        "trained SS without zh",
+    }
     assert asked <= set(found["order"])
     parts = {claim["number"]: claim["parts"][0] for claim in found["claims"]}
-    assert None not in parts[1]["margins"] + parts[6]["margins"], "two seeds have MS with controls, and a language left out"
+    assert None not in parts[1]["margins"] + parts[6]["margins"], (
+        "two seeds have MS with controls, and a language left out"
+    )
     assert len(found["conditions"]["base"]["en"]["values"]) == 2
     weights = "artifacts/model/weights/model.safetensors"
     first, second = ((undisturbed / f"claims/seed-{seed}" / weights).read_bytes() for seed in (0, 1))

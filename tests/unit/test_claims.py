@@ -47,7 +47,9 @@ def less(**points: int) -> dict[str, int]:
 
 def run(shift: int = 0) -> Results:
     """A run on which every claim holds, by `shift` points more than it has to."""
-    ops = {"ss": {"suppress": condition("suppress ss", less(all_=50 + shift)), "scale:1.5": condition("x", less(all_=-5))}}
+    ops = {
+        "ss": {"suppress": condition("suppress ss", less(all_=50 + shift)), "scale:1.5": condition("x", less(all_=-5))}
+    }
     for name in ("random_0", "random_1"):
         ops[name] = {"suppress": condition(name, less(all_=2)), "scale:1.5": condition(name, less(all_=1))}
     ops["ms_hr"] = {"suppress": condition("suppress ms_hr", less(all_=52 + shift))}
@@ -117,7 +119,10 @@ def changed(name: str, op: str, to: Condition) -> list[Results]:
         (5, [replace(r, trained={"ssn": condition("train ssn", less(all_=-20), harmless=50)}) for r in THREE]),
         (5, [replace(r, training={"ssn": {"trainable": 50, "parameters": 1000}}) for r in THREE]),
         (6, [replace(r, left_out={"ssn": {"jv": condition("without", less(all_=1))}}) for r in THREE]),
-        (6, [replace(r, left_out={"ssn": {"jv": condition("without", less(all_=-4))}}) for r in THREE]),  # a fifth of it
+        (
+            6,
+            [replace(r, left_out={"ssn": {"jv": condition("without", less(all_=-4))}}) for r in THREE],
+        ),  # a fifth of it
         (7, [replace(r, trained={"ssn": condition("train ssn", less(all_=-20), capable=70)}) for r in THREE]),
     ],
 )
@@ -131,7 +136,9 @@ def test_what_was_not_measured_is_said_with_its_name():
     found = {c.number: c for c in paper.judge(bare)}
     assert {n for n, c in found.items() if c.verdict == "not measured"} == {1, 2, 3, 5, 6, 7}
     assert "not validated: ms_hr" in found[1].why and "ssn.without_<lang>" in found[6].why
-    partly = [replace(r, interventions={n: o for n, o in r.interventions.items() if n != "ms_th.random_0"}) for r in THREE]
+    partly = [
+        replace(r, interventions={n: o for n, o in r.interventions.items() if n != "ms_th.random_0"}) for r in THREE
+    ]
     assert "ms_th.random_0" in next(c for c in paper.judge(partly) if c.number == 1).why
 
 
