@@ -154,6 +154,8 @@ def test_every_section_has_its_heading_and_every_chart_its_text_and_table(result
         assert f'<h2 id="{name}">' in text
     figures = {p.stem for p in (tmp_path / "out" / "figures").glob("*.svg")}
     assert figures == {
+        "safety",
+        "sharing",
         "suppression",
         "amplification",
         "training",
@@ -190,15 +192,15 @@ def test_equal_results_give_equal_bytes(results: Path, tmp_path: Path):
     second = {
         p.relative_to(tmp_path / "second"): p.read_bytes() for p in (tmp_path / "second").rglob("*") if p.is_file()
     }
-    assert first == second and len(first) == 20
+    assert first == second and len(first) == 24
 
 
 def test_the_answer_is_yes_when_ss_beats_every_random_control(results: Path, tmp_path: Path):
     said = spoken(page(results, tmp_path / "out"))
     assert "random control? Yes. With 9 SS-Neurons (1.00 % of the candidates) set to zero" in said
-    assert "mean NHR refusal goes from 65 % to 8 % (-57 points, 95 % interval -" in said
+    assert "mean NHR refusal goes from 65 % to 8 % (−57 points, 95 % interval −" in said
     assert "2 matched random controls leave it at 61–61 %" in said
-    assert "significant (McNemar, p &lt; .05) in zh, sw." in said
+    assert "significant (McNemar, Holm-corrected p &lt; .05) in zh, sw." in said
     assert "Yes, at α = 2, 10." in said and "α = 10: 100 %" in said and "capability 8 %" in said
     assert "trained SS? Mean NHR refusal 65 % → 96 %" in said and "500 parameters (0.50 %)" in said
     assert "trained all weights?" in said and "Harmless prompts refused: 100 %" in said
@@ -208,7 +210,7 @@ def test_the_answer_is_no_when_one_random_control_does_as_much_in_one_language(r
     conditions = {"suppress": counts(rates(40, 4, 19))}
     write(results / "validate" / "random_1.json", {"set": "random_1", "size": 9, "conditions": conditions})
     said = spoken(page(results, tmp_path / "out"))
-    assert "No: in 1 of 2 (sw)." in said and "significant (McNemar, p &lt; .05) in sw." in said
+    assert "No: in 1 of 2 (sw)." in said and "significant (McNemar, Holm-corrected p &lt; .05) in sw." in said
 
 
 def test_metrics_and_plots_hold_the_measured_numbers(results: Path, tmp_path: Path):
