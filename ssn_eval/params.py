@@ -92,6 +92,12 @@ class ValidateParams:
 
     sets: tuple[str, ...] = (*SETS, "random_0", "random_1", "random_2")
     ops: tuple[str, ...] = ("suppress", "scale:1.5", "scale:2", "scale:3")
+    suppress_only: tuple[str, ...] = ()
+    """of the sets, those to which nothing else is done"""
+
+    def ops_of(self, name: str) -> tuple[str, ...]:
+        """What is done to a set."""
+        return ("suppress",) if name in self.suppress_only else self.ops
 
 
 @dataclass(frozen=True, config=_STRICT)

@@ -66,8 +66,8 @@ def seeded(settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
 def claimed(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings with the sets and methods that the claims need; what is there already stays.
 
-    Added are the presets `ms_<lang>` and `private_<lang>` of every NHR language, suppressed like the other sets; `<set>.random_0`,
-    the matched control of each MS set; and `ssn.without_<lang>`, training without a language.
+    Added are the presets `ms_<lang>` and `private_<lang>` of every NHR language and `<set>.random_0`, the matched control of each
+    MS set, all suppressed and not amplified; and `ssn.without_<lang>`, training without a language.
     """
     defaults = {"validate": {"sets": list(ValidateParams().sets)}, "train": {"methods": list(TrainParams().methods)}}
     changed = {**settings, "targets": dict(settings.get("targets") or {})}
@@ -78,15 +78,13 @@ def claimed(settings: Mapping[str, Any]) -> dict[str, Any]:
         for lang in langs:
             changed["targets"].setdefault(f"{family}_{lang}", {"from": family, "languages": [lang]})
     ms = ["ms_hr", *(f"ms_{lang}" for lang in langs)]
-    sets = [
-        *changed["validate"]["sets"],
-        *ms,
-        *(f"{name}.random_0" for name in ms),
-        *(f"private_{lang}" for lang in langs),
-    ]
-    methods = [*changed["train"]["methods"], *(f"ssn.without_{lang}" for lang in langs)]
-    changed["validate"]["sets"] = list(dict.fromkeys(sets))
-    changed["train"]["methods"] = list(dict.fromkeys(methods))
+    added = [*ms, *(f"{name}.random_0" for name in ms), *(f"private_{lang}" for lang in langs)]
+    validate, train = changed["validate"], changed["train"]
+    new = [name for name in added if name not in validate["sets"]]
+    validate["sets"] = [*validate["sets"], *new]
+    validate["suppress_only"] = [*(validate.get("suppress_only") or ()), *new]
+    methods = [*train["methods"], *(f"ssn.without_{lang}" for lang in langs)]
+    train["methods"] = list(dict.fromkeys(methods))
     return changed
 
 

@@ -16,7 +16,7 @@ def main(settings: Params, name: Path, model: Path, prompt_file: Path, sets: Pat
     from ssn_eval.harness.evaluate import evaluate
 
     asked = heldout(prompt_file)
-    ops = [parse_op(text) for text in settings.validate.ops]
+    ops = [parse_op(text) for text in settings.validate.ops_of(name.as_posix())]
     path = need(sets, "select") / f"{presets.check_set(name.as_posix(), settings.targets)}.json"
     if not presets.may_be_missing(name.as_posix()):
         need(path, "select")

@@ -199,6 +199,10 @@ def test_a_repetition_asks_for_what_the_claims_need_and_keeps_what_was_asked():
     before = params.load(SHIPPED)
     assert settings.validate.sets[: len(before.validate.sets)] == before.validate.sets
     assert {"ms_jv", "private_jv", "ms_jv.random_0", "ms_hr.random_0"} <= set(settings.validate.sets)
+    assert (
+        settings.validate.ops_of("ms_jv.random_0") == ("suppress",)
+        and settings.validate.ops_of("ss") == before.validate.ops
+    )
     assert {"ssn.without_jv", "ssn.without_zh"} <= set(settings.train.methods)
     assert "ssn.without_en" not in settings.train.methods and settings.targets["ms_th"].counted(settings.nhr) == ("th",)
     assert repetitions.claimed(wanted) == wanted and shipped() == yaml.safe_load(SHIPPED.read_text())
