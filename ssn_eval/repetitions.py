@@ -98,7 +98,7 @@ def _one(project: Path, folder: Path, settings: Mapping[str, Any], stages: Seque
             link.symlink_to(os.path.relpath(project / name, folder))
     if not (folder / ".dvc").is_dir():
         _dvc(folder, "init", "--quiet", "--no-scm")
-        _dvc(folder, "cache", "dir", "--local", os.path.relpath(project / ".dvc" / "cache", folder / ".dvc"))
+    _dvc(folder, "cache", "dir", "--local", os.path.relpath(project / ".dvc" / "cache", folder))  # read from here
     _dvc(folder, "repro", "--quiet", *stages)
     return folder
 

@@ -148,6 +148,8 @@ def test_claims_run_the_pipeline_once_a_seed(undisturbed):
     first, second = ((undisturbed / f"claims/seed-{seed}" / weights).read_bytes() for seed in (0, 1))
     assert first != second
     assert first == (undisturbed / weights).read_bytes()
+    ran = {seed: {p.stem for p in (undisturbed / f"claims/seed-{seed}/logs/stages").iterdir()} for seed in (0, 1)}
+    assert "organism" in ran[1] and not {"organism", "prompts", "score@en"} & ran[0], "the project's cache has them"
     assert claims() == found
     assert "up to date" in dvc(undisturbed, "repro")
 
