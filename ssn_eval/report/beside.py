@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 from ssn_eval import files, params
 from ssn_eval.errors import FormatError, MismatchError
 from ssn_eval.report import frontier
+from ssn_eval.report.grid import Grid
 from ssn_eval.report.results import Results
-from ssn_eval.report.tables import Grid
 from ssn_eval.sweep import FrontierParams
 
 CLAIMS, FRONTIER = Path("claims/claims.json"), Path("frontier/results/frontier.json")

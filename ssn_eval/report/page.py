@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ssn_eval import files
-from ssn_eval.report import answers, canvas, figures, maps, paper, plots, provenance, samples, tables
+from ssn_eval.report import answers, canvas, figures, maps, neuron_tables, paper, plots, provenance, samples, tables
 from ssn_eval.report.beside import Beside, frontier_grid
 from ssn_eval.report.canvas import Drawn
+from ssn_eval.report.grid import Grid
 from ssn_eval.report.results import locate, read
 from ssn_eval.report.summary import metrics
 from ssn_eval.report.verdicts import SEEDS
@@ -61,7 +62,7 @@ def build(
         answers=answers.answers(results),
         figures=inlined(drawn),
         hr=results.hr,
-        tables=tables.tables(results) | _grids(beside),
+        tables=tables.tables(results) | neuron_tables.neuron_tables(results) | _grids(beside),
         claims=claims,
         seeds_needed=SEEDS,
         candidates=results.select["candidates"],
@@ -140,8 +141,8 @@ def _beside(beside: Beside) -> dict[str, Drawn]:
     return drawn
 
 
-def _grids(beside: Beside) -> dict[str, tables.Grid]:
+def _grids(beside: Beside) -> dict[str, Grid]:
     return {
-        "frontier": frontier_grid(beside.frontier) if beside.frontier else tables.Grid("", (), ()),
-        "accuracy": tables.accuracy(beside.accuracy),
+        "frontier": frontier_grid(beside.frontier) if beside.frontier else Grid("", (), ()),
+        "accuracy": neuron_tables.accuracy(beside.accuracy),
     }

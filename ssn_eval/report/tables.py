@@ -1,40 +1,27 @@
-"""The tables of the page: the numbers under every chart, and what no chart shows."""
+"""The tables of behaviour: the numbers under the charts of `figures`, and what no chart shows."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable
 
 from ssn_eval.languages import by_tier
-from ssn_eval.neurons import SITES, parse_key, site_key
-from ssn_eval.report import comparisons, maps
+from ssn_eval.report import comparisons
 from ssn_eval.report.comparisons import Tested, beats_randoms, drop
+from ssn_eval.report.grid import Grid, cell, estimate
 from ssn_eval.report.provenance import Took
 from ssn_eval.report.results import Condition, Results, factor, method_label, set_label
-from ssn_eval.report.sharing import shared_against_attacks
-from ssn_eval.report.summary import decimal, percent, signed
-from ssn_eval.statistics import Estimate, Rate
-
-
-class Grid(NamedTuple):
-    """A table of texts; the first cell of a row names it."""
-
-    caption: str
-    header: Sequence[str]
-    rows: Sequence[Sequence[str]]
+from ssn_eval.report.summary import percent, signed
 
 
 def tables(results: Results) -> dict[str, Grid]:
-    """Every table of the page, by name; a table without rows is not shown."""
-    langs, trained = results.languages, [results.base, *results.trained.values()]
+    """Every table of what the model does, by name; a table without rows is not shown."""
+    trained = [results.base, *results.trained.values()]
     changed = [c for c in results.main_rows() if c is results.base or c.name.startswith(("suppress", "scale"))]
     main = [*results.main_rows()]
     own = [
         ops["suppress"] for name, ops in results.interventions.items() if name not in results.main and "suppress" in ops
     ]
     left = [c for by_lang in results.left_out.values() for c in by_lang.values()]
-    named = results.select["named"].items()
-    sizes = results.select["sizes"].items()
     loss = [(m, t, t["loss"]) for m, t in results.training.items()]
     return {
         "safety": _safety(results),
@@ -58,24 +45,6 @@ def tables(results: Results) -> dict[str, Grid]:
         "capability": _rates("Capability, % right [95 % interval]", results, main, "capability"),
         "invalid": _rates("Invalid answers, % [95 % interval]", results, main, "invalid"),
         "amplification": _amplification(results),
-        "ss": _places("SS-Neurons by site and layer", results, "ss"),
-        "ms_hr": _places(f"MS-Neurons of {results.hr} by site and layer", results, "ms_hr"),
-        "overlap": Grid(
-            "Jaccard index of MS-Neurons",
-            ["", *langs],
-            [[a, *(_number(results.select["jaccard"].get(a, {}).get(b)) for b in langs)] for a in langs],
-        ),
-        "sharing": _sharing(results),
-        "sizes": Grid(
-            "Neurons by set and language",
-            ["set", *langs],
-            [[f.upper() if len(f) < 3 else f, *(str(n.get(x, "–")) for x in langs)] for f, n in sizes],
-        ),
-        "named": Grid(
-            "Neurons of the sets that were validated", ["set", "neurons"], [[name, str(n)] for name, n in named]
-        ),
-        "sensitivity": _sensitivity(results),
-        "stability": _stability(results),
         "loss": Grid(
             "Parameters trained, and loss",
             ["method", "trained", "of all, %", "first loss", "last loss"],
@@ -103,11 +72,11 @@ def _safety(results: Results) -> Grid:
     rows = []
     for lang in results.languages:
         rate, then = base.rate(lang, "refusal"), after.rate(lang, "refusal") if after else None
-        row = [lang, results.tier(lang), _cell(rate), comparisons.word(rate)]
+        row = [lang, results.tier(lang), cell(rate), comparisons.word(rate)]
         row.append("–" if lang == results.hr else _p(gaps.get(lang)))
         if after:
             change = signed(then.value - rate.value) if rate and then else "–"
-            row += [_cell(then), comparisons.word(then), change, _p(gains.get(lang))]
+            row += [cell(then), comparisons.word(then), change, _p(gains.get(lang))]
         rows.append(row)
     return Grid(
         "Harmful prompts refused, % [95 % interval], and McNemar's p, Holm-corrected over languages", header, rows
@@ -120,7 +89,7 @@ def _tiers(results: Results) -> Grid:
     tiers |= {f"{tier}: {', '.join(langs)}": tuple(langs) for tier, langs in by_tier(results.nhr).items()}
     rows = []
     for c in results.main_rows():
-        cells = [_estimate(c.pooled(langs)) for langs in tiers.values()]
+        cells = [estimate(c.pooled(langs)) for langs in tiers.values()]
         costs = [c.mean(results.languages, what) for what in ("harmless_refusal", "capability")]
         rows.append([c.label, *cells, *(percent(m, "") for m in costs)])
     caption = "Harmful prompts refused by resource tier, % [95 % interval, prompts resampled]; harmless refused and capability, means"
@@ -159,23 +128,6 @@ def _attacks(results: Results) -> Grid:
     )
 
 
-def _sharing(results: Results) -> Grid:
-    found = shared_against_attacks(results)
-    rows = [[p.lang, str(p.size), _cell(p.attack)] for p in found.points]
-    c = found.correlation
-    told = (
-        f"Pearson's r {decimal(c.value)} (95 % interval {decimal(c.low)} to {decimal(c.high)}), "
-        f"Spearman {decimal(found.spearman or 0.0)}"
-        if c
-        else f"no correlation: {found.why}"
-    )
-    return Grid(
-        f"SS-Neurons and {found.what} of the base model, % [95 % interval]; {told}",
-        ["language", "SS", found.what],
-        rows,
-    )
-
-
 def _rates(caption: str, results: Results, conditions: Iterable[Condition], what: str) -> Grid:
     beside = (("harmless_refusal", "harmless"), ("capability", "capability")) if what == "refusal" else ()
     header = ["condition", *results.languages, "NHR mean" if beside else "mean", *(title for _, title in beside)]
@@ -187,7 +139,7 @@ def _rates(caption: str, results: Results, conditions: Iterable[Condition], what
             *(c.mean(results.languages, w) for w, _ in beside),
         ]
         if any(rates):
-            rows.append([c.label, *map(_cell, rates), *(percent(m, "") for m in means)])
+            rows.append([c.label, *map(cell, rates), *(percent(m, "") for m in means)])
     return Grid(caption, header, rows)
 
 
@@ -247,76 +199,12 @@ def _amplification(results: Results) -> Grid:
     return Grid("Means over languages by factor, % (unscored: answers)", header, rows)
 
 
-def _places(caption: str, results: Results, name: str) -> Grid:
-    counts: dict[str, int] = {}
-    for key, count in results.select["per_key"].get(name, {}).items():
-        layer, site = parse_key(key)
-        merged = site_key(layer, site.partition(".")[0])  # the experts of a mixture share a row
-        counts[merged] = counts.get(merged, 0) + count
-    layers = range(maps.layer_count(results, [parse_key(key)[0] for key in counts]))
-    rows = [[site, *(str(counts.get(site_key(layer, site), 0)) for layer in layers)] for site in SITES]
-    return Grid(caption, ["site", *map(str, layers)], rows)
-
-
-def _sensitivity(results: Results) -> Grid:
-    rows = results.select["sensitivity"]
-    found = {(r["sites"], r["p"], r["lang"]): f"{r['ms']} / {r['ss']}" for r in rows}
-    pairs = dict.fromkeys((r["sites"], r["p"]) for r in rows)
-    told = [
-        [f"{sites}, p = {p:g} %", *(found.get((sites, p, lang), "–") for lang in results.languages)]
-        for sites, p in pairs
-    ]
-    return Grid("MS / SS neurons by sites and p", ["sites and p", *results.languages], told)
-
-
-def _stability(results: Results) -> Grid:
-    """Split halves of the prompts, where the score stage made them: sets by language, then the ranks of the scores."""
-    found = results.stability or {"sets": {}, "spearman": {}}
-    sets, ranks, langs = found["sets"], found["spearman"], results.languages
-
-    def cell(name: str) -> str:
-        one = sets.get(name, {})
-        return "–" if one.get("jaccard") is None else f"{one['jaccard']:.2f} ({one['chance']:.2f})"
-
-    rows = [
-        [title, *(cell(f"{family}/{lang}") for lang in langs)]
-        for family, title in (("ms", "MS"), ("ss", "SS"), ("private", "private"))
-    ]
-    for label in ("harmful", "harmless"):
-        values = (ranks.get(lang, {}).get(label, {}).get("within_layer") for lang in langs)
-        rows.append([f"Spearman of {label} scores within layers", *map(_number, values)])
-    caption = "Two halves of the prompts: Jaccard index of the sets that each gives (and what chance would give)"
-    return Grid(caption, ["", *langs], rows if sets else [])
-
-
-def _cell(rate: Rate | None) -> str:
-    return f"{100 * rate.value:.0f} [{100 * rate.low:.0f}, {100 * rate.high:.0f}]" if rate else "–"
-
-
-def _estimate(found: Estimate | None) -> str:
-    return f"{100 * found.value:.0f} [{100 * found.low:.0f}, {100 * found.high:.0f}]" if found else "–"
-
-
 def _p(test: Tested | None) -> str:
     return "–" if test is None else "< .001" if test.corrected < 0.001 else f"{test.corrected:.3f}"
 
 
 def _pairs(test: Tested | None) -> str:
     return "–" if test is None else f"+{test.only_second} −{test.only_first}, p {_p(test)}"
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else decimal(value)
-
-
-def accuracy(rows: Sequence[tuple[str, dict[str, float]]]) -> Grid:
-    """Spearman correlation of the scorer with ablation, by model and site."""
-    places = ("all", *SITES)
-    return Grid(
-        "Spearman correlation of the scorer with ablation, the definition",
-        ["model", *places],
-        [[name, *(f"{found[p]:.3f}" if p in found else "–" for p in places)] for name, found in rows],
-    )
 
 
 def took(one: Took) -> list[str]:
