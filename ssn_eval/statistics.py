@@ -66,6 +66,7 @@ class McNemar:
     """Two-sided exact p-value; 1.0 when the variants never disagree."""
 
 
+@lru_cache(maxsize=4096)
 def wilson(successes: int, total: int, confidence: float = CONFIDENCE) -> Rate:
     """Wilson's score interval of a proportion (Wilson 1927), without continuity correction.
 

@@ -34,9 +34,13 @@ def look(k: int) -> dict[str, Any]:
 
 
 def render(figure: Figure, kind: str) -> bytes:
-    """A figure as `svg` or `png` bytes, without a date and with fixed ids."""
+    """A figure as `svg` or `png` bytes, without a date and with fixed ids; laid out once for all kinds."""
     import matplotlib as mpl
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+    if isinstance(figure.get_layout_engine(), ConstrainedLayoutEngine):
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
     buffer = io.BytesIO()
     plain = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
     with mpl.rc_context({"svg.hashsalt": "ssn_eval", "svg.fonttype": "path"}):

@@ -43,8 +43,8 @@ class Condition:
 
     def mean(self, langs: Sequence[str], what: str) -> float | None:
         """The mean of a rate over the languages that have it, each with equal weight."""
-        rates = [r.value for r in (self.rate(lang, what) for lang in langs) if r]
-        return sum(rates) / len(rates) if rates else None
+        found = [counts for lang in langs if (counts := self.by_lang.get(lang, {}).get(what)) and counts["total"]]
+        return sum(c["successes"] / c["total"] for c in found) / len(found) if found else None
 
     def pooled(self, langs: Sequence[str]) -> Estimate | None:
         """Refusal over several languages, prompts resampled by id; None with fewer than two prompts."""

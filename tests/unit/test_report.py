@@ -8,9 +8,10 @@ import re
 from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import pytest
+import results_made
+from results_made import LANGS, SELECT, counts, rates, write
 from rich.console import Console
 
 from ssn_eval.errors import FormatError, MissingInputError, SsnError
@@ -18,8 +19,6 @@ from ssn_eval.report.page import build
 from ssn_eval.report.results import read
 from ssn_eval.report.summary import table
 
-LANGS = ("en", "zh", "sw")
-PROMPTS = 40
 SECTIONS = (
     "answer",
     "tiers",
@@ -36,84 +35,10 @@ SECTIONS = (
 )
 
 
-def counts(refused: dict[str, int], harmless: int = 1, capable: int | None = 38) -> dict[str, Any]:
-    """One condition in which the first `refused[lang]` of 40 prompts are refused."""
-    by_lang = {
-        lang: {
-            "refusal": {"successes": refused[lang], "total": PROMPTS},
-            "harmless_refusal": {"successes": harmless, "total": PROMPTS},
-            "capability": None if capable is None else {"successes": capable, "total": PROMPTS},
-            "invalid": {"successes": 0, "total": 2 * PROMPTS},
-            "unscored": 1,
-        }
-        for lang in LANGS
-    }
-    return {
-        "by_lang": by_lang,
-        "verdicts": {lang: {f"p{i}": int(i < refused[lang]) for i in range(PROMPTS)} for lang in LANGS},
-    }
-
-
-def rates(en: int, zh: int, sw: int) -> dict[str, int]:
-    return {"en": en, "zh": zh, "sw": sw}
-
-
-def write(path: Path, value: object) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(value), encoding="utf-8")
-
-
-SELECT: dict[str, Any] = {
-    "hr": "en",
-    "languages": list(LANGS),
-    "sizes": {"ms": rates(30, 25, 20), "ss": {"zh": 7, "sw": 4}, "private": {"zh": 18, "sw": 16}},
-    "named": {"ms_hr": 30, "ss": 9, "private": 30, "random_0": 9},
-    "per_layer": {"ms_hr": {"0": 10, "2": 20}, "ss": {"0": 3, "2": 6}},
-    "per_key": {"ss": {"layers.0.q_proj": 3, "layers.2.mlp": 6}, "ms_hr": {"layers.0.q_proj": 10, "layers.2.mlp": 20}},
-    "jaccard": {a: {b: 1.0 if a == b else 0.25 for b in LANGS} for a in LANGS},
-    "sensitivity": [
-        {"p": p, "sites": sites, "lang": lang, "ms": int(10 * p), "ss": int(4 * p)}
-        for sites in ("both", "attention")
-        for p in (1.0, 3.0)
-        for lang in LANGS
-    ],
-    "candidates": 900,
-    "model": {"id": "tiny <model>", "geometry": {"layers": 3, "sites": {"q_proj": 16, "mlp": 32}}},
-    "provenance": {"versions": {"torch": "0.0.1"}, "p": 3.0},
-}
-
-
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
-    """A whole pipeline's results, in which suppressing SS beats every random control and training SS works."""
-    folder = tmp_path / "results"
-    write(folder / "select.json", SELECT)
-    evaluated = {"base": rates(40, 32, 20), "ssn": rates(40, 39, 38), "full": rates(40, 40, 40)}
-    for name, refused in evaluated.items():
-        condition = counts(refused, harmless=40 if name == "full" else 1)
-        write(
-            folder / "evaluate" / f"{name}.json",
-            {"variant": name, **condition, "model": {"op": "none"}, "provenance": {"seed": 0}},
-        )
-    for name in ("ss", "random_0", "random_1", "ms_hr", "private"):
-        ss = name == "ss"
-        conditions = {
-            "suppress": counts(rates(8, 4, 2) if ss else rates(40, 30, 19)),
-            "scale:10": counts(rates(40, 40, 40), capable=3),
-            "scale:2": counts(rates(40, 36, 28) if ss else rates(40, 32, 20), capable=30),
-        }
-        empty = name == "private"
-        write(
-            folder / "validate" / f"{name}.json",
-            {"set": name, "size": 0 if empty else 9, "conditions": {} if empty else conditions},
-        )
-    for name, trainable in (("ssn", 500), ("full", 100_000)):
-        curve = [{"step": step, "loss": 2.0 / step} for step in (1, 2, 3)]
-        write(
-            folder / "train" / f"{name}.json",
-            {"method": name, "trainable": trainable, "parameters": 100_000, "loss": curve},
-        )
-    return folder
+    """A whole pipeline's results."""
+    return results_made.make(tmp_path / "results")
 
 
 class Page(HTMLParser):
