@@ -15,6 +15,7 @@ from results_made import LANGS, SELECT, counts, rates, write
 from rich.console import Console
 
 from ssn_eval.errors import FormatError, MissingInputError, SsnError
+from ssn_eval.report import page as report_page
 from ssn_eval.report.page import build
 from ssn_eval.report.results import read
 from ssn_eval.report.summary import table
@@ -33,6 +34,18 @@ SECTIONS = (
     "samples",
     "provenance",
 )
+
+
+@pytest.fixture(autouse=True)
+def undrawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are drawn only in the tests that look at them."""
+    if "drawn" not in request.fixturenames:
+        monkeypatch.setattr(report_page, "rendered", results_made.undrawn)
+
+
+@pytest.fixture
+def drawn() -> None:
+    """Asks for real figures."""
 
 
 @pytest.fixture
@@ -72,6 +85,7 @@ def spoken(text: str) -> str:
     return " ".join(re.sub(r"<[^>]+>", " ", section).split())
 
 
+@pytest.mark.usefixtures("drawn")
 def test_every_section_has_its_heading_and_every_chart_its_text_and_table(results: Path, tmp_path: Path):
     text = page(results, tmp_path / "out")
     parsed = Page(text)
@@ -98,6 +112,7 @@ def test_every_section_has_its_heading_and_every_chart_its_text_and_table(result
     assert "tiny &lt;model&gt;" in text and "0.0.1" in text
 
 
+@pytest.mark.usefixtures("drawn")
 def test_the_page_fetches_nothing_runs_nothing_and_is_valid_where_figures_meet(results: Path, tmp_path: Path):
     text = page(results, tmp_path / "out")
     parsed = Page(text)
@@ -110,6 +125,7 @@ def test_the_page_fetches_nothing_runs_nothing_and_is_valid_where_figures_meet(r
     assert "prefers-color-scheme: dark" in text and "currentColor" in text and "#010203" not in text
 
 
+@pytest.mark.usefixtures("drawn")
 def test_equal_results_give_equal_bytes(results: Path, tmp_path: Path):
     for name in ("first", "second"):
         build(results, tmp_path / name)
