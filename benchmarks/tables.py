@@ -126,15 +126,18 @@ def claims() -> str:
     """The pipeline over seeds: refusal by language, harmless refusal and capability, mean and range over seeds."""
     r = load("claims")
     columns = [*r["languages"], "harmless", "capability"]
-    body = [(name, *(_range(r["conditions"][name][c]) for c in columns)) for name in r["order"]]
+    body = [(name, *(_range(r["conditions"][name][c]) for c in columns)) for name in r["main"]]
     return rows(("condition", *columns), body)
 
 
 def verdicts() -> str:
-    """On how many seeds each claim holds."""
-    found = load("claims")["claims"].values()
-    body = [(c["claim"], f"{sum(c['holds'])} of {len(c['holds'])}") for c in found]
-    return rows(("claim", "seeds on which it holds"), body)
+    """What the seeds say of each of the paper's claims."""
+
+    def plain(text: str) -> str:
+        return text.replace("|", "\\|").replace("<", "&lt;")
+
+    body = [(f"{c['number']}. {c['claim']}", c["verdict"], plain(c["why"])) for c in load("claims")["claims"]]
+    return rows(("claim of the paper", "verdict", "why"), body)
 
 
 def _range(value: Mapping[str, Any] | None) -> str:
