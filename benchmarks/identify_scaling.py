@@ -21,6 +21,9 @@ from subjects import machine, plain_llama
 from ssn_eval import store
 from ssn_eval.organism import lexicon, questions, tokenizer
 
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+"""accelerate starts several processes without MPI only where it does not know yet that they are for CPUs (`--multi_gpu`)"""
+
 
 def main() -> None:
     """Measure and print."""
@@ -60,7 +63,7 @@ def main() -> None:
 
 def identify(folder: Path, processes: int, count: int) -> float:
     """Seconds of one run."""
-    launch = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1"]
+    launch = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"]
     launch += ["--mixed_precision", "no", "--dynamo_backend", "no"]
     command = [sys.executable, *(launch if processes == 2 else []), "-m", "ssn_eval.cli", "identify"]
     command += ["--model", str(folder / "model"), "--prompts", str(folder / "prompts.jsonl"), "--lang", "en"]
@@ -75,7 +78,7 @@ def identify(folder: Path, processes: int, count: int) -> float:
         str(folder / f"{processes}.safetensors"),
     ]
     start = time.perf_counter()
-    subprocess.run(command, check=True, capture_output=True, env={**os.environ, "OMP_NUM_THREADS": "1"})  # noqa: S603
+    subprocess.run(command, check=True, capture_output=True, env={**os.environ, **ENVIRONMENT})  # noqa: S603
     return time.perf_counter() - start
 
 

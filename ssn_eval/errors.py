@@ -49,6 +49,10 @@ class MismatchError(SsnError):
     """Two things that do not belong together: a neuron set, adapter or score file and another model."""
 
 
+class ConflictError(SsnError):
+    """Two things asked of the same neuron that cannot both be done."""
+
+
 class EmptySetError(SsnError):
     """A rate, score or intervention asked of nothing."""
 

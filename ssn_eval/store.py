@@ -134,7 +134,7 @@ def save_scores(path: Path, file: ScoreFile) -> None:
             )
     tensors = {key: np.ascontiguousarray(values, dtype=np.float32) for key, values in file.scores.items()}
     with files.atomic(path) as temporary:
-        temporary.write_bytes(save(tensors, _header(SCORES_FORMAT, file.model, file.provenance)))
+        temporary.write_bytes(save(tensors, header(SCORES_FORMAT, file.model, file.provenance)))
 
 
 def load_scores(path: Path) -> ScoreFile:
@@ -144,7 +144,7 @@ def load_scores(path: Path) -> ScoreFile:
         MissingInputError: no such file.
         FormatError: truncated, tampered with, of another format, or not finite.
     """
-    tensors, model, provenance = _read_tensors(path, SCORES_FORMAT)
+    tensors, model, provenance = read_tensors(path, SCORES_FORMAT)
     for key, values in tensors.items():
         parse_key(key)
         if values.dtype != np.float32 or values.ndim != 1 or len(values) != model.geometry.widths.get(key):
@@ -168,7 +168,7 @@ def save_neurons(path: Path, file: NeuronFile) -> None:
 
         tensors = {key: np.asarray(indices, dtype=np.int64) for key, indices in file.neurons.by_key().items()}
         with files.atomic(path) as temporary:
-            temporary.write_bytes(save(tensors, _header(NEURONS_FORMAT, file.model, file.provenance)))
+            temporary.write_bytes(save(tensors, header(NEURONS_FORMAT, file.model, file.provenance)))
     elif path.suffix == ".csv":
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
@@ -188,7 +188,7 @@ def load_neurons(path: Path) -> NeuronFile:
         MismatchError: an index outside the model's shape.
     """
     if path.suffix == ".safetensors":
-        tensors, model, provenance = _read_tensors(path, NEURONS_FORMAT)
+        tensors, model, provenance = read_tensors(path, NEURONS_FORMAT)
         if any(v.dtype != np.int64 or v.ndim != 1 for v in tensors.values()):
             raise FormatError(f"{path} is not a neuron set: expected int64 vectors of indices.")
         neurons = NeuronSet.from_keys({key: values.tolist() for key, values in tensors.items()})
@@ -209,7 +209,7 @@ def _are_indices(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(i, int) and not isinstance(i, bool) for i in value)
 
 
-def _header(kind: str, model: ModelRef, provenance: Mapping[str, Any]) -> dict[str, str]:
+def header(kind: str, model: ModelRef, provenance: Mapping[str, Any]) -> dict[str, str]:
     """One header entry holds everything: safetensors writes several in random order, and equal inputs must give equal bytes."""
     value = {"format": kind, "model": model.to_json(), "provenance": dict(provenance)}
     return {"ssn": json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False)}
@@ -229,20 +229,31 @@ def refuse_huge_header(path: Path) -> None:
         )
 
 
-def _read_tensors(path: Path, kind: str) -> tuple[dict[str, np.ndarray], ModelRef, Mapping[str, Any]]:
+def read_tensors(path: Path, kind: str, framework: str = "numpy") -> tuple[dict[str, Any], ModelRef, Mapping[str, Any]]:
+    """The tensors of a file that has our header, its model and its provenance.
+
+    Args:
+        path: a safetensors file.
+        kind: the format that its header must name.
+        framework: whose tensors: `numpy`, or `pt`, which also knows bfloat16.
+
+    Raises:
+        MissingInputError: no such file.
+        FormatError: damaged, or of another format.
+    """
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
         raise MissingInputError(f"No file at {path}; expected {kind} in safetensors.")
     refuse_huge_header(path)
     try:
-        with safe_open(path, framework="numpy") as handle:
-            header = json.loads((handle.metadata() or {}).get("ssn", "{}"))
+        with safe_open(path, framework=framework) as handle:
+            told = json.loads((handle.metadata() or {}).get("ssn", "{}"))
             tensors = {key: handle.get_tensor(key) for key in handle.keys()}  # noqa: SIM118
-        if not isinstance(header, Mapping) or header.get("format") != kind:
-            said = header.get("format") if isinstance(header, Mapping) else header
+        if not isinstance(told, Mapping) or told.get("format") != kind:
+            said = told.get("format") if isinstance(told, Mapping) else told
             raise FormatError(f"{path} is not a file of {kind}: its header says {str(said)[:60]!r}.")
-        model, provenance = header["model"], header["provenance"]
+        model, provenance = told["model"], told["provenance"]
         if not isinstance(provenance, Mapping):
             raise FormatError(f"{path} does not say how it was made: `provenance` is no object.")
     except (SafetensorError, KeyError, json.JSONDecodeError, OSError, ValueError, TypeError) as error:

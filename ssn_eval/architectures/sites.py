@@ -88,19 +88,32 @@ class Site:
             return self.module.register_forward_hook(after)
         return self.module.register_forward_pre_hook(before)
 
-    def scale_weights(self, indices: Sequence[int], factor: float) -> None:
-        """Multiply the rows (with their biases) or the columns of neurons by `factor`, in place.
+    def change_weights(self, indices: Sequence[int], factors: Sequence[float], constants: Sequence[float]) -> None:
+        """Change rows (with their biases) or columns, in place: activation `a` of each neuron becomes `factor · a + constant`.
 
-        It equals multiplying their activation. Call it under `torch.no_grad()`.
+        A constant needs a bias (see `bias`). Call it under `torch.no_grad()`.
         """
-        chosen = list(indices) if self.positions is None else self.positions[list(indices)]
+        import torch
+
+        weight, bias = self.weight(), self.bias()
+        chosen = torch.as_tensor(list(indices), device=weight.device)
+        if self.positions is not None:
+            chosen = self.positions.to(weight.device)[chosen]
+        exact = torch.promote_types(weight.dtype, torch.float32)
+        factor, constant = (torch.tensor(list(v), dtype=exact, device=weight.device) for v in (factors, constants))
         if self.side == "input":
-            self.weight()[:, chosen] *= factor
+            columns = weight[:, chosen].to(exact)
+            if bias is not None and constant.any():
+                bias += (columns @ constant).to(bias.dtype)
+            weight[:, chosen] = (columns * factor).to(weight.dtype)
             return
-        self.weight()[chosen] *= factor
-        bias = getattr(self.module, "bias", None)
+        weight[chosen] = (weight[chosen].to(exact) * factor[:, None]).to(weight.dtype)
         if bias is not None:
-            bias[chosen] *= factor
+            bias[chosen] = (bias[chosen].to(exact) * factor + constant).to(bias.dtype)
+
+    def bias(self) -> torch.Tensor | None:
+        """The module's bias, (out,): what a constant can be written into; an expert has none."""
+        return None if self.expert is not None else getattr(self.module, "bias", None)
 
     def weight(self) -> torch.Tensor:
         """The module's weight as (out, in), a view: fused parts and all; for an expert, its own down projection."""

@@ -1,4 +1,4 @@
-"""`ssn export` and `ssn import`: neuron sets in the formats of other tools, and as an adapter or a baked model."""
+"""`ssn export` and `ssn import`: neuron sets in the formats of other tools, adapters, deltas and baked models."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ssn_eval.cli import folders
 from ssn_eval.cli.loading import load, model_of, spec
 from ssn_eval.cli.output import FILE, JSON, emit
 from ssn_eval.errors import ParamsError
 
 if TYPE_CHECKING:
-    from ssn_eval.models import ModelSpec
     from ssn_eval.store import NeuronFile
 
 _OWN = ("json", "csv", "safetensors")
@@ -23,44 +23,64 @@ _NAMED_ENDINGS = (*_OWN, "jsonl", "parquet")
 
 
 @click.command()
-@click.argument("neurons", type=FILE)
-@click.option("--format", "kind", required=True, type=click.Choice([*_OWN, *_FOREIGN, *_FOLDERS]))
+@click.argument("source", type=FILE)
+@click.option("--format", "kind", required=True, type=click.Choice([*_OWN, *_FOREIGN, *_FOLDERS, "delta"]))
 @click.option("--drop-unsupported", is_flag=True, help="Leave out neurons that sntune or lape has no place for.")
 @click.option("--scores", "score_file", type=FILE, help="For jsonl: a score file, which fills the column score.")
 @click.option("--op", help="For hf: suppress (the default) or scale:NUMBER.")
-@click.option("--model", help="For peft and hf: the model (id, folder or package:NAME), if not the one the set names.")
-@click.option("--gguf-file", help="For peft and hf: a GGUF file inside the model's folder or package.")
+@click.option(
+    "--uniform-rank", is_flag=True, help="For peft: one rank for all modules, as LoRA servers (vLLM) want it."
+)
+@click.option(
+    "--model",
+    help="For peft, hf and delta: the base model (id, folder or package:NAME), if not the one named in the source.",
+)
+@click.option("--gguf-file", help="For peft, hf and delta: a GGUF file inside the model's folder or package.")
 @click.option("--out", required=True, type=FILE)
 @JSON
 def export(
-    neurons: Path,
+    source: Path,
     kind: str,
     drop_unsupported: bool,
     score_file: Path | None,
     op: str | None,
+    uniform_rank: bool,
     model: str | None,
     gguf_file: str | None,
     out: Path,
     as_json: bool,
 ) -> None:
-    """Write a neuron set in another format.
+    """Write a neuron set, or what was trained with it, in another format.
 
     json, csv, safetensors and parquet are ours; jsonl is rows of layer, matrix, index and score; sntune is SN-Tune's
     text, lape LAPE's .pth; peft is the untrained neuron-LoRA adapter of the set; hf is the model with the set suppressed
-    for good.
+    for good (see also ssn bake).
+
+    SOURCE may be an adapter's folder with peft --uniform-rank, and an adapter's or a fine-tuned model's folder with delta,
+    which holds only the changed rows and columns.
 
     Example: ssn export artifacts/sets/ss.json --format csv --out ss.csv
     """
     from ssn_eval import store
 
-    for name, given, only in (("--scores", score_file, "jsonl"), ("--op", op, "hf")):
+    for name, given, only in (
+        ("--scores", score_file, "jsonl"),
+        ("--op", op, "hf"),
+        ("--uniform-rank", uniform_rank or None, "peft"),
+    ):
         if given is not None and kind != only:
             raise ParamsError(f"{name} goes with --format {only}, not with {kind}.")
-    found = store.load_neurons(neurons)
+    if kind == "delta":
+        folders.write_delta(source, model, gguf_file, out, as_json)
+        return
+    if source.is_dir():
+        folders.write_uniform(source, kind, uniform_rank, out, as_json)
+        return
+    found = store.load_neurons(source)
     size = len(found.neurons)
     if kind in _FOLDERS:
         wanted = spec(model or found.model.id, None if model else found.model.revision, gguf_file)
-        _write_folder(found, kind, wanted, op or "suppress", neurons, out)
+        folders.write_folder(found, kind, wanted, op or "suppress", uniform_rank, source, out)
     elif out.suffix != f".{kind}" if kind in _NAMED_ENDINGS else out.suffix[1:] in _NAMED_ENDINGS:
         wanted = f"a .{kind} file" if kind in _NAMED_ENDINGS else f"a file of its own ending, not {out.suffix}"
         raise ParamsError(f"--format {kind} writes {wanted}, but --out is {out}.")
@@ -126,23 +146,6 @@ def import_(
         click.echo(note, err=True)
     size = len(found.neurons)
     emit({"out": out.as_posix(), "neurons": size, **made}, as_json, f"{size} neurons of {ref.id} → {out}")
-
-
-def _write_folder(found: NeuronFile, kind: str, wanted: ModelSpec, op: str, neurons: Path, out: Path) -> None:
-    """An adapter or a model; an existing folder is replaced only if it is one that was written so."""
-    from ssn_eval import adapters, baking, interventions
-
-    change = interventions.parse_op(op)
-    there, what = ("adapter_config.json", "adapter") if kind == "peft" else (baking.PROVENANCE, "exported model")
-    if out.exists() and not ((out / there).is_file() and (kind == "peft" or (out / "config.json").is_file())):
-        raise ParamsError(f"{out} is there already and is no {what}; name a new folder for --out.")
-    loaded = load(wanted, None, False)
-    found.model.refuse_other(loaded.ref, str(neurons))
-    if kind == "peft":
-        made = {"untrained": True, **found.provenance}
-        adapters.save(adapters.build(loaded.model, found.neurons), out, loaded.ref, made)
-    else:
-        baking.save(loaded, found.neurons, change, out, {"neurons": dict(found.provenance)})
 
 
 def _write_foreign(found: NeuronFile, kind: str, drop: bool, score_file: Path | None, out: Path) -> int:

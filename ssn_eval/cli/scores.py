@@ -88,7 +88,7 @@ def identify(
     from ssn_eval import lock, prompts, store
     from ssn_eval.identification import identify as run
     from ssn_eval.importance import Settings
-    from ssn_eval.importance.processes import is_main
+    from ssn_eval.importance.processes import count, is_main
 
     chosen = _sites(sites)
     how = Settings(method, position, target, probes, seed, tolerance, batch_size, checkpointing)
@@ -114,7 +114,8 @@ def identify(
     ).whole
     if is_main():
         store.save_scores(out, file)
-        made = {"out": out.as_posix(), "neurons": sum(map(len, file.scores.values())), **file.provenance}
+        neurons = sum(map(len, file.scores.values()))
+        made = {"out": out.as_posix(), "neurons": neurons, "processes": count(), **file.provenance}
         emit(made, as_json, f"{made['neurons']} neurons scored on {made['prompts']} {lang} {label} prompts → {out}")
     shutil.rmtree(work, ignore_errors=True)
 

@@ -174,7 +174,7 @@ def train(
     import warnings
 
     from ssn_eval import files, training
-    from ssn_eval.importance.processes import is_main
+    from ssn_eval.importance.processes import count, is_main
     from ssn_eval.languages import language
     from ssn_eval.params import TrainParams
     from ssn_eval.store import load_neurons, versions
@@ -219,7 +219,8 @@ def train(
         return
     curve = done.summary["loss"]
     share = 100 * done.summary["trainable"] / done.summary["parameters"]
-    value = {"out": out.as_posix(), "adapter": done.free.is_adapter, "provenance": made, **done.summary}
+    told = {"out": out.as_posix(), "adapter": done.free.is_adapter, "processes": count()}
+    value = {**told, "provenance": made, **done.summary}
     emit(
         value,
         as_json,

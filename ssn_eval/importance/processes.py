@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ssn_eval.errors import ParamsError
 from ssn_eval.importance.accumulate import Share
+
+if TYPE_CHECKING:
+    from accelerate import PartialState
 
 
 def share() -> Share:
     """This process's share of the batches, and the sum over all processes (accelerate; gloo on CPUs, NCCL on GPUs)."""
-    if int(os.environ.get("WORLD_SIZE", "1")) < 2:
+    if count() < 2:
         return Share()
     import torch
     from accelerate import Accelerator
@@ -22,7 +27,25 @@ def share() -> Share:
         mine = torch.from_numpy(values).to(accelerator.device)
         return accelerator.reduce(mine, reduction="sum").cpu().numpy()  # type: ignore[union-attr]
 
+    if accelerator.num_processes != count():
+        raise ParamsError(
+            f"{count()} processes were started, but accelerate sees {accelerator.num_processes}, and each would do all of the work; "
+            f"on CPUs set ACCELERATE_USE_CPU=true."
+        )
     return Share(accelerator.process_index, accelerator.num_processes, add)
+
+
+def state() -> PartialState:
+    """What accelerate knows of the processes; it does not read by itself that they are for CPUs."""
+    from accelerate import PartialState
+    from accelerate.utils import parse_flag_from_env
+
+    return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
+
+
+def count() -> int:
+    """How many processes there are."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def is_main() -> bool:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ssn_eval import checkpoints, files, lock, progress
 from ssn_eval.errors import EmptySetError, FormatError
+from ssn_eval.importance import processes
 from ssn_eval.methods import Method
 from ssn_eval.params import TrainParams
 from ssn_eval.training import trainers
@@ -119,19 +120,14 @@ def _fingerprint(pairs: Sequence[Pair], settings: TrainParams, method: Method, l
 
 def _alone(work: Path | None) -> AbstractContextManager[object]:
     """The work folder for this run alone: of several processes the first one holds it for all."""
-    from accelerate import PartialState
-
-    return nullcontext() if work is None or not PartialState().is_main_process else lock.hold(work, "training")
+    return nullcontext() if work is None or not processes.is_main() else lock.hold(work, "training")
 
 
 def _resume(work: Path | None, fingerprint: str) -> Path | None:
     """The newest checkpoint of this very run; with several processes the first one clears the folder of any other."""
-    from accelerate import PartialState
-
     if work is None:
         return None
-    state = PartialState()
-    with state.main_process_first() if state.num_processes > 1 else nullcontext():
+    with processes.state().main_process_first() if processes.count() > 1 else nullcontext():
         return checkpoints.prepare(work, fingerprint)
 
 

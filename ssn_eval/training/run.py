@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ssn_eval import adapters, files
+from ssn_eval import adapters, files, lineage
 from ssn_eval.errors import ParamsError
+from ssn_eval.importance import processes
 from ssn_eval.methods import Method
 from ssn_eval.models import Loaded
 from ssn_eval.params import TrainParams
@@ -100,17 +101,13 @@ def _save(ready: Free, loaded: Loaded, out: Path, work: Path, provenance: Mappin
         with files.atomic(out) as folder:
             model.save_pretrained(folder)
             loaded.tokenizer.save_pretrained(folder)
-            files.write_json(
-                folder / adapters.PROVENANCE, {"base": loaded.ref.to_json(), "provenance": dict(provenance)}
-            )
+            lineage.write(folder, lineage.CHECKPOINT, loaded.ref, provenance)
     shutil.rmtree(work, ignore_errors=True)
 
 
 def _on_first_process(act: Any) -> None:  # noqa: ANN401
     """Under `accelerate launch` one process writes, and the others wait for it."""
-    from accelerate import PartialState
-
-    state = PartialState()
+    state = processes.state()
     state.wait_for_everyone()
     if state.is_main_process:
         act()

@@ -87,6 +87,8 @@ def test_experts_cannot_be_trained_and_their_model_s_attention_can():
     model = tiny("qwen3_moe")
     with pytest.raises(ArchitectureError, match=r"layers\.2\.mlp\.1 is a routed expert.*sites: attention"):
         adapters.build(model, existing(model, CHOSEN))
+    with pytest.raises(ArchitectureError, match=r"layers\.0\.mlp.*PEFT.*sites: attention"):
+        adapters.build(tiny("qwen3_moe"), NeuronSet.of([(0, "mlp", 1), (1, "q_proj", 3)]))
     attention = NeuronSet.of([(1, "q_proj", 3), (2, "o_proj", 4)])
     assert adapters.trainable_parameters(adapters.build(model, attention))[0] == 2 * 32
 

@@ -13,7 +13,7 @@ from test_cli_model import save_model
 from ssn_eval import interchange, models, store
 from ssn_eval.cli import main
 from ssn_eval.errors import ParamsError
-from ssn_eval.interventions import Op, intervene
+from ssn_eval.interventions import Intervention, Op, intervene
 from ssn_eval.neurons import NeuronSet
 
 CHOSEN = NeuronSet.of([(0, "q_proj", 31), (0, "mlp", 3), (0, "mlp", 39), (1, "k_proj", 5), (1, "v_proj", 0)])
@@ -79,7 +79,7 @@ def test_hf_is_the_model_under_the_intervention(model, chosen, tmp_path, op, fac
         expected = loaded.model(IDS).logits
     assert torch.allclose(logits(out), expected, atol=1e-5) and not torch.allclose(logits(model), expected, atol=1e-3)
     told = json.loads((out / "ssn.json").read_text())
-    assert told["base"] == loaded.ref.to_json() and told["provenance"]["intervention"]["neurons"] == len(CHOSEN)
+    assert told["base"] == loaded.ref.to_json() and told["provenance"]["interventions"][0]["neurons"] == len(CHOSEN)
     assert models.load(models.ModelSpec(str(out)), device="cpu").ref.weights != loaded.ref.weights
     before = (model / "model.safetensors").read_bytes()
     done = ssn(*export[:-2], model)
@@ -101,5 +101,5 @@ def test_quantized_weights_are_not_baked(model, tmp_path):
     loaded = models.load(models.ModelSpec(str(model)), device="cpu")
     loaded.model.config.quantization_config = SimpleNamespace(quant_method="bitsandbytes")
     with pytest.raises(ParamsError, match="bitsandbytes"):
-        baking.save(loaded, CHOSEN, Op(0.0), tmp_path / "baked", {})
+        baking.save(loaded, [Intervention(CHOSEN, Op(0.0))], tmp_path / "baked", {})
     assert not (tmp_path / "baked").exists()

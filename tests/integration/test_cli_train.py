@@ -10,9 +10,11 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from safetensors.numpy import load_file
+from two_processes import launched
 
 from ssn_eval import models, selection, store, training
 from ssn_eval.cli import main
@@ -117,6 +119,22 @@ def test_neurons_give_an_adapter_and_masked_gradients_a_checkpoint(folder, tmp_p
     drawn = selection.matched_random(CHOSEN, store.load_neurons(folder / "ss.json").model.geometry, 3)
     assert json.loads((tmp_path / "c/ssn.json").read_text())["provenance"]["neurons"] == drawn.by_key()
     assert random["trainable"] == value["trainable"]
+
+
+def test_two_processes_train_what_one_trains(folder, tmp_path):
+    """`accelerate launch`: the batch is per process, one of them writes."""
+    _, _, alone = train(folder, tmp_path / "one", "--neurons", "@ss.json")
+    words = ["train", "--model", "@m", "--pairs", "@pairs.jsonl", "--neurons", "@ss.json", "--steps", "4", "--json"]
+    words += ["--batch-size", "1", "--out", str(tmp_path / "two")]
+    ran = launched(["-m", "ssn_eval.cli", *(w.replace("@", f"{folder}/") for w in words)])
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    both = json.loads(ran.stdout)
+    assert both["processes"] == 2
+    assert [e["loss"] for e in both["loss"]] == pytest.approx([e["loss"] for e in alone["loss"]], abs=1e-4)
+    one, two = (load_file(tmp_path / name / "adapter_model.safetensors") for name in ("one", "two"))
+    for name, weight in one.items():
+        np.testing.assert_allclose(two[name], weight, atol=1e-4)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["one", "two"]
 
 
 def test_a_preference_loss_takes_every_weight_or_the_neurons(folder, tmp_path):

@@ -16,6 +16,7 @@ import pytest
 import torch
 from conftest import tiny
 from test_cli_model import WORDS, done, refused, save_model, ssn
+from two_processes import launched
 
 from ssn_eval import memory, store
 from ssn_eval.architectures import resolve
@@ -53,14 +54,10 @@ def test_two_processes_give_the_scores_of_one(model, prompts, tmp_path):
     one = tmp_path / "one.safetensors"
     done(*words(model, prompts, one))
     two = tmp_path / "two.safetensors"
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1",
-              "--mixed_precision", "no", "--dynamo_backend", "no", "-m", "ssn_eval.cli"]  # fmt: skip
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    ran = subprocess.run(
-        [*launch, *words(model, prompts, two, "--json")], capture_output=True, text=True, env=environment, check=False
-    )
+    ran = launched(["-m", "ssn_eval.cli", *words(model, prompts, two, "--json")])
     assert ran.returncode == 0, ran.stderr[-3000:]
-    assert json.loads(ran.stdout)["prompts"] == 11
+    said = json.loads(ran.stdout)
+    assert (said["prompts"], said["processes"]) == (11, 2)
     first, second = store.load_scores(one), store.load_scores(two)
     assert list(first.scores) == list(second.scores)
     for key, values in first.scores.items():

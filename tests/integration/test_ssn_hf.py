@@ -10,14 +10,18 @@ from typing import Any
 
 import pytest
 import torch
+from click.testing import CliRunner
 
-from ssn_eval import adapters, models, store
-from ssn_eval.errors import MismatchError, MissingInputError, ParamsError, UnknownNameError
-from ssn_eval.interventions import SUPPRESS, intervene
+from ssn_eval import activations, adapters, models, store
+from ssn_eval.cli import main
+from ssn_eval.errors import EmptySetError, FormatError, MismatchError, MissingInputError, ParamsError, UnknownNameError
+from ssn_eval.interventions import MEAN, SUPPRESS, Intervention, Layers, Op, intervene, intervene_all
+from ssn_eval.interventions import reference as references
 from ssn_eval.neurons import NeuronSet
 from ssn_eval.store import NeuronFile
 
 CHOSEN = NeuronSet.of([(0, "q_proj", 1), (1, "mlp", 3), (2, "o_proj", 5)])
+MORE = NeuronSet.of([(0, "mlp", 7), (3, "v_proj", 2)])
 IDS = torch.tensor([[5, 6, 7, 8]])
 
 
@@ -43,6 +47,15 @@ def folder(tmp_path_factory) -> Path:
             if p.requires_grad:
                 p.normal_(std=0.1, generator=torch.Generator().manual_seed(len(name)))
     adapters.save(tuned, out / "adapter", loaded.ref, {})
+    store.save_neurons(out / "more.json", NeuronFile(MORE, loaded.ref))
+    store.save_neurons(out / "empty.json", NeuronFile(NeuronSet(frozenset()), loaded.ref))
+    fresh = models.load(models.ModelSpec(str(out / "one")))
+    found = activations.measure(fresh.model, [[5, 6, 7], [8, 9, 10, 11]], neurons=CHOSEN | MORE)
+    references.save(out / "ref.safetensors", references.Reference(found, fresh.ref))
+    words = ["merge", str(out / "adapter"), "--model", str(out / "one"), "--out", str(out / "merged")]
+    assert CliRunner().invoke(main, words).exit_code == 0
+    words = ["export", str(out / "merged"), "--format", "delta", "--model", str(out / "one")]
+    assert CliRunner().invoke(main, [*words, "--out", str(out / "delta.safetensors")]).exit_code == 0
     return out
 
 
@@ -61,7 +74,7 @@ def test_intervention_equals_the_context_manager(folder):
         assert torch.equal(changed.model(IDS).logits, expected)
         assert not torch.equal(plain.model(IDS).logits, expected)
     info = changed.get_model_info()["ssn_eval"]
-    assert info["op"] == "suppress" and info["intervention"]["neurons"] == 3 and info["model"]["weights_sha256"]
+    assert info["op"] == "suppress" and info["interventions"][0]["neurons"] == 3 and info["model"]["weights_sha256"]
 
 
 def test_our_adapter_argument_equals_stock_peft(folder):
@@ -85,16 +98,86 @@ def test_our_adapter_argument_equals_stock_peft(folder):
         ("one", {"neurons": "set.json", "op": "supress"}, UnknownNameError, "suppress"),
         ("one", {"op": "suppress"}, ParamsError, "neurons=FILE"),
         ("three", {}, MissingInputError, "three"),
+        ("one", {"neurons": "empty.json"}, EmptySetError, "is empty"),
+        ("one", {"neurons": "set.json", "op": "scale:inf"}, ParamsError, "finite number"),
+        ("one", {"neurons": "set.json", "op": "set:1.5"}, ParamsError, "quantile from 0 to 1"),
+        ("one", {"neurons": "set.json", "op": "mean"}, ParamsError, "reference=FILE"),
+        ("one", {"neurons": "set.json", "reference": "ref.safetensors"}, ParamsError, "goes with the ops mean"),
+        ("one", {"neurons": "set.json", "layers": "3-1"}, ParamsError, "no range of layers"),
+        ("one", {"neurons": "set.json", "layers": "0-99"}, ParamsError, "the model has"),
+        ("one", {"neurons": "set.json", "positions": "promt"}, UnknownNameError, "prompt"),
+        ("one", {"layers": "0"}, ParamsError, "needs a neuron set"),
+        ("two", {"checkpoint": "merged"}, MismatchError, "same shape, another model"),
+        ("two", {"checkpoint": "delta.safetensors"}, MismatchError, "same shape, another model"),
+        ("one", {"checkpoint": "two"}, MismatchError, "pretrained="),
+        ("one", {"checkpoint": "merged", "adapter": "adapter"}, ParamsError, "give one of them"),
+        ("one", {"checkpoint": "set.json"}, FormatError, "set.json"),
     ],
 )
 def test_mistakes(folder, name, arguments, kind, said, capsys):
-    arguments = {k: str(folder / v) if k != "op" else v for k, v in arguments.items()}
+    words = ("op", "layers", "positions")
+    arguments = {k: v if k in words else str(folder / v) for k, v in arguments.items()}
     with pytest.raises(SystemExit) as caught:
         lm(folder, name, **arguments)
     assert caught.value.code == 2
     printed = capsys.readouterr().err.strip().splitlines()[-1]
     assert said in printed and printed.startswith("ssn_eval: ")
     assert kind.__name__  # the kind is what a reader of this table expects; the exit hides it from the command line
+
+
+def test_several_sets_layers_and_positions_equal_the_context_manager(folder):
+    sets = f"{folder / 'set.json'}+{folder / 'more.json'}"
+    changed = lm(folder, neurons=sets, op="scale:3+mean", layers="0-1+0-5", reference=str(folder / "ref.safetensors"))
+    plain, reference = lm(folder), references.load(folder / "ref.safetensors")
+    ways = [Intervention(CHOSEN, Op(3.0), Layers(0, 1)), Intervention(MORE, MEAN)]
+    with torch.no_grad(), intervene_all(plain.model, ways, reference):
+        assert torch.equal(changed.model(IDS).logits, plain.model(IDS).logits)
+    info = changed.get_model_info()["ssn_eval"]
+    assert info["op"] == "scale:3+mean" and [each["neurons"] for each in info["interventions"]] == [2, 2]
+
+
+def test_prompt_and_generated_tokens_through_lm_eval(folder):
+    """`generate_until` with positions=; likelihoods have no such thing and are refused."""
+    from lm_eval.api.instance import Instance
+
+    def request(kind: str, *arguments: Any) -> list[Any]:
+        return [Instance(kind, {}, arguments, 0)]  # type: ignore[arg-type]
+
+    until = {"until": [], "max_gen_toks": 6, "do_sample": False}
+    asked = request("generate_until", "how do i open the door", until)
+    replies = {}
+    for positions in ("all", "prompt", "generated"):
+        one = lm(folder, neurons=str(folder / "set.json"), op="scale:40", positions=positions)
+        (replies[positions],) = one.generate_until(asked, disable_tqdm=True)
+        ids = one.tokenizer("how do i open the door", return_tensors="pt").input_ids
+        plain = lm(folder)
+        with intervene(plain.model, CHOSEN, Op(40.0), positions=positions):
+            (expected,) = plain.generate_until(asked, disable_tqdm=True)
+        assert replies[positions] == expected and ids.numel()
+        if positions != "all":
+            with pytest.raises(SystemExit):
+                one.loglikelihood(request("loglikelihood", "a", " b"))
+    assert len(set(replies.values())) > 1
+
+
+def test_a_checkpoint_a_delta_and_the_adapter_are_one_model(folder):
+    with torch.no_grad():
+        expected = lm(folder, adapter=str(folder / "adapter")).model(IDS).logits
+        for name in ("merged", "delta.safetensors"):
+            found = lm(folder, checkpoint=str(folder / name))
+            torch.testing.assert_close(found.model(IDS).logits, expected, atol=1e-5, rtol=1e-5)
+            assert found.get_model_info()["ssn_eval"]["checkpoint"] == name and found.condition()
+        assert torch.equal(
+            lm(folder, checkpoint=str(folder / "merged")).model(IDS).logits,
+            lm(folder, checkpoint=str(folder / "delta.safetensors")).model(IDS).logits,
+        )
+
+
+def test_a_set_of_the_base_works_on_its_checkpoint(folder):
+    one = lm(folder, checkpoint=str(folder / "merged"), neurons=str(folder / "set.json"))
+    two = lm(folder, "merged", neurons=str(folder / "set.json"))
+    with torch.no_grad():
+        assert torch.equal(one.model(IDS).logits, two.model(IDS).logits)
 
 
 def test_other_model_is_allowed_when_meant(folder):

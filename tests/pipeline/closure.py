@@ -1,16 +1,18 @@
 """The modules of ours that a stage imports, directly or not: what its `deps` in dvc.yaml must list.
 
-`python tests/pipeline/closure.py` prints the list of every stage, ready to paste.
+`python tests/pipeline/closure.py` writes them there.
 """
 
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = tuple(
-    f"ssn_eval/{name}" for name in ("architectures", "importance", "judges", "organism", "report", "training")
+    f"ssn_eval/{name}"
+    for name in ("adapters", "architectures", "importance", "interventions", "judges", "organism", "report", "training")
 )
 """packages that are listed whole, with their data files, as soon as one of their modules is needed"""
 
@@ -50,8 +52,21 @@ def listed(stage: str) -> list[str]:
     return sorted({next((f for f in FOLDERS if name.startswith(f + "/")), name) for name in closure(stage)})
 
 
-if __name__ == "__main__":
-    import sys
+def rewritten(pipeline: str) -> str:
+    """The text of a dvc.yaml with our modules among each stage's deps as they are imported now."""
+    stage, out = "", []
+    for line in pipeline.splitlines():
+        module = re.search(r"-m ssn_eval\.stages\.(\w+)", line)
+        stage = module[1] if module else stage
+        if line.lstrip().startswith("- ssn_eval/"):
+            continue
+        out.append(line)
+        if line.strip() == "deps:":
+            indent = " " * (len(line) - len(line.lstrip()) + 2)
+            out += [f"{indent}- {path}" for path in listed(stage)]
+    return "\n".join(out) + "\n"
 
-    for name in sys.argv[1:] or ("organism", "prompts", "score", "select", "validate", "train", "evaluate", "report"):
-        print(name, *(f"  - {path}" for path in listed(name)), sep="\n")
+
+if __name__ == "__main__":
+    path = ROOT / "dvc.yaml"
+    path.write_text(rewritten(path.read_text(encoding="utf-8")), encoding="utf-8")

@@ -47,7 +47,7 @@ def test_deps_are_the_import_closure(name):
     stage = STAGES[name].get("do", STAGES[name])
     module = stage["cmd"].split("ssn_eval.stages.")[1].split()[0]
     ours = {d for d in stage["deps"] if d.startswith("ssn_eval")}
-    assert ours == set(listed(module)), f"run python tests/pipeline/closure.py {module}"
+    assert ours == set(listed(module)), "run python tests/pipeline/closure.py"
 
 
 def commit(folder: Path) -> None:

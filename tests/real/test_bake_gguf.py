@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ssn_eval import baking, models
-from ssn_eval.interventions import SUPPRESS, intervene
+from ssn_eval.interventions import SUPPRESS, Intervention, intervene
 from ssn_eval.neurons import NeuronSet
 
 pytestmark = pytest.mark.skipif(
@@ -25,7 +25,7 @@ def test_a_gguf_model_is_baked_into_plain_weights(tmp_path):
         plain = loaded.model(ids).logits
         with intervene(loaded.model, CHOSEN, SUPPRESS):
             expected = loaded.model(ids).logits
-    baking.save(loaded, CHOSEN, SUPPRESS, tmp_path / "baked", {})
+    baking.save(loaded, [Intervention(CHOSEN, SUPPRESS)], tmp_path / "baked", {})
     with torch.no_grad():
         found = models.load(models.ModelSpec(str(tmp_path / "baked")), device="cpu").model(ids).logits
         changed = loaded.model(ids).logits  # baked in place

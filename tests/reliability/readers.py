@@ -14,10 +14,12 @@ from typing import Any
 import numpy as np
 import runs_made
 
-from ssn_eval import adapters, calibration, files, interchange, models, params, prompts, store, training
+from ssn_eval import adapters, calibration, deltas, files, interchange, models, params, prompts, store, training
 from ssn_eval.cli.loading import holds_scores
 from ssn_eval.harness import rejudging
 from ssn_eval.harness.sources import source
+from ssn_eval.interventions import reference
+from ssn_eval.interventions.reference import PERCENTILES, Activations
 from ssn_eval.neurons import Geometry, NeuronSet
 from ssn_eval.runs import samples
 
@@ -52,6 +54,18 @@ def _scores(path: Path) -> None:
 
 def _neurons(path: Path) -> None:
     store.save_neurons(path, store.NeuronFile(NEURONS, MODEL, {"what": "ss"}))
+
+
+def _reference(path: Path) -> None:
+    said = Activations(np.array([1, 2]), np.zeros(2, np.float32), np.zeros((PERCENTILES, 2), np.float32))
+    reference.save(path, reference.Reference({"layers.0.q_proj": said}, MODEL, {"lang": "en"}))
+
+
+def _delta(path: Path) -> None:
+    import torch
+
+    patch = deltas.Patch("rows", torch.tensor([1, 3]), torch.ones(2, 8))
+    deltas.save(path, deltas.Delta({"model.layers.0.self_attn.q_proj.weight": patch}, MODEL, {}))
 
 
 def _foreign(kind: str) -> Reader:
@@ -104,6 +118,8 @@ READERS = {
     "neurons.safetensors": Reader("set.safetensors", store.load_neurons, _neurons),
     "scores": Reader("scores.safetensors", store.load_scores, _scores),
     "kind of safetensors": Reader("any.safetensors", holds_scores, _scores),
+    "reference": Reader("ref.safetensors", reference.load, _reference),
+    "delta": Reader("delta.safetensors", deltas.load, _delta),
     "prompts.jsonl": Reader("prompts.jsonl", prompts.read, _lines(PROMPT, PROMPT | {"id": "b"})),
     "multijail": Reader("MultiJail.csv", prompts.read, _multijail),
     "polyrefuse": Reader("harmful_train.json", lambda p: prompts.read(p.parent), _json([{"instruction": "how?"}])),

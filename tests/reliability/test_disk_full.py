@@ -23,9 +23,24 @@ import pytest
 from models_on_disk import llama
 from readers import GEOMETRY, MODEL, ROOT
 
-from ssn_eval import adapters, baking, files, interventions, models, params, prompts, repetitions, store, training
+from ssn_eval import (
+    adapters,
+    baking,
+    deltas,
+    files,
+    interventions,
+    lineage,
+    models,
+    params,
+    prompts,
+    repetitions,
+    store,
+    training,
+)
 from ssn_eval.files import DiskFullError
 from ssn_eval.importance.accumulate import Progress, Share, Sums
+from ssn_eval.interventions import reference
+from ssn_eval.interventions.reference import PERCENTILES, Activations
 from ssn_eval.neurons import NeuronSet
 
 SIZE = 4 << 20
@@ -95,7 +110,26 @@ def _adapter(out: Path, loaded: models.Loaded) -> None:
 
 def _baked(out: Path, loaded: models.Loaded) -> None:
     chosen = NeuronSet.from_keys({"layers.0.mlp": [0]})
-    baking.save(loaded, chosen, interventions.SUPPRESS, out, {})
+    baking.save(loaded, [interventions.Intervention(chosen, interventions.SUPPRESS)], out, {})
+
+
+def _merged(out: Path, loaded: models.Loaded) -> None:
+    baking.write(loaded, out, lineage.MERGED, {})
+
+
+def _delta(out: Path, loaded: models.Loaded) -> None:
+    import torch
+
+    weights = loaded.model.state_dict()
+    patches = {name: deltas.Patch("rows", torch.arange(len(w)), w) for name, w in weights.items() if w.ndim == 2}
+    deltas.save(out.with_suffix(".safetensors"), deltas.Delta(patches, loaded.ref))
+
+
+def _reference(out: Path, _: models.Loaded) -> None:
+    width = GEOMETRY.widths["layers.0.q_proj"]
+    said = Activations(np.arange(width), np.ones(width, np.float32), np.ones((PERCENTILES, width), np.float32))
+    found = reference.Reference({"layers.0.q_proj": said}, MODEL, {"long": "x" * 30_000})
+    reference.save(out.with_suffix(".safetensors"), found)
 
 
 def _prompts(out: Path, _: models.Loaded) -> None:
@@ -126,6 +160,9 @@ WRITERS: dict[str, Callable[[Path, models.Loaded], None]] = {
     "neurons.csv": _neurons(".csv"),
     "adapter": _adapter,
     "baked model": _baked,
+    "merged model": _merged,
+    "delta": _delta,
+    "reference": _reference,
     "prompts": _prompts,
     "sums of an unfinished identification": _sums,
     "report": _report,

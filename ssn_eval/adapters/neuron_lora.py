@@ -8,22 +8,15 @@ LoRA loads these, and merging changes only the chosen rows and columns. Biases a
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ssn_eval import files
 from ssn_eval.architectures import geometry, is_transposed, resolve
-from ssn_eval.errors import ArchitectureError, EmptySetError, FormatError, MismatchError, MissingInputError
+from ssn_eval.errors import ArchitectureError, EmptySetError, ParamsError
 from ssn_eval.neurons import NeuronSet
-from ssn_eval.store import ModelRef
 
 if TYPE_CHECKING:
     from peft import PeftModel
     from transformers import PreTrainedModel
-
-PROVENANCE = "ssn.json"
 
 
 def build(model: PreTrainedModel, neurons: NeuronSet) -> PeftModel:
@@ -75,78 +68,50 @@ def trainable_parameters(model: PeftModel) -> tuple[int, int]:
     return trained, base
 
 
-def save(model: PeftModel, folder: Path, base: ModelRef, provenance: Mapping[str, Any]) -> None:
-    """Save as a standard adapter folder plus `ssn.json`, which says what it was trained on and how.
-
-    Equal adapters give equal bytes: PEFT keeps target modules in a set, so they are sorted here.
-    """
-    with files.atomic(folder) as temporary:
-        model.peft_config["default"].base_model_name_or_path = base.id
-        model.save_pretrained(str(temporary), safe_serialization=True)
-        config_path = temporary / "adapter_config.json"
-        config = json.loads(config_path.read_text(encoding="utf-8"))
-        config["target_modules"] = sorted(config["target_modules"])
-        files.write_json(config_path, config)
-        (temporary / "README.md").unlink(missing_ok=True)
-        files.write_json(
-            temporary / PROVENANCE, {"format": "ssn-adapter/1", "model": base.to_json(), "provenance": dict(provenance)}
-        )
-
-
-def refuse_other_base(folder: Path, live: ModelRef) -> None:
-    """Stop where an adapter is about to be put on a model that it was not trained on.
-
-    An adapter without our `ssn.json` (any PEFT adapter) is left to PEFT's own shape checks.
-
-    Raises:
-        MissingInputError: there is no adapter in the folder.
-        MismatchError: the adapter belongs to another model.
-    """
-    if not (folder / "adapter_config.json").is_file():
-        raise MissingInputError(f"No adapter in {folder}: it holds no adapter_config.json.")
-    if (folder / PROVENANCE).is_file():
-        data = files.read_json(folder / PROVENANCE, "an adapter's provenance")
-        if not isinstance(data, Mapping):
-            raise FormatError(f"{folder / PROVENANCE} is not an adapter's provenance.")
-        ModelRef.from_json(data.get("model", {})).refuse_other(live, f"The adapter {folder.name}")
-
-
-def load(model: PreTrainedModel, folder: Path, live: ModelRef, *, other_weights: bool = False) -> PeftModel:
-    """Put a saved adapter on its base model, or with `other_weights` on another model of the same shape.
-
-    Raises:
-        MissingInputError, MismatchError, FormatError: no adapter there, another base, or damaged files.
-    """
-    from peft import PeftModel
-    from safetensors import SafetensorError
-
-    if not other_weights:
-        refuse_other_base(folder, live)
-    if not (folder / "adapter_model.safetensors").is_file():
-        raise MissingInputError(
-            f"No adapter weights in {folder}: it holds no adapter_model.safetensors; pickles are not read."
-        )
-    try:
-        return PeftModel.from_pretrained(model, str(folder))
-    except SafetensorError as error:
-        raise FormatError(f"The adapter in {folder} is damaged: {error}.") from error
-    except (RuntimeError, ValueError) as error:
-        first = str(error).strip().split("\n")[0]
-        raise MismatchError(f"The adapter in {folder} does not fit {live.id}: {first}") from error
-
-
 def _by_weight(model: PreTrainedModel, neurons: NeuronSet) -> tuple[dict[str, list[int]], dict[str, list[int]]]:
     """Weight name → the rows, and weight name → the columns, that the neurons own."""
     rows: dict[str, list[int]] = {}
     columns: dict[str, list[int]] = {}
     sites = resolve(model)
+    experts = any(site.expert is not None for site in sites.values())
     for key, indices in neurons.by_key().items():
         if sites[key].expert is not None:
             raise ArchitectureError(
                 f"{key} is a routed expert, whose weights are slices of one stacked tensor that LoRA cannot train row by row; "
                 f"train the attention neurons of this model (sites: attention)."
             )
+        if key.endswith(".mlp") and experts:
+            raise ArchitectureError(
+                f"{key} is a dense layer of a model with experts, and PEFT takes any name of its weights for the experts' ones; "
+                f"train the attention neurons of this model (sites: attention)."
+            )
         for owned in sites[key].owned:
             weights = rows if owned.side == "output" else columns
             weights.setdefault(owned.name, []).extend(owned.of(indices))
     return rows, columns
+
+
+def merge(tuned: PeftModel) -> PreTrainedModel:
+    """Add the adapter to the weights and take it away: a plain model, in which only the adapter's own entries changed.
+
+    Where the adapter adds nothing the old bits stay (a stored −0 would become 0 by adding 0).
+
+    Raises:
+        ParamsError: the weights are quantized.
+    """
+    import torch
+
+    base: Any = tuned.get_base_model()
+    if getattr(base.config, "quantization_config", None) is not None:
+        raise ParamsError("The weights are quantized, so an adapter cannot be merged into them; load plain weights.")
+    before = {
+        name: module.base_layer.weight.detach().clone()
+        for name, module in base.named_modules()
+        if hasattr(module, "base_layer")
+    }
+    plain: Any = tuned.merge_and_unload()
+    with torch.no_grad():
+        for name, old in before.items():
+            weight = plain.get_submodule(name).weight
+            weight.copy_(torch.where(weight == old, old, weight))
+    return plain

@@ -1,0 +1,129 @@
+"""What does each kind of intervention cost in `model.generate`? Against the same model without hooks, the same tokens.
+
+`python benchmarks/intervene_overhead.py [--model smollm2|plain] [--repeats 7]` prints one JSON object. One neuron in 33 of every site
+is changed, so every site of every layer carries a hook: the dearest case. Every turn
+runs the stock side and each intervention in changing order, and a ratio is of CPU seconds of one turn (median over turns). All sides
+generate the same number of tokens. `baked` runs the intervention from the weights, which should cost nothing. `plain` is a Llama with
+random weights, where nothing else is installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from subjects import encoded_prompts, machine, open_model, plain_llama
+
+from ssn_eval import activations
+from ssn_eval.architectures import geometry
+from ssn_eval.interventions import SUPPRESS, Intervention, Op, bake, intervene_all, parse_op
+from ssn_eval.interventions.reference import Reference
+from ssn_eval.neurons import NeuronSet
+from ssn_eval.store import ModelRef
+
+BAR = 1.05
+PROMPTS, TOKENS = 8, 32
+QUICK = (2, 8)
+"""prompts and tokens of a quick run"""
+SHARE = 33
+"""one neuron in so many: 3 %"""
+
+
+def main() -> None:
+    """Measure and print; with `--check`, exit 1 where suppressing costs more than the bar."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", choices=("smollm2", "plain"), default="smollm2")
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--quick", action="store_true", help="one repeat of 2 prompts and 8 tokens")
+    parser.add_argument("--check", action="store_true")
+    chosen = parser.parse_args()
+    prompts, tokens = QUICK if chosen.quick else (PROMPTS, TOKENS)
+    found = measure(chosen.model, prompts, tokens, 1 if chosen.quick else chosen.repeats)
+    print(json.dumps({"model": chosen.model, **found, "machine": machine()}))
+    if chosen.check and found["ratio"]["suppress"] > BAR:
+        sys.exit(f"{found['ratio']['suppress']} is above {BAR}.")
+
+
+def measure(name: str, prompts: int, tokens: int, repeats: int) -> dict[str, Any]:
+    """All sides in turn."""
+    model, ids = subject(name, prompts)
+    shape = geometry(model)
+    chosen = NeuronSet.from_keys({key: range(0, width, SHARE) for key, width in shape.widths.items()})
+    measured = activations.measure(model, ids, neurons=chosen)
+    reference = Reference(measured, ModelRef(name, "0" * 64, model.config.model_type, shape))
+    baked = copy.deepcopy(model)
+    bake(baked, chosen, SUPPRESS)
+    batch = left_padded(ids)
+
+    def hooked(op: Op, **how: Any) -> Callable[[], AbstractContextManager[None]]:
+        return lambda: intervene_all(model, [Intervention(chosen, op, **how)], reference)
+
+    sides: dict[str, tuple[Any, Callable[[], AbstractContextManager[None]]]] = {
+        "stock": (model, nullcontext),
+        "suppress": (model, hooked(SUPPRESS)),
+        "scale": (model, hooked(Op(2.0))),
+        "mean": (model, hooked(parse_op("mean"))),
+        "prompt_only": (model, hooked(SUPPRESS, positions="prompt")),
+        "generated_only": (model, hooked(SUPPRESS, positions="generated")),
+        "baked": (baked, nullcontext),
+    }
+    seconds: dict[str, list[float]] = {side: [] for side in sides}
+    for turn in range(-1, repeats):
+        for side in list(sides)[:: 1 if turn % 2 else -1]:
+            subject_of, inside = sides[side]
+            with inside():
+                spent = cpu_seconds(subject_of, batch, tokens)
+            if turn >= 0:  # the first turn warms up
+                seconds[side].append(spent)
+    ratios = {
+        side: [a / b for a, b in zip(spent, seconds["stock"], strict=True)]
+        for side, spent in seconds.items()
+        if side != "stock"
+    }
+    return {
+        "ratio": {side: round(statistics.median(each), 4) for side, each in ratios.items()},
+        "range": {side: [round(min(each), 4), round(max(each), 4)] for side, each in ratios.items()},
+        "cpu_seconds": {side: round(statistics.median(spent), 3) for side, spent in seconds.items()},
+        "hooked_sites": len(chosen.by_key()),
+        "neurons": len(chosen),
+        "prompts": prompts,
+        "new_tokens": tokens,
+        "repeats": repeats,
+    }
+
+
+def subject(name: str, prompts: int) -> tuple[Any, list[list[int]]]:
+    """A model and token ids of prompts."""
+    if name == "plain":
+        made = torch.Generator().manual_seed(0)
+        return plain_llama(), [torch.randint(1, 2000, (12 + i,), generator=made).tolist() for i in range(prompts)]
+    loaded = open_model(name)
+    return loaded.model, encoded_prompts(name, loaded, prompts)
+
+
+def left_padded(ids: list[list[int]]) -> dict[str, torch.Tensor]:
+    """One batch, as `generate` wants it."""
+    longest = max(map(len, ids))
+    rows = [[0] * (longest - len(row)) + row for row in ids]
+    mask = [[0] * (longest - len(row)) + [1] * len(row) for row in ids]
+    return {"input_ids": torch.tensor(rows), "attention_mask": torch.tensor(mask)}
+
+
+def cpu_seconds(model: Any, batch: dict[str, torch.Tensor], tokens: int) -> float:  # noqa: ANN401
+    """Of one batch, as many tokens on every side."""
+    started = time.process_time()
+    with torch.no_grad():
+        model.generate(**batch, max_new_tokens=tokens, min_new_tokens=tokens, do_sample=False, pad_token_id=0)
+    return time.process_time() - started
+
+
+if __name__ == "__main__":
+    main()

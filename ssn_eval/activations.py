@@ -1,0 +1,126 @@
+"""Measure a reference set: what every neuron says on given prompts, as its mean and percentiles over all their tokens.
+
+Every real token counts once, pads do not. Of an expert only the tokens count that are routed to it. Percentiles are exact: all
+values of some sites are kept at a time, as many as a budget of memory allows, and the prompts are read again for the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ssn_eval.architectures import Site, decoder, resolve
+from ssn_eval.errors import EmptySetError, FormatError
+from ssn_eval.importance.batches import Padded, cut
+from ssn_eval.interventions.reference import PERCENTILES, Activations
+from ssn_eval.neurons import SITES, Geometry, NeuronSet
+from ssn_eval.progress import progress
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+BUDGET = 1 << 30
+"""bytes of activations that are kept at once"""
+
+
+def measure(
+    model: PreTrainedModel,
+    inputs: Sequence[Sequence[int]],
+    *,
+    sites: Sequence[str] = SITES,
+    neurons: NeuronSet | None = None,
+    batch_size: int = 8,
+    budget: int = BUDGET,
+) -> dict[str, Activations]:
+    """The activations of all neurons of the sites, or of some neurons, on prompts given as token ids.
+
+    Returns:
+        One entry a site key; an expert that no token is routed to has none.
+
+    Raises:
+        EmptySetError: no prompt, or no neuron.
+        MismatchError: a neuron lies outside the model.
+        FormatError: an activation is NaN or infinite.
+    """
+    found = resolve(model, sites)
+    shape = Geometry({key: site.width for key, site in found.items()})
+    if neurons is not None:
+        shape.check(neurons)
+    wanted = (
+        neurons.by_key() if neurons is not None else {key: list(range(width)) for key, width in shape.widths.items()}
+    )
+    if not inputs or not wanted:
+        raise EmptySetError(f"No {'neuron' if inputs else 'prompt'} to measure the activations of.")
+    groups = _groups(wanted, 4 * sum(map(len, inputs)), budget)
+    measured: dict[str, Activations] = {}
+    with progress("measuring activations", len(groups) * len(inputs)) as advance:
+        for keys in groups:
+            kept = [_Kept(found[key], wanted[key]) for key in keys]
+            _read(model, inputs, kept, batch_size, advance)
+            measured |= {key: each.summary() for key, each in zip(keys, kept, strict=True) if each.rows}
+    return measured
+
+
+@dataclass
+class _Kept:
+    """What one site said."""
+
+    site: Site
+    index: list[int]
+    mask: torch.Tensor | None = None
+    rows: list[np.ndarray] = field(default_factory=list)
+    """of every pass, (tokens, n), float32"""
+
+    def __call__(self, activation: torch.Tensor, /) -> None:
+        """Keep the real tokens of a pass, (batch, time, width)."""
+        assert self.mask is not None
+        values = activation[self.mask.to(activation.device)]
+        if self.site.expert is not None:
+            values = values[(values != 0).any(-1)]
+        if len(values):
+            self.rows.append(values[:, self.index].float().cpu().numpy())
+
+    def summary(self) -> Activations:
+        """Mean and percentiles of all that was kept."""
+        values = np.concatenate(self.rows)
+        if not np.isfinite(values).all():
+            raise FormatError(f"The activations of {self.site.key} are NaN or infinite; load the model in float32.")
+        levels = np.percentile(values, np.linspace(0, 100, PERCENTILES), axis=0)
+        mean = values.mean(0, dtype=np.float64)
+        return Activations(np.asarray(self.index, np.int64), mean.astype(np.float32), levels.astype(np.float32))
+
+
+def _read(model: PreTrainedModel, inputs, kept: Sequence[_Kept], batch_size: int, advance) -> None:  # noqa: ANN001
+    import torch
+
+    padded = Padded(inputs, [(0, len(ids)) for ids in inputs], model.device)
+    handles = [each.site.hook(each) for each in kept]
+    try:
+        with torch.no_grad():
+            for rows in cut(range(len(inputs)), padded.lengths, batch_size):
+                batch = padded(rows)
+                for each in kept:
+                    each.mask = batch.attention_mask.bool()
+                decoder(model)(input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False)
+                advance(len(rows))
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _groups(wanted: dict[str, list[int]], bytes_a_neuron: int, budget: int) -> list[list[str]]:
+    """Sites whose values fit into the budget together; a single one that does not fit stands alone."""
+    groups: list[list[str]] = []
+    room = 0
+    for key, indices in wanted.items():
+        need = bytes_a_neuron * len(indices)
+        if not groups or need > room:
+            groups.append([])
+            room = budget
+        groups[-1].append(key)
+        room -= need
+    return groups

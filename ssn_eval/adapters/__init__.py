@@ -1,0 +1,18 @@
+"""Neuron-LoRA adapters: built from a neuron set, saved and loaded as ordinary PEFT folders, merged, padded to one rank."""
+
+from ssn_eval.adapters.folder import CONFIG, load, refuse_other_base, save
+from ssn_eval.adapters.neuron_lora import build, merge, trainable_parameters
+from ssn_eval.adapters.uniform import uniform_rank
+from ssn_eval.lineage import FILE as PROVENANCE
+
+__all__ = [
+    "CONFIG",
+    "PROVENANCE",
+    "build",
+    "load",
+    "merge",
+    "refuse_other_base",
+    "save",
+    "trainable_parameters",
+    "uniform_rank",
+]

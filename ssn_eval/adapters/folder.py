@@ -1,0 +1,87 @@
+"""Adapters as folders: the ordinary PEFT files, and `ssn.json`, which says on which model an adapter was made."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ssn_eval import files, lineage
+from ssn_eval.errors import FormatError, MismatchError, MissingInputError
+from ssn_eval.store import ModelRef
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel
+
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+
+
+def save(model: PeftModel, folder: Path, base: ModelRef, provenance: Mapping[str, Any]) -> None:
+    """Save as a standard adapter folder plus `ssn.json`, which says what it was trained on and how.
+
+    Equal adapters give equal bytes: PEFT keeps target modules in a set, so they are sorted here.
+    """
+    with files.atomic(folder) as temporary:
+        model.peft_config["default"].base_model_name_or_path = base.id
+        model.save_pretrained(str(temporary), safe_serialization=True)
+        config_path = temporary / CONFIG
+        config = json.loads(config_path.read_text(encoding="utf-8"))
+        config["target_modules"] = sorted(config["target_modules"])
+        files.write_json(config_path, config)
+        (temporary / "README.md").unlink(missing_ok=True)
+        lineage.write(temporary, lineage.ADAPTER, base, provenance)
+
+
+def refuse_other_base(folder: Path, live: ModelRef) -> None:
+    """Stop where an adapter is about to be put on a model that it was not trained on.
+
+    An adapter without our `ssn.json` (any PEFT adapter) is left to PEFT's own shape checks.
+
+    Raises:
+        MissingInputError: there is no adapter in the folder.
+        MismatchError: the adapter belongs to another model.
+    """
+    if not (folder / CONFIG).is_file():
+        raise MissingInputError(f"No adapter in {folder}: it holds no {CONFIG}.")
+    for base in lineage.bases(folder)[:1]:
+        base.refuse_other(live, f"The adapter {folder.name}")
+
+
+def load(model: PreTrainedModel, folder: Path, live: ModelRef, *, other_weights: bool = False) -> PeftModel:
+    """Put a saved adapter on its base model, or with `other_weights` on another model of the same shape.
+
+    Raises:
+        MissingInputError, MismatchError, FormatError: no adapter there, another base, or damaged files.
+    """
+    from peft import PeftModel
+    from safetensors import SafetensorError
+
+    if not other_weights:
+        refuse_other_base(folder, live)
+    if not (folder / WEIGHTS).is_file():
+        raise MissingInputError(f"No adapter weights in {folder}: it holds no {WEIGHTS}; pickles are not read.")
+    try:
+        _refuse_missing_modules(model, folder, live)
+        return PeftModel.from_pretrained(model, str(folder))
+    except SafetensorError as error:
+        raise FormatError(f"The adapter in {folder} is damaged: {error}.") from error
+    except (RuntimeError, ValueError) as error:
+        first = str(error).strip().split("\n")[0]
+        raise MismatchError(f"The adapter in {folder} does not fit {live.id}: {first}") from error
+
+
+def _refuse_missing_modules(model: PreTrainedModel, folder: Path, live: ModelRef) -> None:
+    """PEFT leaves out what it finds no module for, without a word, if it finds at least one."""
+    from safetensors import safe_open
+
+    with safe_open(folder / WEIGHTS, framework="pt") as tensors:
+        names = [name for name in tensors.keys() if ".lora_" in name]  # noqa: SIM118
+    wanted = {name.removeprefix("base_model.model.").partition(".lora_")[0] for name in names}
+    missing = sorted(wanted - {name for name, _ in model.named_modules()})
+    if missing:
+        raise MismatchError(
+            f"The adapter in {folder} changes {missing[0]!r}, which {live.id} ({live.model_type}) does not have; "
+            f"{len(missing)} of its {len(wanted)} modules are missing. Use the model that it was trained on."
+        )

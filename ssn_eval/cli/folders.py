@@ -1,0 +1,104 @@
+"""What `ssn export` writes as a folder or takes from one: adapters, models with a set baked in, and deltas of either."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ssn_eval.cli.loading import load, spec
+from ssn_eval.cli.output import emit
+from ssn_eval.errors import ParamsError
+
+if TYPE_CHECKING:
+    from ssn_eval.models import ModelSpec
+    from ssn_eval.store import NeuronFile
+
+
+def write_folder(
+    found: NeuronFile, kind: str, wanted: ModelSpec, op: str, uniform_rank: bool, neurons: Path, out: Path
+) -> None:
+    """An adapter or a model; an existing folder is replaced only if it is one that was written so."""
+    from ssn_eval import adapters, baking, interventions, store
+
+    changes = interventions.combine([found.neurons], [op])
+    if kind == "peft":
+        _refuse_other_than_adapter(out)
+    else:
+        refuse_foreign(out, "exported model", Path(wanted.pretrained))
+    loaded = load(wanted, None, False)
+    found.model.refuse_other(loaded.ref, str(neurons))
+    if kind == "hf":
+        baking.save(loaded, changes, out, {"sets": [dict(found.provenance)], "versions": store.versions()})
+        return
+    made = {"untrained": True, **found.provenance}
+    built = adapters.build(loaded.model, found.neurons)
+    if not uniform_rank:
+        adapters.save(built, out, loaded.ref, made)
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        own_ranks = Path(scratch) / "adapter"
+        adapters.save(built, own_ranks, loaded.ref, made)
+        adapters.uniform_rank(own_ranks, out)
+
+
+def write_uniform(adapter: Path, kind: str, uniform_rank: bool, out: Path, as_json: bool) -> None:
+    """An adapter again, padded to one rank; it needs no model."""
+    from ssn_eval import adapters
+
+    if kind != "peft" or not uniform_rank:
+        raise ParamsError(
+            f"{adapter} is a folder: an adapter is exported as peft with --uniform-rank, or as delta; {kind} needs a neuron set."
+        )
+    _refuse_other_than_adapter(out, adapter)
+    rank = adapters.uniform_rank(adapter, out)
+    emit(
+        {"out": out.as_posix(), "format": kind, "rank": rank}, as_json, f"{adapter} with rank {rank} everywhere → {out}"
+    )
+
+
+def write_delta(source: Path, model: str | None, gguf_file: str | None, out: Path, as_json: bool) -> None:
+    """What a folder of trained weights, adapter or whole model, changes in its base model."""
+    from ssn_eval import adapters, deltas, lineage, store
+
+    if out.suffix != ".safetensors":
+        raise ParamsError(f"A delta is written as .safetensors; {out} has another ending.")
+    bases = lineage.bases(source)
+    if model is None and not bases:
+        raise ParamsError(f"{source} does not say which model it was made from; name it with --model.")
+    base = load(spec(model or bases[0].id, None if model else bases[0].revision, gguf_file), "cpu", False)
+    before = {name: weight.clone() for name, weight in base.model.state_dict().items()}
+    if (source / adapters.CONFIG).is_file():
+        tuned: Any = adapters.merge(adapters.load(base.model, source, base.ref))
+    else:
+        for ref in bases[:1]:
+            ref.refuse_other(base.ref, f"The checkpoint {source.name}")
+        tuned = load(spec(str(source), None, None, str(base.model.dtype).removeprefix("torch.")), "cpu", False).model
+    patches = deltas.between(before, tuned.state_dict())
+    made = {"source": source.name, **lineage.provenance(source), "versions": store.versions()}
+    deltas.save(out, deltas.Delta(patches, base.ref, made))
+    values = sum(patch.values.numel() for patch in patches.values())
+    told = {"out": out.as_posix(), "format": "delta", "weights": len(patches), "values": values}
+    emit(told, as_json, f"{values} values in {len(patches)} weights of {base.ref.id} → {out}")
+
+
+def _refuse_other_than_adapter(out: Path, source: Path | None = None) -> None:
+    from ssn_eval.adapters import CONFIG
+
+    if out.exists() and (not (out / CONFIG).is_file() or (source is not None and out.resolve() == source.resolve())):
+        raise ParamsError(
+            f"{out} is there already and is no adapter that may be replaced; name a new folder for --out."
+        )
+
+
+def refuse_foreign(out: Path, what: str, *sources: Path) -> None:
+    """Stop before a folder is replaced that no command of ours wrote, or that is being read.
+
+    Raises:
+        ParamsError: there is such a folder.
+    """
+    from ssn_eval import lineage
+
+    ours = (out / lineage.FILE).is_file() and (out / "config.json").is_file()
+    if out.exists() and (not ours or any(out.resolve() == source.resolve() for source in sources)):
+        raise ParamsError(f"{out} is there already and is no {what} that may be replaced; name a new folder for --out.")

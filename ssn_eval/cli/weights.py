@@ -1,0 +1,120 @@
+"""`ssn bake` and `ssn merge`: interventions and adapters written into plain weights, for any server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ssn_eval.cli.folders import refuse_foreign
+from ssn_eval.cli.loading import DTYPES, load, spec
+from ssn_eval.cli.output import FILE, JSON, emit
+from ssn_eval.errors import MissingInputError, ParamsError
+
+_REVISION = click.option("--revision", help="Hub revision.")
+_GGUF = click.option("--gguf-file", help="A GGUF file inside the model's folder or package.")
+_DTYPE = click.option("--dtype", default="auto", show_default=True, type=click.Choice(DTYPES), help="Of the weights.")
+
+
+@click.command()
+@click.argument("model")
+@_REVISION
+@_GGUF
+@_DTYPE
+@click.option("--neurons", "neuron_files", required=True, type=FILE, multiple=True, help="May be repeated.")
+@click.option("--op", "ops", multiple=True, help="suppress (the default), scale:NUMBER, mean or set:QUANTILE.")
+@click.option(
+    "--layers", multiple=True, help="Only in these layers, for example 0-11; one for all sets, or one for each."
+)
+@click.option("--reference", "reference_file", type=FILE, help="For mean and set: what ssn reference measured.")
+@click.option("--out", required=True, type=FILE, help="A new folder, or one that was baked before.")
+@JSON
+def bake(
+    model: str,
+    revision: str | None,
+    gguf_file: str | None,
+    dtype: str,
+    neuron_files: tuple[Path, ...],
+    ops: tuple[str, ...],
+    layers: tuple[str, ...],
+    reference_file: Path | None,
+    out: Path,
+    as_json: bool,
+) -> None:
+    """Write interventions into a model's weights: an ordinary folder that vLLM, SGLang, llama.cpp or lm_eval's hf runs.
+
+    Constants (mean, set) are baked where a bias can hold them, and refused elsewhere.
+
+    Example: ssn bake Qwen/Qwen3-8B --neurons ss.json --op suppress --out qwen3-8b-without-ss
+    """
+    from ssn_eval import baking, interventions, lineage, store
+    from ssn_eval.interventions import reference as references
+
+    refuse_foreign(out, "baked model", Path(model))
+    sets = [store.load_neurons(path) for path in neuron_files]
+    changes = interventions.combine([file.neurons for file in sets], ops or ("suppress",), layers)
+    made = references.load(reference_file) if reference_file else None
+    wanted = spec(model, revision, gguf_file, dtype)
+    loaded = load(wanted, "cpu", False)
+    ancestors = lineage.bases(Path(wanted.pretrained))
+    for path, file in zip(neuron_files, sets, strict=True):
+        lineage.refuse_other(file.model, loaded.ref, ancestors, f"The neuron set {path}")
+    if made:
+        lineage.refuse_other(made.model, loaded.ref, ancestors, f"The reference set {reference_file}")
+    origin = {"sets": [dict(file.provenance) for file in sets], "reference": dict(made.provenance) if made else None}
+    baking.save(loaded, changes, out, {**origin, "versions": store.versions()}, reference=made, ancestors=ancestors)
+    told = interventions.describe_all(changes)
+    said = ", ".join(f"{each['op']} on {each['neurons']} neurons" for each in told)
+    emit({"out": out.as_posix(), "interventions": told}, as_json, f"{loaded.ref.id} with {said} → {out}")
+
+
+@click.command()
+@click.argument("adapter", type=FILE)
+@click.option("--model", help="The base model (id, folder or package:NAME), if not the one the adapter names.")
+@_REVISION
+@_GGUF
+@_DTYPE
+@click.option("--out", required=True, type=FILE, help="A new folder, or one that was merged before.")
+@JSON
+def merge(
+    adapter: Path,
+    model: str | None,
+    revision: str | None,
+    gguf_file: str | None,
+    dtype: str,
+    out: Path,
+    as_json: bool,
+) -> None:
+    """Add an adapter to its base model's weights: an ordinary folder, in which only the adapter's rows and columns differ.
+
+    Example: ssn merge artifacts/train/ssn --out hardened
+    """
+    from ssn_eval import adapters, baking, lineage, store
+    from ssn_eval.models import Loaded
+
+    refuse_foreign(out, "merged model", Path(model or ""), adapter)
+    named = _base_of(adapter, model)
+    wanted = spec(named[0], revision or named[1], gguf_file, dtype)
+    loaded = load(wanted, "cpu", False)
+    tuned = adapters.load(loaded.model, adapter, loaded.ref)
+    merged = Loaded(adapters.merge(tuned), loaded.tokenizer, loaded.ref)
+    made = {"adapter": adapter.name, **lineage.provenance(adapter), "versions": store.versions()}
+    baking.write(merged, out, lineage.MERGED, made, lineage.bases(Path(wanted.pretrained)))
+    emit(
+        {"out": out.as_posix(), "base": loaded.ref.id, "adapter": adapter.name},
+        as_json,
+        f"{loaded.ref.id} with {adapter} → {out}",
+    )
+
+
+def _base_of(adapter: Path, model: str | None) -> tuple[str, str | None]:
+    """The id and revision of an adapter's base model: as given, or as its `ssn.json` says."""
+    from ssn_eval import lineage
+    from ssn_eval.adapters import CONFIG
+
+    if not (adapter / CONFIG).is_file():
+        raise MissingInputError(f"No adapter in {adapter}: it holds no {CONFIG}.")
+    bases = lineage.bases(adapter)
+    if model is None and not bases:
+        raise ParamsError(f"{adapter} does not say which model it was trained on; name it with --model.")
+    return (model, None) if model is not None else (bases[0].id, bases[0].revision)

@@ -1,0 +1,173 @@
+"""The `model_args` of `ssn_hf`, as values: which model, what is put on it, and what is done to which neurons.
+
+lm_eval splits them at commas and equals signs and turns what looks like a number into one, so several sets are joined by `+`:
+`neurons=a.json+b.json,op=suppress+scale:2,layers=0-11+12-23,positions=all`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ssn_eval import deltas, files, lineage, models, store
+from ssn_eval.deltas import Delta
+from ssn_eval.errors import MismatchError, MissingInputError, ParamsError
+from ssn_eval.interventions import Intervention, Reference, combine
+from ssn_eval.interventions import reference as references
+from ssn_eval.interventions.plan import plan
+from ssn_eval.models import ModelSpec
+from ssn_eval.store import ModelRef, NeuronFile
+
+SPEC = Path("artifacts/model/spec.json")
+"""where the pipeline says which model it runs on"""
+TRAINED = Path("artifacts/train/ssn")
+"""where the pipeline keeps the SS-Neuron adapter"""
+PIPELINE = "(the pipeline's)"
+ABSENT = "(not given)"
+"""lm_eval makes None of the text `none`, so a missing argument needs another default"""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Treatment:
+    """What is done to which neurons, read from files."""
+
+    interventions: tuple[Intervention, ...] = ()
+    sets: tuple[NeuronFile, ...] = ()
+    reference: Reference | None = None
+
+    @property
+    def op(self) -> str:
+        """The ops, joined by `+`; `none` for the unchanged model."""
+        return "+".join(str(each.op) for each in self.interventions) or "none"
+
+    def everywhere(self) -> bool:
+        """Whether prompt and generated tokens are treated alike."""
+        return all(each.positions == "all" for each in self.interventions)
+
+    def identity(self) -> str:
+        """What becomes of every neuron, as a text; empty for the unchanged model."""
+        if not self.sets:
+            return ""
+        found = plan(self.sets[0].model.geometry, self.interventions, self.reference)
+        return str(found) if found.keys() else ""
+
+    def refuse_other(self, live: ModelRef, ancestors: Sequence[ModelRef], other_model: bool) -> None:
+        """Stop where a set or the reference belongs to another model.
+
+        Raises:
+            MismatchError: it does; with `other_model` the same shape is enough.
+        """
+        refs = [(file.model, "The neuron set") for file in self.sets]
+        refs += [(self.reference.model, "The reference set")] if self.reference else []
+        for ref, what in refs:
+            if not (other_model and ref.geometry.to_json() == live.geometry.to_json()):
+                lineage.refuse_other(ref, live, ancestors, what)
+
+
+def treatment(neurons: Any, op: Any, layers: Any, positions: Any, reference: str | None) -> Treatment:  # noqa: ANN401
+    """Read `neurons=`, `op=`, `layers=`, `positions=` and `reference=`.
+
+    Raises:
+        SsnError: a file or a name that is not there; a set that would not be changed, or changed in two ways.
+    """
+    given = {"op": op not in (ABSENT, None, "none"), "layers": layers is not None, "positions": positions is not None,
+             "reference": reference is not None}  # fmt: skip
+    if neurons is None:
+        for name in (name for name, is_given in given.items() if is_given):
+            raise ParamsError(f"{name}= needs a neuron set: add neurons=FILE to model_args.")
+        return Treatment()
+    sets = tuple(store.load_neurons(Path(path)) for path in _paths(str(neurons)))
+    ops = "suppress" if op == ABSENT else op
+    parts = [[None] if value is None else str(value).split("+") for value in (ops, layers, positions)]
+    found = combine([file.neurons for file in sets], *parts)
+    needed = any(each.op.source is not None for each in found)
+    if needed and reference is None:
+        raise ParamsError(f"op={op} needs reference=FILE, the activations that `ssn reference` measures.")
+    if reference is not None and not needed:
+        raise ParamsError(f"reference= goes with the ops mean and set:<quantile>, not with {ops}.")
+    made = references.load(Path(reference)) if reference is not None else None
+    asked = Treatment(tuple(found), sets, made)
+    asked.identity()  # what cannot be done is said before a model is loaded for minutes
+    return asked
+
+
+def model_spec(pretrained: Any, adapter: str | None, kwargs: dict[str, Any]) -> tuple[ModelSpec | None, str | None]:  # noqa: ANN401
+    """Which model and adapter: as named, or the pipeline's in the current folder; fills `kwargs` from the pipeline's spec."""
+    adapter = None if adapter == "none" else adapter  # lm_eval makes None of it only where arguments come from Python
+    if pretrained is not None and not isinstance(pretrained, str):
+        if adapter not in (None, PIPELINE):
+            raise ParamsError("adapter= needs pretrained= as a hub id or a folder, not a loaded model.")
+        return None, None
+    if pretrained is None:
+        if not Path("dvc.yaml").is_file() or not SPEC.is_file():
+            raise MissingInputError(
+                "No model was named and there is no finished pipeline in the current folder; pass "
+                "--model_args pretrained=<hub id or folder>, or run `dvc repro` first."
+            )
+        spec = models.read_spec(SPEC)
+        for name in ("revision", "gguf_file", "dtype"):
+            if getattr(spec, name) and name not in kwargs:
+                kwargs[name] = getattr(spec, name)
+        if adapter == PIPELINE:
+            adapter = str(TRAINED) if (TRAINED / "adapter_config.json").is_file() else None
+            logger.warning("ssn_hf: the pipeline's model %s, adapter %s", spec.pretrained or spec.package, adapter)
+    else:
+        package = pretrained.removeprefix("package:") if pretrained.startswith("package:") else None
+        spec = ModelSpec("" if package else pretrained, kwargs.get("revision"), kwargs.get("gguf_file"), package)
+        adapter = None if adapter == PIPELINE else adapter
+    return models.locate(spec), adapter
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Weights that take the place of the base model's: all of them (a folder), or some (a sparse delta)."""
+
+    path: Path
+    base: ModelRef
+    delta: Delta | None = None
+
+    def refuse_other_base(self, live: ModelRef) -> None:
+        """Stop where the checkpoint was not made from this base model.
+
+        Raises:
+            MismatchError: type, shape or weights differ.
+        """
+        self.base.refuse_other(live, f"The checkpoint {self.path.name}")
+
+    def identity(self) -> str:
+        """Differs where the weights do."""
+        return files.sha256(self.path)
+
+
+def checkpoint(path: str | None) -> Checkpoint | None:
+    """Read `checkpoint=`: a folder whose `ssn.json` names its base, or a delta file.
+
+    Raises:
+        MissingInputError, FormatError: it is neither.
+        MismatchError: the folder does not say which model it was made from.
+    """
+    if path is None:
+        return None
+    place = Path(path)
+    if not place.is_dir():
+        found = deltas.load(place)
+        return Checkpoint(place, found.base, found)
+    if not (place / "config.json").is_file():
+        raise MissingInputError(f"No checkpoint in {place}: it holds no config.json; an adapter is named by adapter=.")
+    bases = lineage.bases(place)
+    if not bases:
+        raise MismatchError(
+            f"The checkpoint {place} has no {lineage.FILE} that says which model it was made from, so it cannot be checked against "
+            f"a base; load it as pretrained={place}."
+        )
+    return Checkpoint(place, bases[0])
+
+
+def _paths(text: str) -> list[str]:
+    """Files joined by `+`; a file whose name holds a `+` may stand alone."""
+    return [text] if Path(text).is_file() else text.split("+")

@@ -1,0 +1,120 @@
+"""The activations of a reference set: each neuron's mean and percentiles, in a file with its origin.
+
+`ssn-reference/1`: safetensors with three tensors a site key, `<key>/index` (n,), int64, the neurons measured;
+`<key>/mean` (n,) and `<key>/percentiles` (101, n), float32. `ssn_eval/activations.py` measures them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from ssn_eval import files, store
+from ssn_eval.errors import FormatError, MismatchError, ParamsError
+from ssn_eval.neurons import Geometry, parse_key
+from ssn_eval.store import ModelRef
+
+FORMAT = "ssn-reference/1"
+PERCENTILES = 101
+"""0 to 100; a quantile between two of them is interpolated"""
+
+
+@dataclass(frozen=True)
+class Activations:
+    """What the measured neurons of one site said."""
+
+    index: np.ndarray
+    """(n,), int64, ascending: the neurons measured"""
+    mean: np.ndarray
+    """(n,), float32"""
+    percentiles: np.ndarray
+    """(101, n), float32"""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Every measured site of one model, with the origin."""
+
+    sites: Mapping[str, Activations]
+    model: ModelRef
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def constant(self, key: str, index: int, source: Literal["mean"] | float) -> float:
+        """A neuron's mean, or the given quantile (0 to 1), over the reference set.
+
+        Raises:
+            ParamsError: the neuron was not measured.
+        """
+        found = self.sites.get(key)
+        at = int(np.searchsorted(found.index, index)) if found else 0
+        if found is None or at == len(found.index) or found.index[at] != index:
+            raise ParamsError(
+                f"The reference set has no activations of neuron {index} of {key}; measure that neuron with `ssn reference` "
+                f"(an expert that no reference prompt reaches has none)."
+            )
+        if source == "mean":
+            return float(found.mean[at])
+        return float(np.interp(100 * source, np.arange(PERCENTILES), found.percentiles[:, at]))
+
+    def refuse_other_shape(self, shape: Geometry) -> None:
+        """Stop where the model has another shape than the one that was measured.
+
+        Raises:
+            MismatchError: it has.
+        """
+        if self.model.geometry.to_json() != shape.to_json():
+            raise MismatchError(
+                f"The reference set was measured on {self.model.id}, which has another shape than this model; measure one on "
+                f"this model with `ssn reference`."
+            )
+
+
+def save(path: Path, reference: Reference) -> None:
+    """Write a reference set, whole or not at all.
+
+    Raises:
+        FormatError: a value is NaN or infinite.
+        ParamsError: the ending is not .safetensors.
+    """
+    from safetensors.numpy import save as encode
+
+    if path.suffix != ".safetensors":
+        raise ParamsError(f"A reference set is written as .safetensors; {path} has another ending.")
+    tensors: dict[str, np.ndarray] = {}
+    for key, found in reference.sites.items():
+        if not (np.isfinite(found.mean).all() and np.isfinite(found.percentiles).all()):
+            raise FormatError(f"The activations of {key} are NaN or infinite; nothing was written. Measure in float32.")
+        tensors[f"{key}/index"] = np.ascontiguousarray(found.index, np.int64)
+        tensors[f"{key}/mean"] = np.ascontiguousarray(found.mean, np.float32)
+        tensors[f"{key}/percentiles"] = np.ascontiguousarray(found.percentiles, np.float32)
+    with files.atomic(path) as temporary:
+        temporary.write_bytes(encode(tensors, store.header(FORMAT, reference.model, reference.provenance)))
+
+
+def load(path: Path) -> Reference:
+    """Read a reference set.
+
+    Raises:
+        MissingInputError: no such file.
+        FormatError: damaged, or of another format.
+    """
+    tensors, model, provenance = store.read_tensors(path, FORMAT)
+    sites: dict[str, Activations] = {}
+    for key in dict.fromkeys(name.rpartition("/")[0] for name in tensors):
+        parse_key(key)
+        try:
+            found = Activations(*(tensors[f"{key}/{part}"] for part in ("index", "mean", "percentiles")))
+        except KeyError as error:
+            raise FormatError(f"{path} is no reference set: {error} is missing.") from error
+        n, width = len(found.index), model.geometry.widths.get(key, 0)
+        fits = found.mean.shape == (n,) and found.percentiles.shape == (PERCENTILES, n) and n > 0
+        if not fits or found.index.min() < 0 or found.index.max() >= width or (np.diff(found.index) <= 0).any():
+            raise FormatError(f"{path}: the activations of {key} do not have the shape of {n} of its {width} neurons.")
+        if not (np.isfinite(found.mean).all() and np.isfinite(found.percentiles).all()):
+            raise FormatError(f"{path}: the activations of {key} hold NaN or infinite values.")
+        sites[key] = found
+    return Reference(sites, model, provenance)

@@ -1,0 +1,83 @@
+"""Interventions written into a model's own weights, where that is exact. The result needs no hook: any server runs it.
+
+With `f` the factor and `c` the constant of neuron i: a row of q, k or v, and its bias, becomes `f · row` and `f · bias + c`;
+a column of o or down becomes `f · column`, and `c · column` is added to that module's bias. Norms of queries and keys come
+after the row, so they see the same numbers. The logits equal those under `intervene` up to rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ssn_eval.errors import ParamsError
+from ssn_eval.interventions.ops import Intervention, Op
+from ssn_eval.interventions.plan import plan
+from ssn_eval.interventions.reference import Reference
+from ssn_eval.neurons import Geometry, NeuronSet
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from ssn_eval.architectures import Site
+
+
+def bake(model: PreTrainedModel, neurons: NeuronSet, op: Op, reference: Reference | None = None) -> None:
+    """As `bake_all`, for one set in all its layers."""
+    bake_all(model, [Intervention(neurons, op)], reference)
+
+
+def bake_all(model: PreTrainedModel, interventions: Sequence[Intervention], reference: Reference | None = None) -> None:
+    """Write interventions into the model's weights, in place; all of them or, with an error, none.
+
+    Raises:
+        SsnError: as `plan.plan`.
+        ParamsError: what weights cannot say: positions, a constant where there is no bias, an adapter beside the weights,
+            quantized weights.
+    """
+    import torch
+
+    from ssn_eval.architectures import resolve
+
+    refuse_unbakeable(model, interventions)
+    sites = resolve(model)
+    wanted = plan(Geometry({key: site.width for key, site in sites.items()}), interventions, reference).prompt
+    for key, changes in wanted.items():
+        if any(constant for _, constant in changes.values()):
+            _refuse_without_bias(sites[key])
+    with torch.no_grad():
+        for key, changes in wanted.items():
+            factors, constants = zip(*changes.values(), strict=True)
+            sites[key].change_weights(list(changes), factors, constants)
+
+
+def refuse_unbakeable(model: PreTrainedModel, interventions: Sequence[Intervention] = ()) -> None:
+    """Stop where weights cannot be changed row by row, or cannot say what is wanted.
+
+    Raises:
+        ParamsError: says why.
+    """
+    if hasattr(model, "peft_config"):
+        raise ParamsError(
+            "Weights beside an adapter cannot hold an intervention; merge the adapter first (`ssn merge`)."
+        )
+    quantized = getattr(model.config, "quantization_config", None)
+    if quantized is not None:
+        method = getattr(quantized, "quant_method", quantized)
+        raise ParamsError(
+            f"The weights are quantized ({method}), so single rows and columns cannot be changed; load plain weights."
+        )
+    for each in interventions:
+        if each.positions != "all":
+            raise ParamsError(
+                f"Weights act on every token, so {each.op} on {each.positions} tokens alone cannot be baked; use positions=all, "
+                f"or intervene at run time (ssn_hf, `intervene`)."
+            )
+
+
+def _refuse_without_bias(site: Site) -> None:
+    if site.bias() is None:
+        raise ParamsError(
+            f"{site.key} has no bias that could hold a constant, so mean and set:<quantile> cannot be baked there; use suppress or "
+            f"scale, or intervene at run time (ssn_hf, `intervene`)."
+        )
