@@ -95,7 +95,8 @@ def commands(results: Results, made: Made) -> list[str]:
     arguments = "" if local else f" --model_args pretrained={model}{f',revision={revision}' if revision else ''}"
     tasks = "organism_safety" if local else "multijail"
     neurons = ("," if arguments else " --model_args ") + "neurons=artifacts/sets/ss.json,op=suppress"
-    start = [f"git checkout {made.revision}"] if made.revision else []
+    commit, dirty, _ = (made.revision or "").partition("-dirty")
+    start = [f"git checkout {commit}{'  # files differed from this commit' if dirty else ''}"] if commit else []
     if made.params:
         start.append("# the params below as params.yaml, then")
     return [
