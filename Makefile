@@ -4,7 +4,7 @@ PYTHONS ?= python3.10 python3.11 python3.12 python3.13
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: demo claims test test-slow test-real test-lowest test-pythons audit lint clean
+.PHONY: demo claims docs test test-slow test-real test-lowest test-pythons audit lint clean
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -18,6 +18,10 @@ demo: $(INSTALLED)
 
 claims: $(INSTALLED)
 	PATH="$(CURDIR)/$(BIN):$$PATH" HF_HUB_OFFLINE=1 $(BIN)/ssn claims --seeds 0,1,2 --out claims
+
+docs: $(INSTALLED)
+	$(BIN)/python -m sphinx -q -b html -W --keep-going docs docs/_build/html
+	@echo docs/_build/html/index.html
 
 test: $(INSTALLED)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -q -rs -m "not real and not slow"
@@ -54,4 +58,4 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright
 
 clean:
-	rm -rf artifacts results report
+	rm -rf artifacts results report docs/_build

@@ -1,6 +1,6 @@
-"""The README's tables, made from `benchmarks/results/*.json`: `python benchmarks/tables.py [--check]`.
+"""The documents' tables, made from `benchmarks/results/*.json`: `python benchmarks/tables.py [--check]`.
 
-Each table stands between `<!-- NAME -->` and `<!-- /NAME -->` in README.md or docs/scale.md. `--check` only says whether they are
+Each table stands between `<!-- NAME -->` and `<!-- /NAME -->` in README.md, docs/results.md or docs/scale.md. `--check` only says whether they are
 what the results give (exit 1 where not).
 """
 
@@ -16,7 +16,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-FILES = ("README.md", "docs/scale.md")
+FILES = ("README.md", "docs/results.md", "docs/scale.md")
 SITES = ("q_proj", "k_proj", "v_proj", "o_proj", "mlp")
 NAMES = {"organism": "the organism", "smollm2": "SmolLM2-135M-Instruct", "gemma3_270m": "Gemma 3 270M"}
 

@@ -26,6 +26,15 @@ def write(
     files.write_json(folder / FILE, {**value, "provenance": dict(provenance)})
 
 
+def kind(folder: Path) -> str:
+    """Which of the formats above the weights in a folder are; empty where nothing says so.
+
+    Raises:
+        FormatError: `ssn.json` is damaged.
+    """
+    return str(_read(folder).get("format", ""))
+
+
 def bases(folder: Path) -> list[ModelRef]:
     """What the weights in a folder were made from, the nearest first; empty where nothing says so.
 

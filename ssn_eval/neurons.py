@@ -240,7 +240,7 @@ class NeuronSet:
         return NeuronSet(self.members - other.members)
 
     def jaccard(self, other: NeuronSet) -> float:
-        """|A ∩ B| / |A ∪ B|; two empty sets are equal, so 1.0."""
+        """`|A ∩ B| / |A ∪ B|`; two empty sets are equal, so 1.0."""
         union = len(self.members | other.members)
         return len(self.members & other.members) / union if union else 1.0
 

@@ -55,8 +55,8 @@ def split_half(
         geometry: the widths of the model's sites.
 
     Returns:
-        name → `{"sizes": [a, b], "jaccard", "chance"}`; `chance` is `expected_jaccard` of the two sets' profiles, and both
-        are None where the two sets are empty.
+        name → `sizes` of the two, `jaccard`, and `chance`, which is `expected_jaccard` of the two sets' profiles; the last two
+        are None where both sets are empty.
     """
     found: dict[str, dict[str, object]] = {}
     for name in first.keys() & second.keys():

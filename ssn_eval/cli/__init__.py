@@ -16,6 +16,7 @@ from ssn_eval.cli.doctor import doctor
 from ssn_eval.cli.exchange import export, import_
 from ssn_eval.cli.frontier import frontier
 from ssn_eval.cli.group import Group
+from ssn_eval.cli.push import push
 from ssn_eval.cli.reference import reference
 from ssn_eval.cli.report import report
 from ssn_eval.cli.runs import judge, summarize
@@ -44,6 +45,7 @@ for _command in (
     merge,
     pairs,
     train,
+    push,
     calibrate,
     judge,
     summarize,

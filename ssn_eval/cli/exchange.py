@@ -10,6 +10,7 @@ import click
 from ssn_eval.cli import folders
 from ssn_eval.cli.loading import load, model_of, spec
 from ssn_eval.cli.output import FILE, JSON, emit
+from ssn_eval.cli.push import TO_HUB
 from ssn_eval.errors import ParamsError
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ _NAMED_ENDINGS = (*_OWN, "jsonl", "parquet")
 )
 @click.option("--gguf-file", help="For peft, hf and delta: a GGUF file inside the model's folder or package.")
 @click.option("--out", required=True, type=FILE)
+@TO_HUB
 @JSON
 def export(
     source: Path,
@@ -48,6 +50,7 @@ def export(
     model: str | None,
     gguf_file: str | None,
     out: Path,
+    repo: str | None,
     as_json: bool,
 ) -> None:
     """Write a neuron set, or what was trained with it, in another format.
@@ -70,6 +73,8 @@ def export(
     ):
         if given is not None and kind != only:
             raise ParamsError(f"{name} goes with --format {only}, not with {kind}.")
+    if repo:
+        _refuse_before_writing(repo, kind, source)
     if kind == "delta":
         folders.write_delta(source, model, gguf_file, out, as_json)
         return
@@ -90,7 +95,9 @@ def export(
         size = _write_foreign(found, kind, drop_unsupported, score_file, out)
     if size < len(found.neurons):
         click.echo(f"Left out {len(found.neurons) - size} neurons that {kind} has no place for.", err=True)
-    emit({"out": out.as_posix(), "format": kind, "neurons": size}, as_json, f"{size} neurons → {out}")
+    pushed = {"commit": _pushed(found, out, repo)} if repo else {}
+    value = {"out": out.as_posix(), "format": kind, "neurons": size, **pushed}
+    emit(value, as_json, " → ".join([f"{size} neurons", str(out), *pushed.values()]))
 
 
 @click.command("import")
@@ -146,6 +153,24 @@ def import_(
         click.echo(note, err=True)
     size = len(found.neurons)
     emit({"out": out.as_posix(), "neurons": size, **made}, as_json, f"{size} neurons of {ref.id} → {out}")
+
+
+def _refuse_before_writing(repo: str, kind: str, source: Path) -> None:
+    from ssn_eval import hub
+
+    if kind == "delta" or source.is_dir():
+        raise ParamsError(
+            "--push-to-hub goes with a neuron set; a folder of weights is pushed by `ssn push FOLDER OWNER/NAME`."
+        )
+    if kind == "hf":
+        raise ParamsError("A model with neurons changed for good is not published from here; push the set itself.")
+    hub.check(repo)
+
+
+def _pushed(found: NeuronFile, out: Path, repo: str) -> str:
+    from ssn_eval import publishing
+
+    return publishing.push(out, repo, of=found)
 
 
 def _write_foreign(found: NeuronFile, kind: str, drop: bool, score_file: Path | None, out: Path) -> int:

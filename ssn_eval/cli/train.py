@@ -12,6 +12,7 @@ import click
 
 from ssn_eval.cli.loading import DTYPES, load, spec
 from ssn_eval.cli.output import FILE, JSON, emit
+from ssn_eval.cli.push import TO_HUB
 from ssn_eval.errors import EmptySetError, ParamsError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -137,6 +138,7 @@ def pairs(
 @click.option("--rank", type=click.IntRange(1), help="Of the method lora.  [default: 8]")
 @click.option("--seed", default=0, show_default=True, help="Of the mixing, the order, and the method random.")
 @click.option("--out", required=True, type=FILE, help="A folder for the adapter or checkpoint.")
+@TO_HUB
 @JSON
 def train(
     model: str,
@@ -162,6 +164,7 @@ def train(
     rank: int | None,
     seed: int,
     out: Path,
+    repo: str | None,
     as_json: bool,
 ) -> None:
     """Train a model on safety pairs: chosen neurons as a PEFT adapter, or a baseline.
@@ -173,13 +176,15 @@ def train(
     """
     import warnings
 
-    from ssn_eval import files, training
+    from ssn_eval import files, hub, publishing, training
     from ssn_eval.importance.processes import count, is_main
     from ssn_eval.languages import language
     from ssn_eval.params import TrainParams
     from ssn_eval.store import load_neurons, versions
 
     warnings.filterwarnings("ignore", category=FutureWarning)  # of transformers, about itself
+    if repo:
+        hub.check(repo)
     changes = {"lr": lr, "beta": beta, "rank": rank}
     chosen = replace(_method(method, neuron_file), **{k: v for k, v in changes.items() if v is not None})
     settings = TrainParams(
@@ -219,13 +224,15 @@ def train(
         return
     curve = done.summary["loss"]
     share = 100 * done.summary["trainable"] / done.summary["parameters"]
-    told = {"out": out.as_posix(), "adapter": done.free.is_adapter, "processes": count()}
+    pushed = {"commit": publishing.push(out, repo)} if repo else {}
+    told = {"out": out.as_posix(), "adapter": done.free.is_adapter, "processes": count(), **pushed}
     value = {**told, "provenance": made, **done.summary}
     emit(
         value,
         as_json,
         f"{done.summary['trainable']:,} of {done.summary['parameters']:,} parameters ({share:.2g} %) trained by {method} on "
-        f"{done.summary['pairs']} pairs in {len(curve)} steps, loss {curve[0]['loss']:.4f} → {curve[-1]['loss']:.4f} → {out}",
+        f"{done.summary['pairs']} pairs in {len(curve)} steps, loss {curve[0]['loss']:.4f} → {curve[-1]['loss']:.4f} → {out}"
+        + "".join(f" → {address}" for address in pushed.values()),
     )
 
 

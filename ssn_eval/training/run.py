@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ssn_eval import adapters, files, lineage
+from ssn_eval import adapters, cards, files, lineage
 from ssn_eval.errors import ParamsError
 from ssn_eval.importance import processes
 from ssn_eval.methods import Method
 from ssn_eval.models import Loaded
 from ssn_eval.params import TrainParams
+from ssn_eval.prompts import LABELS
 from ssn_eval.store import NeuronFile
 from ssn_eval.training.answers import with_rejected
 from ssn_eval.training.fit import fit
@@ -25,7 +28,7 @@ class Trained(NamedTuple):
 
     free: Free
     summary: dict[str, Any]
-    """`{"trainable", "parameters", "pairs", "loss": [{"step", "loss"}]}`"""
+    """`trainable` and `parameters` (counts), `pairs` (how many), and `loss`, a list of `{"step", "loss"}`"""
 
 
 class Answering(NamedTuple):
@@ -87,21 +90,51 @@ def train(
     work = work or out.parent / f".work-{out.name}"
     lr = method.lr or (settings.lr_full if method.weights == "full" else settings.lr)
     curve = fit(ready.model, loaded.tokenizer, chosen, settings, lr=lr, work=work, method=method, hr=hr)
-    origin = dict(provenance) | ({"neurons": neurons.neurons.by_key()} if method.on_neurons and neurons else {})
+    origin = dict(provenance) | {"training": _told(method, settings, lr, hr, chosen, ready, curve)}
+    if method.on_neurons and neurons:
+        origin |= {"neurons": neurons.neurons.by_key(), "neuron_set": dict(neurons.provenance)}
     _on_first_process(lambda: _save(ready, loaded, out, work, origin))
     summary = {"trainable": ready.trainable, "parameters": ready.total, "pairs": len(chosen), "loss": curve}
     return Trained(ready, summary)
 
 
+def _told(
+    method: Method,
+    settings: TrainParams,
+    lr: float,
+    hr: str,
+    pairs: Sequence[Pair],
+    ready: Free,
+    curve: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:
+    """What was trained, on how much, and how: for `ssn.json` and the card."""
+    counts = Counter((p.lang, p.label) for p in pairs)
+    unused = {"methods", "lr", "lr_full", "pairs", "epochs" if settings.steps else "steps"}
+    return {
+        "method": {k: v for k, v in asdict(method).items() if v is not None},
+        "settings": {k: v for k, v in asdict(settings).items() if k not in unused} | {"lr": lr, "hr": hr},
+        "pairs": {
+            lang: {label: counts[lang, label] for label in LABELS} for lang in dict.fromkeys(p.lang for p in pairs)
+        },
+        "trainable": ready.trainable,
+        "parameters": ready.total,
+        "steps": curve[-1]["step"],
+        "loss": [curve[0]["loss"], curve[-1]["loss"]],
+    }
+
+
 def _save(ready: Free, loaded: Loaded, out: Path, work: Path, provenance: Mapping[str, Any]) -> None:
     model: Any = ready.model
+    card = cards.of_weights(loaded.ref, provenance, is_adapter=ready.is_adapter)
     if ready.is_adapter:
         adapters.save(model, out, loaded.ref, provenance)
+        files.write_text(out / "README.md", card)
     else:
         with files.atomic(out) as folder:
             model.save_pretrained(folder)
             loaded.tokenizer.save_pretrained(folder)
             lineage.write(folder, lineage.CHECKPOINT, loaded.ref, provenance)
+            files.write_text(folder / "README.md", card)
     shutil.rmtree(work, ignore_errors=True)
 
 

@@ -31,6 +31,7 @@ UNRUN = {
     "ssn frontier": "trains organisms and sweeps methods: tests/integration/test_frontier_sweep.py runs it, small",
     "ssn claims": "runs the whole pipeline per seed: tests/pipeline/test_dvc.py runs it, small",
     "dvc exp run -S model=qwen3_8b": "needs a hub and a GPU; tests/pipeline/test_dvc.py runs the pipeline",
+    "ssn push": "needs a hub: tests/integration/test_push.py pushes to one on loopback",
     "make demo": "the whole default run, which takes minutes; it is what the pipeline test runs small",
     "make test": "is this",
 }

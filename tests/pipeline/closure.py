@@ -12,7 +12,17 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = tuple(
     f"ssn_eval/{name}"
-    for name in ("adapters", "architectures", "importance", "interventions", "judges", "organism", "report", "training")
+    for name in (
+        "adapters",
+        "architectures",
+        "cards",
+        "importance",
+        "interventions",
+        "judges",
+        "organism",
+        "report",
+        "training",
+    )
 )
 """packages that are listed whole, with their data files, as soon as one of their modules is needed"""
 

@@ -1,4 +1,4 @@
-"""The table of layers (README) holds: a module imports only from lower layers, and the README names every module."""
+"""The table of layers (docs/reference/modules.md) holds: a module imports only from lower layers, and the page names every module."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ ROOT = Path(__file__).resolve().parents[2]
 LAYERS = (
     ("errors",),
     ("files", "languages", "lock", "memory", "methods", "neurons", "progress", "residency"),
-    ("checkpoints", "presets", "prompts", "statistics", "store", "sweep"),
-    ("architectures", "deltas", "generation", "interchange", "judges", "lineage", "params", "reliability", "selection"),
+    ("checkpoints", "hub", "presets", "prompts", "statistics", "store", "sweep"),
+    (
+        *("architectures", "cards", "deltas", "generation", "interchange", "judges", "lineage"),
+        *("params", "reliability", "selection"),
+    ),
     ("adapters", "calibration", "importance", "interventions", "models", "runs", "stability", "targets"),
-    ("activations", "baking", "identification", "organism", "training"),
+    ("activations", "baking", "identification", "organism", "publishing", "training"),
     ("corpora", "frontier", "repetitions", "report"),
     ("harness",),
     ("stages",),
@@ -54,12 +57,12 @@ def test_only_harness_and_above_import_lm_eval():
             assert "import lm_eval" not in text and "from lm_eval" not in text, path
 
 
-def test_every_module_has_its_layer_and_its_line_in_the_readme():
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_every_module_has_its_layer_and_its_line_on_the_page():
+    page = (ROOT / "docs" / "reference" / "modules.md").read_text(encoding="utf-8")
     for path in modules():
         name = path.relative_to(ROOT / "ssn_eval").as_posix()
         if path.stat().st_size and path.name != "__init__.py":
-            assert f"`{name}`" in readme, f"README.md has no line for {name}"
+            assert f"`{name}`" in page, f"docs/reference/modules.md has no line for {name}"
         assert name.split("/")[0].removesuffix(".py") in (*LEVEL, "__init__"), name
 
 

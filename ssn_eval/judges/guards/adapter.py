@@ -27,7 +27,7 @@ class Adapter:
     """The model's answer → a verdict; what cannot be read is unscored, never safe."""
     max_new_tokens: int
     messages: Callable[[str, str], Messages] | None = None
-    """(prompt, response) → the turns for the chat template that the model ships; None: the card gives plain text."""
+    """(prompt, response) → the turns for the chat template that the model ships; None where the card gives plain text."""
     generation_prompt: bool = False
     """Does the card ask the template for a generation prompt?"""
     bos: bool = False

@@ -1,0 +1,56 @@
+"""What both cards share: the YAML front matter that the hub reads, the templates, and facts as table cells.
+
+The front matter is made by `huggingface_hub`, whose fields it has (https://huggingface.co/docs/hub/model-cards). A card holds no
+date and no path of a machine: equal facts give equal bytes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ssn_eval.store import ModelRef
+
+if TYPE_CHECKING:
+    from huggingface_hub import CardData
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+
+def filled(template: str, front: CardData, facts: Mapping[str, Any]) -> str:
+    """A card: front matter, then a template of `cards/templates` with its facts; a missing fact is an error."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("ssn_eval.cards"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["cell"] = cell
+    text = environment.get_template(template).render(facts)
+    return f"---\n{front.to_yaml(line_break=chr(10))}\n---\n\n{text.strip()}\n"
+
+
+def cell(value: object) -> str:
+    """A value inside a Markdown table: one line, its bars escaped."""
+    if isinstance(value, Mapping):
+        value = ", ".join(f"{k} {v}" for k, v in sorted(value.items()))
+    elif isinstance(value, Sequence) and not isinstance(value, str):
+        value = ", ".join(map(str, value))
+    return " ".join(str(value).split()).replace("|", "\\|")
+
+
+def hub_id(ref: ModelRef) -> str | None:
+    """A model's id where the hub knows it; a folder of this machine has none that others could follow."""
+    return ref.id if _HUB_ID.fullmatch(ref.id) and not Path(ref.id).exists() else None
+
+
+def origin(ref: ModelRef) -> dict[str, Any]:
+    """The model that something belongs to."""
+    return {
+        "name": ref.id,
+        "hub": hub_id(ref),
+        "revision": ref.revision,
+        "weights": ref.weights,
+        "type": ref.model_type,
+    }

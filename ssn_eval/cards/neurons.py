@@ -1,0 +1,60 @@
+"""The card of a neuron set: a data set on the hub, since it holds positions and no weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ssn_eval.cards.filling import filled, origin
+from ssn_eval.languages import LANGUAGES
+from ssn_eval.neurons import site_kind
+from ssn_eval.store import NeuronFile
+
+_TOLD = ("set", "what", "control_of", "lang", "hr", "p", "scope", "sites", "method", "seed", "preset", "source")
+"""parts of a provenance that the card names, in this order; whatever else it holds is in the file"""
+
+
+def of_neurons(file: NeuronFile, name: str) -> str:
+    """The README.md of a neuron set.
+
+    Args:
+        file: the set with its origin.
+        name: its file's name, as it will lie beside the card.
+    """
+    from huggingface_hub import DatasetCardData
+
+    made = file.provenance
+    what = str(made.get("set") or made.get("what") or Path(name).stem)
+    front = DatasetCardData(
+        pretty_name=f"{what} neurons of {file.model.id}",
+        language=_languages(made),
+        tags=["ssn-eval", "safety-neurons", "interpretability"],
+        viewer=False,
+    )
+    per_site: dict[str, int] = {}
+    for neuron in file.neurons:
+        per_site[site_kind(neuron.site)] = per_site.get(site_kind(neuron.site), 0) + 1
+    facts = {
+        "what": what,
+        "control": _is_control(what),
+        "name": name,
+        "base": origin(file.model),
+        "neurons": len(file.neurons),
+        "of": file.model.geometry.size(),
+        "layers": file.model.geometry.num_layers,
+        "per_site": per_site,
+        "told": {key: made[key] for key in _TOLD if made.get(key) is not None},
+        "versions": made.get("versions", {}),
+    }
+    return filled("neurons.md.jinja", front, facts)
+
+
+def _languages(made: Mapping[str, Any]) -> list[str] | None:
+    """The languages that a set names, where it names some."""
+    found = [code for code in (made.get("hr"), made.get("lang")) if code in LANGUAGES]
+    return list(dict.fromkeys(found)) or None
+
+
+def _is_control(what: str) -> bool:
+    return "random" in what
