@@ -147,12 +147,35 @@ def _range(value: Mapping[str, Any] | None) -> str:
     return f"{100 * value['mean']:.0f}" + ("" if low == high else f" ({low}–{high})")
 
 
+def frontier() -> str:
+    """What each training method reaches, from `ssn frontier`."""
+    scenarios = load("frontier")["scenarios"]
+    names = {"ssn": "SS", "ms_hr": "MS of HR", "random": "random, as many as SS", "lora": "LoRA", "full": "all weights"}
+    header = ("scenario", "base", *names.values())
+    body = []
+    for scenario, found in scenarios.items():
+        cells = []
+        for method in names:
+            reached = found["methods"][method]["at"]["0.05"]
+            gain = reached.get("minus_random")
+            beside = f" ({_spread(gain)})" if gain and method != "random" else ""
+            cells.append(f"{100 * reached['mean']:.0f}{beside}")
+        body.append((scenario, f"{100 * found['base']['mean']:.0f}", *cells))
+    return rows(header, body)
+
+
+def _spread(value: Mapping[str, float]) -> str:
+    """Mean ± half the 95 % interval, in points."""
+    return f"{100 * value['mean']:+.0f} ± {50 * (value['high'] - value['low']):.0f}"
+
+
 TABLES: Mapping[str, Callable[[], str]] = {
     "accuracy": accuracy,
     "speed": speed,
     "cost": cost,
     "claims": claims,
     "verdicts": verdicts,
+    "frontier": frontier,
 }
 
 
