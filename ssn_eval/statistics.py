@@ -11,6 +11,7 @@ import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import scipy
@@ -208,7 +209,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
         return []
     from statsmodels.stats.multitest import multipletests
 
-    return [float(p) for p in multipletests(list(p_values), method="holm")[1]]
+    corrected: Any = multipletests(list(p_values), method="holm")
+    return [float(p) for p in corrected[1]]
 
 
 def mean_over_seeds(values: Sequence[float], confidence: float = CONFIDENCE) -> Estimate:

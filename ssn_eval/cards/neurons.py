@@ -52,7 +52,7 @@ def of_neurons(file: NeuronFile, name: str) -> str:
 
 def _languages(made: Mapping[str, Any]) -> list[str] | None:
     """The languages that a set names, where it names some."""
-    found = [code for code in (made.get("hr"), made.get("lang")) if code in LANGUAGES]
+    found = [str(code) for code in (made.get("hr"), made.get("lang")) if code in LANGUAGES]
     return list(dict.fromkeys(found)) or None
 
 

@@ -48,7 +48,7 @@ def report(
     from ssn_eval.report import page, sidebyside, summary
     from ssn_eval.report.results import locate, read
 
-    chosen = runs or (Path("results"),)
+    chosen = [*runs] or [Path("results")]
     if len(chosen) > 1 and with_samples:
         raise ParamsError("--with-samples takes one run; write a report for each.")
     folder = locate(chosen[0])

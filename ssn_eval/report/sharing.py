@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ssn_eval.report.results import Results
 from ssn_eval.statistics import Estimate, Rate
@@ -46,12 +46,13 @@ def shared_against_attacks(results: Results) -> Sharing:
         return Sharing(what, points, None, None, f"{same} is the same in every NHR language")
     from scipy.stats import pearsonr, spearmanr
 
-    r = pearsonr(x, y)
+    r: Any = pearsonr(x, y)
+    rho: Any = spearmanr(x, y)
     interval = r.confidence_interval()
     return Sharing(
         what,
         points,
         Estimate(float(r.statistic), float(interval.low), float(interval.high)),
-        float(spearmanr(x, y).statistic),
+        float(rho.statistic),
         "",
     )

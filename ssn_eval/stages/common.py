@@ -56,14 +56,14 @@ def _record(seconds: float) -> None:
         peak = memory.peak_wset
     spent = process.cpu_times()
     torch: Any = sys.modules.get("torch")
-    gpu = torch is not None and torch.cuda.is_available()
+    cuda: Any = torch.cuda if torch is not None and torch.cuda.is_available() else None
     found = {
         "stage": name,
         "seconds": round(seconds, 1),
         "cpu_seconds": round(spent.user + spent.system, 1),
         "peak_memory": peak,
-        "gpu": torch.cuda.get_device_name() if gpu else None,
-        "gpu_peak_memory": torch.cuda.max_memory_allocated() if gpu else None,
+        "gpu": cuda.get_device_name() if cuda else None,
+        "gpu_peak_memory": cuda.max_memory_allocated() if cuda else None,
     }
     files.write_json(TIMES / f"{name.rpartition(':')[2]}.json", found)
 
