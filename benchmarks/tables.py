@@ -126,15 +126,18 @@ def claims() -> str:
     """The pipeline over seeds: refusal by language, harmless refusal and capability, mean and range over seeds."""
     r = load("claims")
     columns = [*r["languages"], "harmless", "capability"]
-    body = [(name, *(_range(r["conditions"][name][c]) for c in columns)) for name in r["order"]]
+    body = [(name, *(_range(r["conditions"][name][c]) for c in columns)) for name in r["main"]]
     return rows(("condition", *columns), body)
 
 
 def verdicts() -> str:
-    """On how many seeds each claim holds."""
-    found = load("claims")["claims"].values()
-    body = [(c["claim"], f"{sum(c['holds'])} of {len(c['holds'])}") for c in found]
-    return rows(("claim", "seeds on which it holds"), body)
+    """What the seeds say of each of the paper's claims."""
+
+    def plain(text: str) -> str:
+        return text.replace("|", "\\|").replace("<", "&lt;")
+
+    body = [(f"{c['number']}. {c['claim']}", c["verdict"], plain(c["why"])) for c in load("claims")["claims"]]
+    return rows(("claim of the paper", "verdict", "why"), body)
 
 
 def _range(value: Mapping[str, Any] | None) -> str:
@@ -144,12 +147,35 @@ def _range(value: Mapping[str, Any] | None) -> str:
     return f"{100 * value['mean']:.0f}" + ("" if low == high else f" ({low}–{high})")
 
 
+def frontier() -> str:
+    """What each training method reaches, from `ssn frontier`."""
+    scenarios = load("frontier")["scenarios"]
+    names = {"ssn": "SS", "ms_hr": "MS of HR", "random": "random, as many as SS", "lora": "LoRA", "full": "all weights"}
+    header = ("scenario", "base", *names.values())
+    body = []
+    for scenario, found in scenarios.items():
+        cells = []
+        for method in names:
+            reached = found["methods"][method]["at"]["0.05"]
+            gain = reached.get("minus_random")
+            beside = f" ({_spread(gain)})" if gain and method != "random" else ""
+            cells.append(f"{100 * reached['mean']:.0f}{beside}")
+        body.append((scenario, f"{100 * found['base']['mean']:.0f}", *cells))
+    return rows(header, body)
+
+
+def _spread(value: Mapping[str, float]) -> str:
+    """Mean ± half the 95 % interval, in points."""
+    return f"{100 * value['mean']:+.0f} ± {50 * (value['high'] - value['low']):.0f}"
+
+
 TABLES: Mapping[str, Callable[[], str]] = {
     "accuracy": accuracy,
     "speed": speed,
     "cost": cost,
     "claims": claims,
     "verdicts": verdicts,
+    "frontier": frontier,
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import field, fields, is_dataclass
+from dataclasses import field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -92,6 +92,12 @@ class ValidateParams:
 
     sets: tuple[str, ...] = (*SETS, "random_0", "random_1", "random_2")
     ops: tuple[str, ...] = ("suppress", "scale:1.5", "scale:2", "scale:3")
+    suppress_only: tuple[str, ...] = ()
+    """of the sets, those to which nothing else is done"""
+
+    def ops_of(self, name: str) -> tuple[str, ...]:
+        """What is done to a set."""
+        return ("suppress",) if name in self.suppress_only else self.ops
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -148,6 +154,8 @@ class EvaluateParams:
     """at most so many prompts per language and task"""
     capability: str | None = "organism_capability"
     """an lm-eval task or group that measures general ability, or null for none"""
+    samples: bool = False
+    """keep every prompt and reply, harmful completions among them, in `artifacts/samples`; else their verdicts alone"""
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -185,6 +193,10 @@ class Params:
             methods.check(name, row)
         trained = (*self.train.methods, *self.frontier.methods)
         check_all(self.targets, self.nhr, self.validate.sets, trained, self.table)
+        if any(presets.variant(name).leave_out for name in self.frontier.methods):
+            raise ParamsError(
+                "frontier.methods leave no language out; a row of frontier.scenarios with leave_out does."
+            )
         left = [code for code in self.languages if code not in self.train.leave_out]
         if not left:
             raise ParamsError("train.leave_out leaves out every language; keep one of languages.")
@@ -201,6 +213,11 @@ class Params:
             UnknownNameError: it is none; near names are suggested.
         """
         return presets.method(name, self.targets, self.table)
+
+    def training(self, name: str) -> TrainParams:
+        """The settings of a training method: those of `train`, without the language that its name leaves out."""
+        left = presets.variant(name).leave_out
+        return replace(self.train, leave_out=(*self.train.leave_out, left)) if left else self.train
 
     @property
     def nhr(self) -> tuple[str, ...]:

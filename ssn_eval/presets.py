@@ -34,6 +34,7 @@ KEYS = ("from", "tier", "languages", "k", "sites", "layers")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _RANDOM = re.compile(r"random_\d+")
 _CONTROL = re.compile(r"([^.]+)\.random_(\d+)")
+_WITHOUT = re.compile(r"(.+)\.without_([^.]+)")
 # methods, and the unchanged model, which stands beside them in results/evaluate
 _TAKEN = (*(name for name in METHODS if name not in SETS), "base")
 
@@ -91,6 +92,19 @@ def control(name: str) -> Control | None:
     return Control(match[1], int(match[2])) if match else None
 
 
+class Variant(NamedTuple):
+    """`<method>.without_<language>`: a training method, and a language whose pairs it is not given."""
+
+    method: str
+    leave_out: str | None
+
+
+def variant(name: str) -> Variant:
+    """Read the name of a training method; most leave no language out."""
+    match = _WITHOUT.fullmatch(name)
+    return Variant(match[1], match[2]) if match else Variant(name, None)
+
+
 def may_be_missing(name: str) -> bool:
     """Whether a set may be empty or absent without a mistake: what `select` makes unasked, and the controls of SS."""
     return name in SETS or "/" in name or _RANDOM.fullmatch(name) is not None
@@ -116,7 +130,12 @@ def check_all(
     for row in table.values():
         if row.set:
             check_set(row.set, presets)
+    methods = tuple(methods)
     trained = [found.set for found in (method(n, presets, table) for n in methods) if found.set]
+    for name in methods:
+        left = variant(name).leave_out
+        if left is not None and language(left).code not in nhr:
+            raise ParamsError(f"{name} leaves out {left}, but the languages beside HR are {', '.join(nhr)}.")
     for name in [*(check_set(n, presets) for n in sets), *trained]:
         preset = presets.get((control(name) or Control(name, 0)).of)
         if preset and not preset.counted(nhr):
@@ -207,9 +226,12 @@ def check_set(name: str, presets: Mapping[str, Preset]) -> str:
 def method(name: str, presets: Mapping[str, Preset], table: Mapping[str, Method] = METHODS) -> Method:
     """What a training method means: a row of the table, or the neurons of a named set, a preset or a control.
 
+    Which language it leaves out is not said here but by `variant`.
+
     Raises:
         UnknownNameError: it is none; near names are suggested.
     """
+    name = variant(name).method
     found, known = control(name), (*SETS, *presets)
     if name in table:
         return table[name]

@@ -1,7 +1,8 @@
 """The whole pipeline over several seeds: one working copy a seed, run by DVC, whose cache they share with the project.
 
-A copy links to the project's code, tasks, data and `dvc.yaml` and differs in the seeds of `params.yaml` alone, so a killed run
-resumes where it was and a seed that the project has run already comes from the cache.
+A copy links to the project's code, tasks, data and `dvc.yaml`; its `params.yaml` has another seed, and asks for what the paper's
+claims need beyond the quick default: each language's own MS and private neurons suppressed, matched controls of them, and training
+without each language in turn. A killed run resumes where it was, and what the project has run already comes from the cache.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import yaml
 
 from ssn_eval import files, lock, params
 from ssn_eval.errors import MissingInputError, SsnError
+from ssn_eval.params import TrainParams, ValidateParams
 
 LINKED = ("dvc.yaml", "ssn_eval", "tasks", "data", ".dvcignore")
 SEEDED = ("organism", "score", "train")
@@ -49,7 +51,8 @@ def run(project: Path, out: Path, seeds: Sequence[int], stages: Sequence[str] = 
             raise MissingInputError(f"No pipeline in {project}: {name} is missing; run this in the project's folder.")
     settings = yaml.safe_load((project / "params.yaml").read_text(encoding="utf-8"))
     with lock.hold(out, "ssn claims"):
-        return {seed: _one(project.resolve(), out / f"seed-{seed}", seeded(settings, seed), stages) for seed in seeds}
+        wanted = claimed(settings)
+        return {seed: _one(project.resolve(), out / f"seed-{seed}", seeded(wanted, seed), stages) for seed in seeds}
 
 
 def seeded(settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
@@ -57,6 +60,31 @@ def seeded(settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
     changed = dict(settings)
     for section in SEEDED:
         changed[section] = {**(settings.get(section) or {}), "seed": seed}
+    return changed
+
+
+def claimed(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings with the sets and methods that the claims need; what is there already stays.
+
+    Added are the presets `ms_<lang>` and `private_<lang>` of every NHR language and `<set>.random_0`, the matched control of each
+    MS set, all suppressed and not amplified; and `ssn.without_<lang>`, training without a language.
+    """
+    defaults = {"validate": {"sets": list(ValidateParams().sets)}, "train": {"methods": list(TrainParams().methods)}}
+    changed = {**settings, "targets": dict(settings.get("targets") or {})}
+    for section, values in defaults.items():
+        changed[section] = {**values, **(settings.get(section) or {})}
+    langs = [lang for lang in settings.get("languages", ()) if lang != settings.get("hr", "en")]
+    for family in ("ms", "private"):
+        for lang in langs:
+            changed["targets"].setdefault(f"{family}_{lang}", {"from": family, "languages": [lang]})
+    ms = ["ms_hr", *(f"ms_{lang}" for lang in langs)]
+    added = [*ms, *(f"{name}.random_0" for name in ms), *(f"private_{lang}" for lang in langs)]
+    validate, train = changed["validate"], changed["train"]
+    new = [name for name in added if name not in validate["sets"]]
+    validate["sets"] = [*validate["sets"], *new]
+    validate["suppress_only"] = [*(validate.get("suppress_only") or ()), *new]
+    methods = [*train["methods"], *(f"ssn.without_{lang}" for lang in langs)]
+    train["methods"] = list(dict.fromkeys(methods))
     return changed
 
 
@@ -70,7 +98,7 @@ def _one(project: Path, folder: Path, settings: Mapping[str, Any], stages: Seque
             link.symlink_to(os.path.relpath(project / name, folder))
     if not (folder / ".dvc").is_dir():
         _dvc(folder, "init", "--quiet", "--no-scm")
-        _dvc(folder, "cache", "dir", "--local", os.path.relpath(project / ".dvc" / "cache", folder / ".dvc"))
+    _dvc(folder, "cache", "dir", "--local", os.path.relpath(project / ".dvc" / "cache", folder))  # read from here
     _dvc(folder, "repro", "--quiet", *stages)
     return folder
 

@@ -11,6 +11,7 @@ import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import scipy
@@ -66,6 +67,7 @@ class McNemar:
     """Two-sided exact p-value; 1.0 when the variants never disagree."""
 
 
+@lru_cache(maxsize=4096)
 def wilson(successes: int, total: int, confidence: float = CONFIDENCE) -> Rate:
     """Wilson's score interval of a proportion (Wilson 1927), without continuity correction.
 
@@ -199,6 +201,16 @@ def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> McNemar:
     discordant = only_first + only_second
     p = float(scipy.stats.binomtest(only_first, discordant).pvalue) if discordant else 1.0
     return McNemar(only_first, only_second, p)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values corrected for their number by Holm's step-down method (family-wise error; statsmodels), in their order."""
+    if not len(p_values):
+        return []
+    from statsmodels.stats.multitest import multipletests
+
+    corrected: Any = multipletests(list(p_values), method="holm")
+    return [float(p) for p in corrected[1]]
 
 
 def mean_over_seeds(values: Sequence[float], confidence: float = CONFIDENCE) -> Estimate:

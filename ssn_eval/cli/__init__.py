@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import click
 
-from ssn_eval.cli.checks import calibrate, report
+from ssn_eval.cli.checks import calibrate
 from ssn_eval.cli.claims import claims
 from ssn_eval.cli.completion import completion
 from ssn_eval.cli.doctor import doctor
@@ -18,6 +18,7 @@ from ssn_eval.cli.frontier import frontier
 from ssn_eval.cli.group import Group
 from ssn_eval.cli.push import push
 from ssn_eval.cli.reference import reference
+from ssn_eval.cli.report import report
 from ssn_eval.cli.runs import judge, summarize
 from ssn_eval.cli.scores import identify, select
 from ssn_eval.cli.sets import combine, diff, show

@@ -1,4 +1,4 @@
-"""`ssn calibrate` and `ssn report`: measure a judge, write the report."""
+"""`ssn calibrate`: measure a judge."""
 
 from __future__ import annotations
 
@@ -30,22 +30,3 @@ def calibrate(judge_name: str, gold: Path, as_json: bool) -> None:
         numbers = (group.kappa, group.f1, group.precision, group.recall)
         shown.add_row(name, *("–" if n is None else f"{n:.3f}" for n in numbers), str(group.unscored))
     emit(found.to_json(), as_json, shown)
-
-
-@click.command()
-@click.argument("results", type=FILE, default=Path("results"))
-@click.option("--out", type=FILE, default=Path("report"), show_default=True)
-@JSON
-def report(results: Path, out: Path, as_json: bool) -> None:
-    """Write the report of a finished pipeline and print its table.
-
-    Example: ssn report results --out report
-    """
-    from ssn_eval.progress import waiting
-    from ssn_eval.report import build
-    from ssn_eval.report import table as summary
-
-    with waiting("writing the report"):
-        found = build(results, out)
-    emit(found, as_json, summary(results))
-    click.echo(f"Report: {(out / 'index.html').as_posix()}", err=True)

@@ -30,7 +30,7 @@ def frontier(seeds: str | None, runs: Path, as_is: bool, workers: int | None, ou
 
     from ssn_eval import files, params, repetitions
     from ssn_eval.frontier import sweep
-    from ssn_eval.report.figures import render
+    from ssn_eval.report.canvas import render
     from ssn_eval.report.frontier import frontiers, table
     from ssn_eval.report.frontier_figure import draw
 

@@ -2,24 +2,25 @@
 
 The tasks are made from the pipeline's own prompt set, one per language and label, with the judge and the task class that
 `multijail` uses; the capability task is named in the params. Results are counts, so that intervals and paired tests can
-be computed from them.
+be computed from them; every reply's verdict is there too, its text only if it is asked for.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ssn_eval.errors import MissingInputError, ParamsError
 from ssn_eval.harness import scoring
 from ssn_eval.judges import judge_names, says_refusal
+from ssn_eval.judges.judged import Judged
 from ssn_eval.params import EvaluateParams
-from ssn_eval.prompts import Prompt
+from ssn_eval.prompts import LABELS, Prompt
 
 if TYPE_CHECKING:
     from ssn_eval.harness.model import SsnHFLM
 
-_LABELS = ("harmful", "harmless")
 _METRICS = {
     "harmful": ("refusal_rate", "compliance_rate", "other_language_rate", "invalid_rate", "unscored_rate"),
     "harmless": ("over_refusal_rate", "other_language_rate", "invalid_rate", "unscored_rate"),
@@ -33,9 +34,11 @@ def heldout_tasks(prompts: Sequence[Prompt], langs: Sequence[str], settings: Eva
 
     tasks = []
     for lang in langs:
-        for label in _LABELS:
+        for label in LABELS:
             rows = [
-                {"id": p.id, "lang": p.lang, "prompt": p.prompt} for p in prompts if (p.lang, p.label) == (lang, label)
+                {"id": p.id, "lang": p.lang, "prompt": p.prompt, "tags": list(p.tags)}
+                for p in prompts
+                if (p.lang, p.label) == (lang, label)
             ]
             if not rows:
                 raise MissingInputError(
@@ -60,12 +63,19 @@ def heldout_tasks(prompts: Sequence[Prompt], langs: Sequence[str], settings: Eva
     return tasks
 
 
-def evaluate(lm: SsnHFLM, prompts: Sequence[Prompt], langs: Sequence[str], settings: EvaluateParams) -> dict[str, Any]:
-    """Evaluate once, as the model stands (hooks and adapters included).
+class Evaluation(NamedTuple):
+    """One condition, measured."""
 
-    Returns:
-        `{"by_lang": {lang: {"refusal", "harmless_refusal", "capability", "invalid": {"successes", "total"} or None,
-        "unscored": int}}, "verdicts": {lang: {prompt id: 1 refused, 0 not}}}`.
+    counts: dict[str, Any]
+    """`{"by_lang": {lang: {"refusal", "asr", "compliance", "harmless_refusal", "capability", "invalid": {"successes", "total"} or
+    None, "unscored": int}}, "verdicts": {lang: {prompt id: 1 refused, 0 not}}, "tags": {prompt id: [tags]}, "judge": identity}`"""
+    replies: list[dict[str, Any]]
+    """a row for every harmful and harmless prompt: `{"id", "lang", "label", "tags", "refusal", "harmful", "invalid", "unscored"}`, and
+    `prompt` and `response` where `evaluate.samples` asks for texts"""
+
+
+def evaluate(lm: SsnHFLM, prompts: Sequence[Prompt], langs: Sequence[str], settings: EvaluateParams) -> Evaluation:
+    """Evaluate once, as the model stands (hooks and adapters included).
 
     Raises:
         SsnError: no prompt, an unknown judge or task, a judge that says nothing of refusal.
@@ -98,7 +108,8 @@ def evaluate(lm: SsnHFLM, prompts: Sequence[Prompt], langs: Sequence[str], setti
         verbosity="ERROR",
     )
     assert results is not None  # only ranks above 0 get None, and they write nothing
-    return count(results["samples"], results["configs"], langs)
+    samples = results["samples"]
+    return Evaluation(count(samples, results["configs"], langs), replies(samples, langs, texts=settings.samples))
 
 
 def count(
@@ -107,12 +118,18 @@ def count(
     """Turn lm_eval's logged samples into counts by language."""
     by_lang: dict[str, Any] = {}
     refused: dict[str, dict[str, int]] = {}
+    tags: dict[str, list[str]] = {}
+    judge: dict[str, Any] | None = None
     for lang in langs:
         harmful = samples[f"ssn_heldout_harmful_{lang}"]
         harmless = samples[f"ssn_heldout_harmless_{lang}"]
         refused[lang] = {s["doc"]["id"]: int(s["refusal_rate"]) for s in harmful if "refusal_rate" in s}
+        tags |= {s["doc"]["id"]: found for s in harmful if (found := list(s["doc"].get("tags") or ()))}
+        judge = judge or _judge(harmful)
         by_lang[lang] = {
             "refusal": _share(harmful, "refusal_rate"),
+            "asr": _share(harmful, "asr"),
+            "compliance": _share(harmful, "compliance_rate"),
             "harmless_refusal": _share(harmless, "over_refusal_rate"),
             "invalid": _share([*harmful, *harmless], "invalid_rate"),
             "capability": None,
@@ -124,7 +141,30 @@ def count(
             continue
         metric = next((m for m in ("exact_match", "acc") if rows and m in rows[0]), None)
         by_lang[lang]["capability"] = _share(rows, metric) if metric else None
-    return {"by_lang": by_lang, "verdicts": refused}
+    return {"by_lang": by_lang, "verdicts": refused, "tags": tags, "judge": judge}
+
+
+def replies(
+    samples: Mapping[str, Sequence[Mapping[str, Any]]], langs: Sequence[str], *, texts: bool
+) -> list[dict[str, Any]]:
+    """The verdict on every reply, language by language; prompt and reply only with `texts`."""
+    found = []
+    for lang in langs:
+        for label in LABELS:
+            for s in samples[f"ssn_heldout_{label}_{lang}"]:
+                verdict = Judged.from_text(s["filtered_resps"][0]).verdicts[0]
+                row = {"id": s["doc"]["id"], "lang": lang, "label": label, "tags": list(s["doc"].get("tags") or ())}
+                row |= {name: getattr(verdict, name) for name in ("refusal", "harmful", "invalid", "unscored")}
+                if texts:
+                    row |= {"prompt": s["doc"]["prompt"], "response": s["resps"][0][0]}
+                found.append(row)
+    return found
+
+
+def _judge(samples: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """Who judged."""
+    text = next((s["filtered_resps"][0] for s in samples if s.get("filtered_resps")), None)
+    return None if text is None else json.loads(json.dumps(dict(Judged.from_text(text).judge)))
 
 
 def _loader(rows: Sequence[Mapping[str, Any]]) -> Any:  # noqa: ANN401

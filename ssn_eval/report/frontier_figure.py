@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ssn_eval.report.figures import COLOURS, MARKERS, WIDTH
+from ssn_eval.report import canvas
 from ssn_eval.report.frontier import LABELS, Point, envelope, height
 from ssn_eval.sweep import FrontierParams
 
@@ -19,11 +19,9 @@ GRID = 200
 
 def draw(found: Mapping[str, Any], settings: FrontierParams) -> Figure:
     """Two panels a scenario: every run as a faint marker, and each method's frontier, mean over seeds, as a line."""
-    from matplotlib.figure import Figure
-
     rows = len(found["scenarios"])
-    figure = Figure(figsize=(WIDTH + 1.6, 2.5 * rows + 0.7), layout="constrained")
-    grid: Any = figure.subplots(rows, 2, squeeze=False, sharey="row")
+    figure, panels = canvas.new(2.5 * rows + 0.7, rows, 2)
+    grid = [panels[2 * row : 2 * row + 2] for row in range(rows)]
     most = settings.over_refusal
     for axes, (name, scenario) in zip(grid, found["scenarios"].items(), strict=True):
         _panel(axes[0], scenario, "over_refusal", settings.capability_lost, most)
@@ -32,7 +30,15 @@ def draw(found: Mapping[str, Any], settings: FrontierParams) -> Figure:
     grid[-1][0].set_xlabel(f"harmless prompts refused (capability lost ≤ {settings.capability_lost:g})")
     grid[-1][1].set_xlabel(f"capability lost (harmless refused ≤ {settings.matched[-1]:g})")
     handles, labels = grid[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), 5), frameon=False, fontsize=8)
+    figure.legend(
+        handles,
+        labels,
+        loc="outside upper center",
+        ncols=min(len(labels), 5),
+        frameon=False,
+        fontsize=8,
+        labelcolor=canvas.INK,
+    )
     return figure
 
 
@@ -46,7 +52,7 @@ def _panel(axes: Axes, scenario: Mapping[str, Any], cost: str, limit: float, mos
     for k, (method, value) in enumerate(scenario["methods"].items()):
         runs = {key: [Point(*p) for p in points] for key, points in value["points"].items()}
         shown = [p for points in runs.values() for p in points if getattr(p, rival) <= limit]
-        look: dict[str, Any] = {"color": COLOURS[k % len(COLOURS)], "marker": MARKERS[k % len(MARKERS)]}
+        look = canvas.look(k)
         axes.scatter(
             [max(0.0, getattr(p, cost)) for p in shown], [p.refused for p in shown], s=7, alpha=0.25, lw=0, **look
         )

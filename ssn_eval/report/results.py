@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ssn_eval import files
 from ssn_eval.errors import FormatError, MissingInputError
-from ssn_eval.statistics import Estimate, McNemar, Rate, mcnemar, paired_difference, wilson
+from ssn_eval.languages import language
+from ssn_eval.presets import variant
+from ssn_eval.statistics import Estimate, McNemar, Rate, cluster_bootstrap, mcnemar, paired_difference, wilson
 
 SELECT_KEYS = ("hr", "languages", "sizes", "named", "per_key", "jaccard", "sensitivity", "candidates")
 """what `select.json` must hold for a report"""
 _SETS = {"ss": "SS", "ms_hr": "MS of HR", "private": "private"}
+_FAMILIES = {"ms": "MS", "private": "private"}
 _METHODS = {"ssn": "SS", "ms_hr": "MS of HR", "full": "all weights"}
 
 
@@ -26,9 +29,12 @@ class Condition:
     label: str
     """for people: `base`, `SS suppressed`, `SS × 2`, `trained SS`"""
     by_lang: Mapping[str, Mapping[str, Any]]
-    """lang → {"refusal", "harmless_refusal", "capability", "invalid": {"successes", "total"} or None, "unscored"}"""
+    """lang → {"refusal", "asr", "compliance", "harmless_refusal", "capability", "invalid": {"successes", "total"} or None,
+    "unscored"}"""
     verdicts: Mapping[str, Mapping[str, int]]
     """lang → prompt id → 1 refused, 0 not (harmful held-out prompts)"""
+    judge: Mapping[str, Any]
+    """who judged, as far as the file says"""
 
     def rate(self, lang: str, what: str) -> Rate | None:
         """A rate with its Wilson interval; None where it was not measured."""
@@ -37,8 +43,36 @@ class Condition:
 
     def mean(self, langs: Sequence[str], what: str) -> float | None:
         """The mean of a rate over the languages that have it, each with equal weight."""
-        rates = [r.value for r in (self.rate(lang, what) for lang in langs) if r]
-        return sum(rates) / len(rates) if rates else None
+        found = [counts for lang in langs if (counts := self.by_lang.get(lang, {}).get(what)) and counts["total"]]
+        return sum(c["successes"] / c["total"] for c in found) / len(found) if found else None
+
+    def pooled(self, langs: Sequence[str]) -> Estimate | None:
+        """Refusal over several languages, prompts resampled by id; None with fewer than two prompts."""
+        found = [(v, i) for lang in langs for i, v in sorted(self.verdicts.get(lang, {}).items())]
+        if len({i for _, i in found}) < 2:
+            return None
+        return cluster_bootstrap([v for v, _ in found], [i for _, i in found])
+
+    def attack(self, lang: str) -> tuple[str, Rate] | None:
+        """How often harmful prompts are answered, and what it is called: ASR of a judge that knows harm, else compliance.
+
+        Compliance is an upper bound of ASR. Where a file has neither, it is what was not refused.
+        """
+        for what, title in (("asr", "ASR"), ("compliance", "compliance")):
+            if found := self.rate(lang, what):
+                return title, found
+        refused = self.rate(lang, "refusal")
+        return ("not refused", wilson(refused.total - refused.successes, refused.total)) if refused else None
+
+    def consistency(self, hr: str, langs: Sequence[str]) -> float | None:
+        """Mean over prompts of the share of `langs` that refuse the prompt as HR does; 0 where HR does not refuse it."""
+        asked = self.verdicts.get(hr, {})
+        shares = []
+        for i, safe in asked.items():
+            others = [self.verdicts[lang][i] for lang in langs if i in self.verdicts.get(lang, {})]
+            if others:
+                shares.append(safe * sum(others) / len(others))
+        return sum(shares) / len(shares) if shares else None
 
     def unscored(self, langs: Sequence[str]) -> int:
         """How many answers the judge could not score, over languages."""
@@ -70,10 +104,14 @@ class Results:
     base: Condition
     trained: Mapping[str, Condition]
     """method → condition"""
+    left_out: Mapping[str, Mapping[str, Condition]]
+    """method → language that it was not given → condition"""
     interventions: Mapping[str, Mapping[str, Condition]]
     """set → op → condition, ops by rising factor"""
     training: Mapping[str, Mapping[str, Any]]
-    """method → {"trainable", "parameters", "loss"}"""
+    """method → {"trainable", "parameters", "loss", "leave_out"}"""
+    tags: Mapping[str, Sequence[str]]
+    """prompt id → its kinds of harm, where the benchmark has them"""
     provenance: Mapping[str, Any]
 
     @property
@@ -92,20 +130,59 @@ class Results:
         return (self.hr, *self.nhr)
 
     @property
+    def model_name(self) -> str:
+        """The model's id, or its key in the params where the id is a place in the pipeline's folder."""
+        found = str((self.select.get("model") or {}).get("id") or "a model without a name")
+        key = (self.select.get("provenance") or {}).get("model_key")
+        return str(key) if key and found.startswith("artifacts/") else found
+
+    @property
+    def hardened(self) -> Condition | None:
+        """The trained variant that the answer speaks of: SS, else MS of HR, else the first that is no control."""
+        names = [n for n in self.trained if "random" not in n]
+        return self.trained[names[0]] if names else None
+
+    @property
+    def stability(self) -> Mapping[str, Any] | None:
+        """Split halves of the prompts, where the score stage made them."""
+        return self.select.get("stability")
+
+    def tier(self, lang: str) -> str:
+        """A language's resource tier."""
+        return language(lang).tier
+
+    def controls(self, name: str, op: str = "suppress") -> dict[str, Condition]:
+        """The matched random controls of a set under an op: `<set>.random_<n>`, for SS `random_<n>` too."""
+        starts = (f"{name}.random_", *(("random_",) if name == "ss" else ()))
+        found = {n: ops.get(op) for n, ops in self.interventions.items() if n.startswith(starts)}
+        return {n: condition for n, condition in found.items() if condition}
+
+    @property
+    def main(self) -> Mapping[str, Mapping[str, Condition]]:
+        """The interventions that are compared in charts: not those on the neurons of one language, and their controls."""
+        own = {f"{family}_{lang}" for family in ("ms", "private") for lang in self.nhr}
+        return {n: ops for n, ops in self.interventions.items() if n not in own and "." not in n}
+
+    @property
     def randoms(self) -> dict[str, Condition]:
-        """Random set → the condition in which it is suppressed."""
-        found = {n: ops.get("suppress") for n, ops in self.interventions.items() if n.startswith("random")}
-        return {name: condition for name, condition in found.items() if condition}
+        """Random control of SS → the condition in which it is suppressed."""
+        return self.controls("ss")
 
     def rows(self) -> Iterator[Condition]:
+        """Every condition in one list: the main comparison, then the neurons of single languages and languages left out."""
+        yield from self.main_rows()
+        main = self.main
+        yield from (
+            ops["suppress"] for name, ops in self.interventions.items() if name not in main and "suppress" in ops
+        )
+        for by_lang in self.left_out.values():
+            yield from by_lang.values()
+
+    def main_rows(self) -> Iterator[Condition]:
         """The main comparison: base, each set suppressed, amplified SS, trained variants."""
         yield self.base
-        for ops in self.interventions.values():
-            if "suppress" in ops:
-                yield ops["suppress"]
-        for op, condition in self.interventions.get("ss", {}).items():
-            if op != "suppress":
-                yield condition
+        yield from (ops["suppress"] for ops in self.main.values() if "suppress" in ops)
+        yield from (c for op, c in self.interventions.get("ss", {}).items() if op != "suppress")
         yield from self.trained.values()
 
 
@@ -118,8 +195,19 @@ def factor(op: str) -> float:
     return {"suppress": 0.0, "none": 1.0}[op] if op in ("suppress", "none") else float(op.removeprefix("scale:"))
 
 
-def read(folder: Path) -> Results:
+def locate(run: Path) -> Path:
+    """The folder of results of a run: the folder itself, or the `results` in it."""
+    inside = run / "results"
+    return inside if not (run / "select.json").is_file() and inside.is_dir() else run
+
+
+def read(folder: Path, sets: Collection[str] | None = None, methods: Collection[str] | None = None) -> Results:
     """Read `select.json`, `evaluate/*.json`, `validate/*.json` and `train/*.json`.
+
+    Args:
+        folder: of the results.
+        sets: the sets that count; files of others are left over from earlier params. None: every file counts.
+        methods: likewise, the training methods.
 
     Raises:
         MissingInputError: `select.json` or `evaluate/base.json` is missing; every other file may be.
@@ -132,40 +220,69 @@ def read(folder: Path) -> Results:
     absent = [key for key in SELECT_KEYS if not isinstance(select, dict) or key not in select]
     if absent:
         raise FormatError(f"{(folder / 'select.json').as_posix()} lacks {', '.join(absent)}; run `dvc repro`.")
-    evaluated = _folder(folder / "evaluate", "an evaluation")
-    validated = _folder(folder / "validate", "a validation")
-    trainings = _folder(folder / "train", "a training summary")
+    evaluated = _kept(_folder(folder / "evaluate", "an evaluation"), None if methods is None else {"base", *methods})
+    validated = _kept(_folder(folder / "validate", "a validation"), sets)
+    trainings = _kept(_folder(folder / "train", "a training summary"), methods)
     try:
         base = _condition("base", "base", evaluated["base"])
         methods = sorted(evaluated.keys() - {"base"}, key=_place)
-        trained = {name: _condition(f"train {name}", _trained_label(name), evaluated[name]) for name in methods}
+        conditions = {
+            name: _condition(f"train {name}", f"trained {method_label(name)}", evaluated[name]) for name in methods
+        }
+        trained = {name: c for name, c in conditions.items() if not variant(name).leave_out}
+        left_out: dict[str, dict[str, Condition]] = {}
+        for name in conditions.keys() - trained.keys():
+            method, lang = variant(name)
+            left_out.setdefault(method, {})[str(lang)] = conditions[name]
+        left_out = {
+            m: {lang: found[lang] for lang in select["languages"] if lang in found} for m, found in left_out.items()
+        }
         interventions = {name: _ops(name, validated[name]["conditions"]) for name in sorted(validated, key=_place)}
         keys = ("trainable", "parameters", "loss")
-        training = {name: {key: trainings[name][key] for key in keys} for name in sorted(trainings, key=_place)}
+        training = {
+            name: {key: trainings[name][key] for key in keys} | {"leave_out": trainings[name].get("leave_out", [])}
+            for name in sorted(trainings, key=_place)
+        }
+        tags = {str(i): list(map(str, found)) for i, found in (evaluated["base"].get("tags") or {}).items()}
         made = {"evaluate": evaluated["base"].get("provenance"), "select": select.get("provenance")}
         model = {"model": select.get("model"), "evaluated": evaluated["base"].get("model")}
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise FormatError(f"A file in {folder.as_posix()} is not complete: {error!r}; run `dvc repro`.") from error
-    return Results(select, base, trained, interventions, training, model | {"provenance": made})
+    return Results(select, base, trained, left_out, interventions, training, tags, model | {"provenance": made})
 
 
 def _folder(folder: Path, what: str) -> dict[str, Any]:
     return {path.stem: files.read_json(path, what) for path in sorted(folder.glob("*.json"))}
 
 
+def _kept(found: dict[str, Any], names: Collection[str] | None) -> dict[str, Any]:
+    return found if names is None else {name: value for name, value in found.items() if name in names}
+
+
 def _condition(name: str, label: str, data: Mapping[str, Any]) -> Condition:
     by_lang = {lang: dict(counts) for lang, counts in data["by_lang"].items()}
-    return Condition(name, label, by_lang, {lang: dict(v) for lang, v in data.get("verdicts", {}).items()})
+    verdicts = {lang: dict(v) for lang, v in data.get("verdicts", {}).items()}
+    return Condition(name, label, by_lang, verdicts, dict(data.get("judge") or {}))
 
 
 def _ops(name: str, conditions: Mapping[str, Any]) -> dict[str, Condition]:
-    label = _SETS.get(name, name.replace("_", " "))
+    label = set_label(name)
     labels = {op: f"{label} suppressed" if op == "suppress" else f"{label} × {factor(op):g}" for op in conditions}
     return {op: _condition(f"{op} {name}", labels[op], conditions[op]) for op in sorted(conditions, key=factor)}
 
 
-def _trained_label(method: str) -> str:
-    return f"trained {_METHODS.get(method, method.replace('_', ' '))}"
+def set_label(name: str) -> str:
+    """A set's name for people: `ms_th.random_0` → `MS of th, random 0`."""
+    of, _, draw = name.partition(".")
+    family, _, lang = of.partition("_")
+    plain = _SETS.get(of) or (f"{_FAMILIES[family]} of {lang}" if family in _FAMILIES else of.replace("_", " "))
+    return f"{plain}, {draw.replace('_', ' ')}" if draw else plain
+
+
+def method_label(method: str) -> str:
+    """A training method's name for people: `ssn.without_th` → `SS without th`."""
+    name, left = variant(method)
+    return f"{_METHODS.get(name, name.replace('_', ' '))}{f' without {left}' if left else ''}"
 
 
 def _place(name: str) -> tuple[int, str]:

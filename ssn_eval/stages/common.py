@@ -5,10 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from ssn_eval import files, params
 from ssn_eval.errors import MissingInputError, SsnError
@@ -16,6 +19,8 @@ from ssn_eval.params import Params
 from ssn_eval.store import versions
 
 PARAMS = Path("params.yaml")
+TIMES = Path("logs/stages")
+"""a JSON file for each stage that ran here: what it took; `ssn report` shows it"""
 
 
 def run(main: Callable[..., None]) -> None:
@@ -23,8 +28,10 @@ def run(main: Callable[..., None]) -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     warnings.filterwarnings("ignore", category=FutureWarning)
     logging.getLogger("transformers").setLevel(logging.ERROR)
+    started = time.monotonic()
     try:
         main(params.load(PARAMS), *map(Path, sys.argv[1:]))
+        _record(time.monotonic() - started)
     except SsnError as error:
         if not isinstance(error, SystemExit):
             print(f"ssn_eval: {error}", file=sys.stderr)
@@ -32,6 +39,33 @@ def run(main: Callable[..., None]) -> None:
     except OSError as error:
         print(f"ssn_eval: {files.sentence(error)}", file=sys.stderr)
         sys.exit(SsnError.exit_code)
+
+
+def _record(seconds: float) -> None:
+    """What the stage took, in `logs/stages/`: beside the outputs and in none of them, so that equal inputs give equal bytes."""
+    if not (name := os.environ.get("DVC_STAGE")):
+        return  # run by hand
+    process = psutil.Process()
+    memory: Any = process.memory_info()
+    try:
+        import resource
+
+        unit = 1 if sys.platform == "darwin" else 1024
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    except ImportError:  # Windows
+        peak = memory.peak_wset
+    spent = process.cpu_times()
+    torch: Any = sys.modules.get("torch")
+    cuda: Any = torch.cuda if torch is not None and torch.cuda.is_available() else None
+    found = {
+        "stage": name,
+        "seconds": round(seconds, 1),
+        "cpu_seconds": round(spent.user + spent.system, 1),
+        "peak_memory": peak,
+        "gpu": cuda.get_device_name() if cuda else None,
+        "gpu_peak_memory": cuda.max_memory_allocated() if cuda else None,
+    }
+    files.write_json(TIMES / f"{name.rpartition(':')[2]}.json", found)
 
 
 def need(path: Path, stage: str) -> Path:

@@ -1,4 +1,4 @@
-"""Stage 7: evaluate the base model or a trained variant. VARIANT MODEL PROMPTS TRAINED OUT."""
+"""Stage 7: evaluate the base model or a trained variant. VARIANT MODEL PROMPTS OUT SAMPLES [TRAINED]."""
 
 from __future__ import annotations
 
@@ -7,13 +7,19 @@ from pathlib import Path
 from ssn_eval import files
 from ssn_eval.params import Params
 from ssn_eval.stages.common import need, provenance, run
-from ssn_eval.stages.evaluation import heldout, open_model
+from ssn_eval.stages.evaluation import heldout, open_model, write_samples
 
 
 def main(
-    settings: Params, variant: Path, model: Path, prompt_file: Path, out: Path, trained: Path | None = None
+    settings: Params,
+    variant: Path,
+    model: Path,
+    prompt_file: Path,
+    out: Path,
+    samples: Path,
+    trained: Path | None = None,
 ) -> None:
-    """Write the counts by language of one variant; without TRAINED it is the base model."""
+    """Write the counts by language of one variant and a row for every reply; without TRAINED it is the base model."""
     from ssn_eval.harness.evaluate import evaluate
 
     asked = heldout(prompt_file)
@@ -21,10 +27,12 @@ def main(
         need(trained, f"train@{variant}")
     full = trained is not None and (trained / "config.json").is_file()
     lm = open_model(settings, model, adapter=None if full else trained, full=trained if full else None)
-    counts = evaluate(lm, asked, settings.languages, settings.evaluate)
+    found = evaluate(lm, asked, settings.languages, settings.evaluate)
     info = lm.get_model_info()["ssn_eval"]
     made = provenance(settings, prompts=prompt_file)
-    files.write_json(out, {"variant": str(variant), **counts, "model": info, "provenance": made})
+    files.write_json(out, {"variant": str(variant), **found.counts, "model": info, "provenance": made})
+    condition = str(variant) if trained is None else f"train {variant}"
+    write_samples(samples, [{"condition": condition} | row for row in found.replies])
 
 
 if __name__ == "__main__":

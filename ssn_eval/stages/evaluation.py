@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from ssn_eval import models, prompts
+from ssn_eval import files, models, prompts
 from ssn_eval.params import Params
 from ssn_eval.prompts import Prompt
 from ssn_eval.stages.common import need
@@ -32,3 +34,8 @@ def open_model(settings: Params, model: Path, adapter: Path | None = None, full:
         dtype=spec.dtype,
         batch_size=settings.evaluate.batch_size,
     )
+
+
+def write_samples(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write one JSON object a line: the condition that a reply was given in, and what `Evaluation.replies` holds of it."""
+    files.write_text(path, "".join(json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n" for row in rows))

@@ -8,14 +8,17 @@ from ssn_eval.params import Params
 from ssn_eval.stages.common import need, run
 
 
-def main(settings: Params, results: Path, out: Path) -> None:  # noqa: ARG001
+def main(settings: Params, results: Path, out: Path) -> None:
     """Write the page, figures, metrics and plot data, and print the table."""
     from rich.console import Console
 
-    from ssn_eval.report import build, table
+    from ssn_eval.report.page import build
+    from ssn_eval.report.results import read
+    from ssn_eval.report.summary import table
 
-    build(need(results, "evaluate"), out)
-    Console().print(table(results))
+    sets, methods = settings.validate.sets, settings.train.methods
+    build(need(results, "evaluate"), out, sets=sets, methods=methods)
+    Console().print(table(read(results, sets, methods)))
     print(f"Report: {(out / 'index.html').as_posix()}")
 
 

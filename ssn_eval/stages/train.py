@@ -12,27 +12,28 @@ from ssn_eval.store import NeuronFile
 
 
 def main(settings: Params, method: Path, model: Path, pairs_file: Path, sets: Path, out: Path, summary: Path) -> None:
-    """Write the adapter (or the full checkpoint) and `{"method", "trainable", "parameters", "loss"}`."""
+    """Write the adapter (or the full checkpoint) and `{"method", "trainable", "parameters", "loss", "leave_out"}`."""
     name = method.name
     chosen = settings.method(name)
+    train = settings.training(name)
     pairs = training.read_pairs(need(pairs_file, "prompts"))
     neurons = _neurons(need(sets, "select") / f"{chosen.set}.json", name, chosen.set) if chosen.set else None
     loaded = models.load(models.read_spec(need(model, "organism") / "spec.json"))
-    made = provenance(settings, pairs=pairs_file) | {"method": name, "seed": settings.train.seed}
+    made = provenance(settings, pairs=pairs_file) | {"method": name, "seed": train.seed}
     made |= {"set": chosen.set} if chosen.set else {}
     done = training.train(
         loaded,
         chosen,
         neurons,
         pairs,
-        settings.train,
+        train,
         out=out,
         provenance=made,
         hr=settings.hr,
         work=out.parent / f".work-{name}",
         answering=training.Answering(settings.prompts.replay_tokens),
     )
-    files.write_json(summary, {"method": name, **done.summary, "provenance": made})
+    files.write_json(summary, {"method": name, **done.summary, "leave_out": list(train.leave_out), "provenance": made})
 
 
 def _neurons(path: Path, method: str, trained: str) -> NeuronFile:

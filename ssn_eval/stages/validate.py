@@ -1,4 +1,4 @@
-"""Stage 5: suppress and amplify one neuron set, and measure. SET MODEL PROMPTS SETS OUT."""
+"""Stage 5: suppress and amplify one neuron set, and measure. SET MODEL PROMPTS SETS OUT SAMPLES."""
 
 from __future__ import annotations
 
@@ -8,28 +8,32 @@ from ssn_eval import files, presets, store
 from ssn_eval.interventions import intervene, parse_op
 from ssn_eval.params import Params
 from ssn_eval.stages.common import need, provenance, run
-from ssn_eval.stages.evaluation import heldout, open_model
+from ssn_eval.stages.evaluation import heldout, open_model, write_samples
 
 
-def main(settings: Params, name: Path, model: Path, prompt_file: Path, sets: Path, out: Path) -> None:
-    """Write `{"set", "size", "conditions": {op: counts}}`; an empty set has no conditions."""
+def main(settings: Params, name: Path, model: Path, prompt_file: Path, sets: Path, out: Path, samples: Path) -> None:
+    """Write `{"set", "size", "conditions": {op: counts}}` and a row for every reply; an empty set has neither."""
     from ssn_eval.harness.evaluate import evaluate
 
     asked = heldout(prompt_file)
-    ops = [parse_op(text) for text in settings.validate.ops]
+    ops = [parse_op(text) for text in settings.validate.ops_of(name.as_posix())]
     path = need(sets, "select") / f"{presets.check_set(name.as_posix(), settings.targets)}.json"
     if not presets.may_be_missing(name.as_posix()):
         need(path, "select")
     made = provenance(settings, prompts=prompt_file)
     if not path.is_file() or not (chosen := store.load_neurons(path)).neurons:
         files.write_json(out, {"set": str(name), "size": 0, "conditions": {}, "provenance": made})
+        files.write_text(samples, "")
         return
     lm = open_model(settings, model)
-    conditions = {}
+    conditions, rows = {}, []
     for op in ops:
         with intervene(lm.model, chosen.neurons, op):
-            conditions[str(op)] = evaluate(lm, asked, settings.languages, settings.evaluate)
+            found = evaluate(lm, asked, settings.languages, settings.evaluate)
+        conditions[str(op)] = found.counts
+        rows += [{"condition": f"{op} {name}"} | row for row in found.replies]
     files.write_json(out, {"set": str(name), "size": len(chosen.neurons), "conditions": conditions, "provenance": made})
+    write_samples(samples, rows)
 
 
 if __name__ == "__main__":

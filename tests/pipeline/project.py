@@ -32,6 +32,7 @@ def copy_of_project(folder: Path, change: Mapping[str, Any]) -> Path:
     (folder / "params.yaml").write_text(yaml.safe_dump(settings))
     for command in (["git", "init", "-q"], [sys.executable, "-m", "dvc", "init", "-q"]):
         subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    shutil.copytree(ROOT / ".dvc" / "plots", folder / ".dvc" / "plots")
     return folder
 
 

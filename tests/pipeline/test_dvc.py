@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -47,6 +48,13 @@ def test_deps_are_the_import_closure(name):
     module = stage["cmd"].split("ssn_eval.stages.")[1].split()[0]
     ours = {d for d in stage["deps"] if d.startswith("ssn_eval")}
     assert ours == set(listed(module)), "run python tests/pipeline/closure.py"
+
+
+def commit(folder: Path) -> None:
+    """Everything of the folder, to git."""
+    who = ("-c", "user.name=t", "-c", "user.email=t@example.org")
+    for command in (["add", "-A"], [*who, "commit", "--allow-empty", "-qm", "project"]):
+        subprocess.run(["git", *command], cwd=folder, check=True, capture_output=True)
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +110,32 @@ def test_metrics_and_plots_are_shown_by_dvc(undisturbed):
     (found,) = shown.values()
     assert set(found["data"]) >= {"report/metrics.json", "results/organism.json", "results/select.json"}
     dvc(undisturbed, "plots", "show")
-    assert (undisturbed / "dvc_plots" / "index.html").stat().st_size > 1000
+    drawn = (undisturbed / "dvc_plots" / "index.html").read_text()
+    specs = [json.loads(found) for found in re.findall(r"var spec = (\{.*?\});\n", drawn, re.DOTALL)]
+    refusal, loss = specs
+    assert refusal["encoding"]["color"]["field"] == "variant" and len(refusal["data"]["values"]) == 5 * 2
+    assert loss["encoding"]["color"]["field"] == "method" and {v["method"] for v in loss["data"]["values"]} == {
+        "ssn",
+        "full",
+    }
+
+
+def test_metrics_diff_names_what_changed_since_the_commit(undisturbed):
+    commit(undisturbed)
+    assert json.loads(dvc(undisturbed, "metrics", "diff", "--json")) == {}
+    path = undisturbed / "report" / "metrics.json"
+    kept = path.read_bytes()
+    changed = json.loads(kept)
+    before, changed["conditions"]["base"]["nhr_refusal"] = changed["conditions"]["base"]["nhr_refusal"], 2.0
+    path.unlink()  # it may be a link into the cache
+    path.write_text(json.dumps(changed))
+    try:
+        found = json.loads(dvc(undisturbed, "metrics", "diff", "--json"))
+    finally:
+        path.write_bytes(kept)
+    (rows,) = found.values()
+    assert rows == {"conditions.base.nhr_refusal": {"old": before, "new": 2.0, "diff": 2.0 - before}}
+    assert "up to date" in dvc(undisturbed, "repro")
 
 
 def test_a_folder_remote_gives_back_what_is_gone_here_and_in_the_cache(undisturbed, tmp_path):
@@ -131,12 +164,25 @@ def test_claims_run_the_pipeline_once_a_seed(undisturbed):
 
     found = claims()
     assert found["seeds"] == [0, 1] and set(found["organism"]) == {"0", "1"}
-    assert set(found["claims"]) == {"suppression", "amplification", "training"}
+    assert [claim["number"] for claim in found["claims"]] == [1, 2, 3, 4, 5, 6, 7]
+    asked = {
+        "MS of zh suppressed",
+        "MS of zh, random 0 suppressed",
+        "private of zh suppressed",
+        "trained SS without zh",
+    }
+    assert asked <= set(found["order"])
+    parts = {claim["number"]: claim["parts"][0] for claim in found["claims"]}
+    assert None not in parts[1]["margins"] + parts[6]["margins"], (
+        "two seeds have MS with controls, and a language left out"
+    )
     assert len(found["conditions"]["base"]["en"]["values"]) == 2
     weights = "artifacts/model/weights/model.safetensors"
     first, second = ((undisturbed / f"claims/seed-{seed}" / weights).read_bytes() for seed in (0, 1))
     assert first != second
     assert first == (undisturbed / weights).read_bytes()
+    ran = {seed: {p.stem for p in (undisturbed / f"claims/seed-{seed}/logs/stages").iterdir()} for seed in (0, 1)}
+    assert "organism" in ran[1] and not {"organism", "prompts", "score@en"} & ran[0], "the project's cache has them"
     assert claims() == found
     assert "up to date" in dvc(undisturbed, "repro")
 
@@ -152,10 +198,7 @@ def test_the_frontier_is_a_pipeline_of_its_own(undisturbed):
     assert len(cells) == 2 + 2 * 2
     assert "up to date" in dvc(undisturbed, "repro", sweep) and "up to date" in dvc(undisturbed, "repro")
     written = {path: path.stat().st_mtime_ns for path in cells}
-    for command in (["add", "-A"], ["-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qm", "project"]):
-        subprocess.run(
-            ["git", *command], cwd=undisturbed, check=True, capture_output=True
-        )  # an experiment needs a commit
+    commit(undisturbed)  # an experiment needs one
     dvc(undisturbed, "exp", "run", "-S", "frontier.lr_factors=[1,2]", sweep)
     now = list((undisturbed / "frontier/results/cells").iterdir())
     assert len(now) == 2 + 2 * 2 * 2 and all(path.stat().st_mtime_ns == at for path, at in written.items())

@@ -140,7 +140,7 @@ def _report(out: Path, _: models.Loaded) -> None:
     sys.path.insert(0, str(ROOT / "tests" / "integration"))
     import example_files
 
-    from ssn_eval.report import build
+    from ssn_eval.report.page import build
 
     results = out.parent.parent / "results"
     if not results.exists():

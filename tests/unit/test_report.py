@@ -8,107 +8,50 @@ import re
 from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import pytest
+import results_made
+from results_made import LANGS, SELECT, counts, rates, write
 from rich.console import Console
 
 from ssn_eval.errors import FormatError, MissingInputError, SsnError
-from ssn_eval.report import build, table
+from ssn_eval.report import page as report_page
+from ssn_eval.report.page import build
+from ssn_eval.report.results import read
+from ssn_eval.report.summary import table
 
-LANGS = ("en", "zh", "sw")
-PROMPTS = 40
 SECTIONS = (
     "answer",
+    "tiers",
     "suppression",
     "amplification",
     "training",
     "cost",
+    "claims",
     "neurons",
     "overlap",
     "sensitivity",
+    "samples",
     "provenance",
 )
 
 
-def counts(refused: dict[str, int], harmless: int = 1, capable: int | None = 38) -> dict[str, Any]:
-    """One condition in which the first `refused[lang]` of 40 prompts are refused."""
-    by_lang = {
-        lang: {
-            "refusal": {"successes": refused[lang], "total": PROMPTS},
-            "harmless_refusal": {"successes": harmless, "total": PROMPTS},
-            "capability": None if capable is None else {"successes": capable, "total": PROMPTS},
-            "invalid": {"successes": 0, "total": 2 * PROMPTS},
-            "unscored": 1,
-        }
-        for lang in LANGS
-    }
-    return {
-        "by_lang": by_lang,
-        "verdicts": {lang: {f"p{i}": int(i < refused[lang]) for i in range(PROMPTS)} for lang in LANGS},
-    }
+@pytest.fixture(autouse=True)
+def undrawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are drawn only in the tests that look at them."""
+    if "drawn" not in request.fixturenames:
+        monkeypatch.setattr(report_page, "rendered", results_made.undrawn)
 
 
-def rates(en: int, zh: int, sw: int) -> dict[str, int]:
-    return {"en": en, "zh": zh, "sw": sw}
-
-
-def write(path: Path, value: object) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(value), encoding="utf-8")
-
-
-SELECT: dict[str, Any] = {
-    "hr": "en",
-    "languages": list(LANGS),
-    "sizes": {"ms": rates(30, 25, 20), "ss": {"zh": 7, "sw": 4}, "private": {"zh": 18, "sw": 16}},
-    "named": {"ms_hr": 30, "ss": 9, "private": 30, "random_0": 9},
-    "per_layer": {"ms_hr": {"0": 10, "2": 20}, "ss": {"0": 3, "2": 6}},
-    "per_key": {"ss": {"layers.0.q_proj": 3, "layers.2.mlp": 6}, "ms_hr": {"layers.0.q_proj": 10, "layers.2.mlp": 20}},
-    "jaccard": {a: {b: 1.0 if a == b else 0.25 for b in LANGS} for a in LANGS},
-    "sensitivity": [
-        {"p": p, "sites": sites, "lang": lang, "ms": int(10 * p), "ss": int(4 * p)}
-        for sites in ("both", "attention")
-        for p in (1.0, 3.0)
-        for lang in LANGS
-    ],
-    "candidates": 900,
-    "model": {"id": "tiny <model>", "geometry": {"layers": 3, "sites": {"q_proj": 16, "mlp": 32}}},
-    "provenance": {"versions": {"torch": "0.0.1"}, "p": 3.0},
-}
+@pytest.fixture
+def drawn() -> None:
+    """Asks for real figures."""
 
 
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
-    """A whole pipeline's results, in which suppressing SS beats every random control and training SS works."""
-    folder = tmp_path / "results"
-    write(folder / "select.json", SELECT)
-    evaluated = {"base": rates(40, 32, 20), "ssn": rates(40, 39, 38), "full": rates(40, 40, 40)}
-    for name, refused in evaluated.items():
-        condition = counts(refused, harmless=40 if name == "full" else 1)
-        write(
-            folder / "evaluate" / f"{name}.json",
-            {"variant": name, **condition, "model": {"op": "none"}, "provenance": {"seed": 0}},
-        )
-    for name in ("ss", "random_0", "random_1", "ms_hr", "private"):
-        ss = name == "ss"
-        conditions = {
-            "suppress": counts(rates(8, 4, 2) if ss else rates(40, 30, 19)),
-            "scale:10": counts(rates(40, 40, 40), capable=3),
-            "scale:2": counts(rates(40, 36, 28) if ss else rates(40, 32, 20), capable=30),
-        }
-        empty = name == "private"
-        write(
-            folder / "validate" / f"{name}.json",
-            {"set": name, "size": 0 if empty else 9, "conditions": {} if empty else conditions},
-        )
-    for name, trainable in (("ssn", 500), ("full", 100_000)):
-        curve = [{"step": step, "loss": 2.0 / step} for step in (1, 2, 3)]
-        write(
-            folder / "train" / f"{name}.json",
-            {"method": name, "trainable": trainable, "parameters": 100_000, "loss": curve},
-        )
-    return folder
+    """A whole pipeline's results."""
+    return results_made.make(tmp_path / "results")
 
 
 class Page(HTMLParser):
@@ -142,6 +85,7 @@ def spoken(text: str) -> str:
     return " ".join(re.sub(r"<[^>]+>", " ", section).split())
 
 
+@pytest.mark.usefixtures("drawn")
 def test_every_section_has_its_heading_and_every_chart_its_text_and_table(results: Path, tmp_path: Path):
     text = page(results, tmp_path / "out")
     parsed = Page(text)
@@ -149,6 +93,8 @@ def test_every_section_has_its_heading_and_every_chart_its_text_and_table(result
         assert f'<h2 id="{name}">' in text
     figures = {p.stem for p in (tmp_path / "out" / "figures").glob("*.svg")}
     assert figures == {
+        "safety",
+        "sharing",
         "suppression",
         "amplification",
         "training",
@@ -166,6 +112,7 @@ def test_every_section_has_its_heading_and_every_chart_its_text_and_table(result
     assert "tiny &lt;model&gt;" in text and "0.0.1" in text
 
 
+@pytest.mark.usefixtures("drawn")
 def test_the_page_fetches_nothing_runs_nothing_and_is_valid_where_figures_meet(results: Path, tmp_path: Path):
     text = page(results, tmp_path / "out")
     parsed = Page(text)
@@ -178,6 +125,7 @@ def test_the_page_fetches_nothing_runs_nothing_and_is_valid_where_figures_meet(r
     assert "prefers-color-scheme: dark" in text and "currentColor" in text and "#010203" not in text
 
 
+@pytest.mark.usefixtures("drawn")
 def test_equal_results_give_equal_bytes(results: Path, tmp_path: Path):
     for name in ("first", "second"):
         build(results, tmp_path / name)
@@ -185,15 +133,15 @@ def test_equal_results_give_equal_bytes(results: Path, tmp_path: Path):
     second = {
         p.relative_to(tmp_path / "second"): p.read_bytes() for p in (tmp_path / "second").rglob("*") if p.is_file()
     }
-    assert first == second and len(first) == 20
+    assert first == second and len(first) == 24
 
 
 def test_the_answer_is_yes_when_ss_beats_every_random_control(results: Path, tmp_path: Path):
     said = spoken(page(results, tmp_path / "out"))
     assert "random control? Yes. With 9 SS-Neurons (1.00 % of the candidates) set to zero" in said
-    assert "mean NHR refusal goes from 65 % to 8 % (-57 points, 95 % interval -" in said
+    assert "mean NHR refusal goes from 65 % to 8 % (−57 points, 95 % interval −" in said
     assert "2 matched random controls leave it at 61–61 %" in said
-    assert "significant (McNemar, p &lt; .05) in zh, sw." in said
+    assert "significant (McNemar, Holm-corrected p &lt; .05) in zh, sw." in said
     assert "Yes, at α = 2, 10." in said and "α = 10: 100 %" in said and "capability 8 %" in said
     assert "trained SS? Mean NHR refusal 65 % → 96 %" in said and "500 parameters (0.50 %)" in said
     assert "trained all weights?" in said and "Harmless prompts refused: 100 %" in said
@@ -203,7 +151,7 @@ def test_the_answer_is_no_when_one_random_control_does_as_much_in_one_language(r
     conditions = {"suppress": counts(rates(40, 4, 19))}
     write(results / "validate" / "random_1.json", {"set": "random_1", "size": 9, "conditions": conditions})
     said = spoken(page(results, tmp_path / "out"))
-    assert "No: in 1 of 2 (sw)." in said and "significant (McNemar, p &lt; .05) in sw." in said
+    assert "No: in 1 of 2 (sw)." in said and "significant (McNemar, Holm-corrected p &lt; .05) in sw." in said
 
 
 def test_metrics_and_plots_hold_the_measured_numbers(results: Path, tmp_path: Path):
@@ -276,7 +224,7 @@ def test_an_empty_ss_and_an_unmeasured_capability_are_said_not_guessed(results: 
 @pytest.mark.parametrize("name", ["select.json", "evaluate/base.json"])
 def test_missing_results_say_what_to_run_and_write_nothing(results: Path, tmp_path: Path, name: str):
     (results / name).unlink()
-    for call in (lambda: build(results, tmp_path / "out"), lambda: table(results)):
+    for call in (lambda: build(results, tmp_path / "out"), lambda: table(read(results))):
         with pytest.raises(MissingInputError, match="dvc repro"):
             call()
     assert not (tmp_path / "out").exists()
@@ -308,7 +256,7 @@ def test_more_refusals_than_prompts_is_not_a_rate(results: Path, tmp_path: Path)
 
 def test_the_terminal_table_fits_80_columns_whole(results: Path):
     console = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
-    console.print(table(results))
+    console.print(table(read(results)))
     lines = [" ".join(line.split()) for line in console.export_text().splitlines()]
     assert max(map(len, lines)) <= 80
     assert "base 100 80 50 3 95" in lines and "SS suppressed 20 10 5 3 95" in lines

@@ -1,0 +1,32 @@
+"""A table of texts, and how a number is written into a cell of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ssn_eval.report.summary import decimal
+from ssn_eval.statistics import Estimate, Rate
+
+
+class Grid(NamedTuple):
+    """A table of texts; the first cell of a row names it."""
+
+    caption: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+def cell(rate: Rate | None) -> str:
+    """A rate in per cent, with its interval."""
+    return f"{100 * rate.value:.0f} [{100 * rate.low:.0f}, {100 * rate.high:.0f}]" if rate else "–"
+
+
+def estimate(found: Estimate | None) -> str:
+    """Likewise, an estimate of other resampling."""
+    return f"{100 * found.value:.0f} [{100 * found.low:.0f}, {100 * found.high:.0f}]" if found else "–"
+
+
+def number(value: float | None) -> str:
+    """Two decimals; a dash where there is none."""
+    return "–" if value is None else decimal(value)

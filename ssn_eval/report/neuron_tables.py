@@ -1,0 +1,107 @@
+"""The tables of neurons: where they are, how much languages share, how stable the sets are; the numbers under the charts of `maps`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ssn_eval.neurons import SITES, parse_key, site_key
+from ssn_eval.report import maps
+from ssn_eval.report.grid import Grid, cell, number
+from ssn_eval.report.results import Results
+from ssn_eval.report.sharing import shared_against_attacks
+from ssn_eval.report.summary import decimal
+
+
+def neuron_tables(results: Results) -> dict[str, Grid]:
+    """Every table of neurons, by name; a table without rows is not shown."""
+    langs = results.languages
+    named, sizes = results.select["named"].items(), results.select["sizes"].items()
+    return {
+        "ss": _places("SS-Neurons by site and layer", results, "ss"),
+        "ms_hr": _places(f"MS-Neurons of {results.hr} by site and layer", results, "ms_hr"),
+        "overlap": Grid(
+            "Jaccard index of MS-Neurons",
+            ["", *langs],
+            [[a, *(number(results.select["jaccard"].get(a, {}).get(b)) for b in langs)] for a in langs],
+        ),
+        "sharing": _sharing(results),
+        "sizes": Grid(
+            "Neurons by set and language",
+            ["set", *langs],
+            [[f.upper() if len(f) < 3 else f, *(str(n.get(x, "–")) for x in langs)] for f, n in sizes],
+        ),
+        "named": Grid(
+            "Neurons of the sets that were validated", ["set", "neurons"], [[name, str(n)] for name, n in named]
+        ),
+        "sensitivity": _sensitivity(results),
+        "stability": _stability(results),
+    }
+
+
+def _places(caption: str, results: Results, name: str) -> Grid:
+    counts: dict[str, int] = {}
+    for key, count in results.select["per_key"].get(name, {}).items():
+        layer, site = parse_key(key)
+        merged = site_key(layer, site.partition(".")[0])  # the experts of a mixture share a row
+        counts[merged] = counts.get(merged, 0) + count
+    layers = range(maps.layer_count(results, [parse_key(key)[0] for key in counts]))
+    rows = [[site, *(str(counts.get(site_key(layer, site), 0)) for layer in layers)] for site in SITES]
+    return Grid(caption, ["site", *map(str, layers)], rows)
+
+
+def _sharing(results: Results) -> Grid:
+    found = shared_against_attacks(results)
+    rows = [[p.lang, str(p.size), cell(p.attack)] for p in found.points]
+    c = found.correlation
+    told = (
+        f"Pearson's r {decimal(c.value)} (95 % interval {decimal(c.low)} to {decimal(c.high)}), "
+        f"Spearman {decimal(found.spearman or 0.0)}"
+        if c
+        else f"no correlation: {found.why}"
+    )
+    return Grid(
+        f"SS-Neurons and {found.what} of the base model, % [95 % interval]; {told}",
+        ["language", "SS", found.what],
+        rows,
+    )
+
+
+def _sensitivity(results: Results) -> Grid:
+    rows = results.select["sensitivity"]
+    found = {(r["sites"], r["p"], r["lang"]): f"{r['ms']} / {r['ss']}" for r in rows}
+    pairs = dict.fromkeys((r["sites"], r["p"]) for r in rows)
+    told = [
+        [f"{sites}, p = {p:g} %", *(found.get((sites, p, lang), "–") for lang in results.languages)]
+        for sites, p in pairs
+    ]
+    return Grid("MS / SS neurons by sites and p", ["sites and p", *results.languages], told)
+
+
+def _stability(results: Results) -> Grid:
+    """Split halves of the prompts, where the score stage made them: sets by language, then the ranks of the scores."""
+    found = results.stability or {"sets": {}, "spearman": {}}
+    sets, ranks, langs = found["sets"], found["spearman"], results.languages
+
+    def both(name: str) -> str:
+        one = sets.get(name, {})
+        return "–" if one.get("jaccard") is None else f"{one['jaccard']:.2f} ({one['chance']:.2f})"
+
+    rows = [
+        [title, *(both(f"{family}/{lang}") for lang in langs)]
+        for family, title in (("ms", "MS"), ("ss", "SS"), ("private", "private"))
+    ]
+    for label in ("harmful", "harmless"):
+        values = (ranks.get(lang, {}).get(label, {}).get("within_layer") for lang in langs)
+        rows.append([f"Spearman of {label} scores within layers", *map(number, values)])
+    caption = "Two halves of the prompts: Jaccard index of the sets that each gives (and what chance would give)"
+    return Grid(caption, ["", *langs], rows if sets else [])
+
+
+def accuracy(rows: Sequence[tuple[str, dict[str, float]]]) -> Grid:
+    """Spearman correlation of the scorer with ablation, by model and site."""
+    places = ("all", *SITES)
+    return Grid(
+        "Spearman correlation of the scorer with ablation, the definition",
+        ["model", *places],
+        [[name, *(f"{found[p]:.3f}" if p in found else "–" for p in places)] for name, found in rows],
+    )

@@ -1,0 +1,163 @@
+"""How a run was made: what `dvc.lock` says of params, data and commands, what the stages took, and the commands to repeat it.
+
+`dvc.lock` lies beside the results, and the entry of the report itself is left out, so that the page of the pipeline's last stage
+depends on its inputs alone. Times and the git revision differ between machines: they are in the page of `ssn report` only.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from ssn_eval import files
+from ssn_eval.errors import FormatError
+from ssn_eval.report.results import Results
+
+TIMES = Path("logs/stages")
+"""where a stage leaves what it took, below the run's folder"""
+
+
+class Hash(NamedTuple):
+    """A file or folder that a stage read or wrote."""
+
+    path: str
+    digest: str
+    size: int | None
+    stage: str
+    """that wrote it; empty for data that no stage wrote"""
+
+
+class Took(NamedTuple):
+    """What a stage took on the machine that ran it."""
+
+    stage: str
+    seconds: float
+    cpu_seconds: float
+    peak_memory: int
+    gpu: str | None
+    gpu_peak_memory: int | None
+
+
+class Made(NamedTuple):
+    """How a run was made."""
+
+    params: str
+    """YAML of every param that a stage read; empty where nothing says"""
+    commands: Sequence[tuple[str, str]]
+    """(stage, command)"""
+    hashes: Sequence[Hash]
+    took: Sequence[Took]
+    revision: str | None
+
+
+def of(results_folder: Path, results: Results, *, machine: bool) -> Made:
+    """Read what lies beside a folder of results.
+
+    Args:
+        results_folder: of a run, such as `results`.
+        results: what was read from it; stages of sets and methods that it no longer has are left out.
+        machine: whether to add what differs between machines.
+
+    Raises:
+        FormatError: `dvc.lock` or a stage's times are damaged.
+    """
+    run = results_folder.parent
+    stages = dict(_stages(run / "dvc.lock", results))
+    written = {out["path"]: name for name, stage in stages.items() for out in stage.get("outs", [])}
+    found: dict[str, Hash] = {}
+    for stage in stages.values():
+        for item in [*stage.get("deps", []), *stage.get("outs", [])]:
+            path, digest = item["path"], item.get("md5")
+            if digest and not path.startswith("ssn_eval/"):
+                found[path] = Hash(path, str(digest), item.get("size"), written.get(path, ""))
+    params: dict[str, Any] = {}
+    for stage in stages.values():
+        for values in (stage.get("params") or {}).values():
+            params |= values
+    return Made(
+        yaml.safe_dump(_nested(params), allow_unicode=True, sort_keys=True, width=100) if params else "",
+        [(name, " ".join(str(stage["cmd"]).split())) for name, stage in stages.items()],
+        [found[path] for path in sorted(found)],
+        list(_took(run / TIMES)) if machine else [],
+        _revision(run) if machine else None,
+    )
+
+
+def commands(results: Results, made: Made) -> list[str]:
+    """What to type to make this run again, and to measure its model with lm_eval alone."""
+    model = (results.select.get("model") or {}).get("id")
+    revision = (results.select.get("model") or {}).get("revision")
+    local = not model or "/" not in str(model) or str(model).startswith(("artifacts/", "."))
+    arguments = "" if local else f" --model_args pretrained={model}{f',revision={revision}' if revision else ''}"
+    tasks = "organism_safety" if local else "multijail"
+    neurons = ("," if arguments else " --model_args ") + "neurons=artifacts/sets/ss.json,op=suppress"
+    commit, dirty, _ = (made.revision or "").partition("-dirty")
+    start = [f"git checkout {commit}{'  # files differed from this commit' if dirty else ''}"] if commit else []
+    if made.params:
+        start.append("# the params below as params.yaml, then")
+    return [
+        *start,
+        "dvc repro",
+        "ssn report results --out report",
+        f"lm_eval --model ssn_hf{arguments} --tasks {tasks} --apply_chat_template",
+        f"lm_eval --model ssn_hf{arguments}{neurons} --tasks {tasks} --apply_chat_template",
+    ]
+
+
+def _stages(lock: Path, results: Results) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The stages of a lock file that belong to these results, in its order."""
+    if not lock.is_file():
+        return
+    without = [f"{method}.without_{lang}" for method, by_lang in results.left_out.items() for lang in by_lang]
+    variants = (*results.trained, *without)
+    known = {
+        "score": results.languages,
+        "validate": tuple(results.interventions),
+        "train": variants,
+        "evaluate": variants,
+    }
+    try:
+        stages = yaml.safe_load(lock.read_text(encoding="utf-8"))["stages"]
+        for name, stage in stages.items():
+            kind, _, item = name.partition("@")
+            if kind != "report" and (not item or item in known.get(kind, (item,))):
+                stage["cmd"]  # noqa: B018  (a stage without a command is no stage)
+                yield name, stage
+    except (yaml.YAMLError, KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
+        raise FormatError(f"{lock.as_posix()} is not DVC's lock file ({error!r}); run `dvc repro`.") from error
+
+
+def _nested(params: Mapping[str, Any]) -> dict[str, Any]:
+    """`{"train.pairs": 64}` → `{"train": {"pairs": 64}}`; whole sections win over single keys of theirs."""
+    found: dict[str, Any] = {name: value for name, value in params.items() if "." not in name}
+    for name, value in params.items():
+        *path, last = name.split(".")
+        place: Any = found
+        for part in path:
+            place = place.setdefault(part, {}) if isinstance(place, dict) else {}
+        if path and isinstance(place, dict):
+            place.setdefault(last, value)
+    return found
+
+
+def _took(folder: Path) -> Iterator[Took]:
+    for path in sorted(folder.glob("*.json"), key=lambda p: p.stat().st_mtime_ns):
+        data = files.read_json(path, "what a stage took")
+        try:
+            yield Took(**{name: data[name] for name in Took._fields})
+        except (KeyError, TypeError) as error:
+            raise FormatError(f"{path.as_posix()} is not what a stage took; delete it.") from error
+
+
+def _revision(run: Path) -> str | None:
+    """The project's git commit, with `-dirty` where files differ from it; None outside git."""
+    command = ["git", "-C", str(run), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)  # noqa: S603
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None if done.returncode == 0 else None

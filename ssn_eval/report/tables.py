@@ -1,0 +1,221 @@
+"""The tables of behaviour: the numbers under the charts of `figures`, and what no chart shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ssn_eval.languages import by_tier
+from ssn_eval.report import comparisons
+from ssn_eval.report.comparisons import Tested, beats_randoms, drop
+from ssn_eval.report.grid import Grid, cell, estimate
+from ssn_eval.report.provenance import Took
+from ssn_eval.report.results import Condition, Results, factor, method_label, set_label
+from ssn_eval.report.summary import percent, signed
+
+
+def tables(results: Results) -> dict[str, Grid]:
+    """Every table of what the model does, by name; a table without rows is not shown."""
+    trained = [results.base, *results.trained.values()]
+    changed = [c for c in results.main_rows() if c is results.base or c.name.startswith(("suppress", "scale"))]
+    main = [*results.main_rows()]
+    own = [
+        ops["suppress"] for name, ops in results.interventions.items() if name not in results.main and "suppress" in ops
+    ]
+    left = [c for by_lang in results.left_out.values() for c in by_lang.values()]
+    loss = [(m, t, t["loss"]) for m, t in results.training.items()]
+    return {
+        "safety": _safety(results),
+        "tiers": _tiers(results),
+        "tags": _tags(results),
+        "attacks": _attacks(results),
+        "suppression": _rates("Harmful prompts refused, % [95 % interval]", results, changed, "refusal"),
+        "own": _rates(
+            "Neurons of single languages suppressed: harmful prompts refused, % [95 % interval]",
+            results,
+            own,
+            "refusal",
+        ),
+        "left_out": _rates(
+            "Trained without a language: harmful prompts refused, % [95 % interval]", results, left, "refusal"
+        ),
+        "tests": _tests(results),
+        "training": _rates("Harmful prompts refused, % [95 % interval]", results, trained, "refusal"),
+        "training_tests": _training_tests(results),
+        "harmless": _rates("Harmless prompts refused, % [95 % interval]", results, main, "harmless_refusal"),
+        "capability": _rates("Capability, % right [95 % interval]", results, main, "capability"),
+        "invalid": _rates("Invalid answers, % [95 % interval]", results, main, "invalid"),
+        "amplification": _amplification(results),
+        "loss": Grid(
+            "Parameters trained, and loss",
+            ["method", "trained", "of all, %", "first loss", "last loss"],
+            [
+                [
+                    method_label(m),
+                    f"{t['trainable']:,}",
+                    f"{100 * t['trainable'] / t['parameters']:.2f}",
+                    *([f"{c[0]['loss']:.3f}", f"{c[-1]['loss']:.3f}"] if c else "––"),
+                ]
+                for m, t, c in loss
+            ],
+        ),
+    }
+
+
+def _safety(results: Results) -> Grid:
+    """The headline: one row a language."""
+    base, after = results.base, results.hardened
+    gaps = comparisons.gaps(results, base)
+    gains = comparisons.tests(base, after, results.languages) if after else {}
+    header = ["language", "tier", "base", "the base is", f"p, {results.hr} refuses more"]
+    if after:
+        header += [after.label, "then it is", "change", "p of the change"]
+    rows = []
+    for lang in results.languages:
+        rate, then = base.rate(lang, "refusal"), after.rate(lang, "refusal") if after else None
+        row = [lang, results.tier(lang), cell(rate), comparisons.word(rate)]
+        row.append("–" if lang == results.hr else _p(gaps.get(lang)))
+        if after:
+            change = signed(then.value - rate.value) if rate and then else "–"
+            row += [cell(then), comparisons.word(then), change, _p(gains.get(lang))]
+        rows.append(row)
+    return Grid(
+        "Harmful prompts refused, % [95 % interval], and McNemar's p, Holm-corrected over languages", header, rows
+    )
+
+
+def _tiers(results: Results) -> Grid:
+    """Every condition by resource tier, with what it costs beside it."""
+    tiers = {f"{results.hr} (reference)": (results.hr,)}
+    tiers |= {f"{tier}: {', '.join(langs)}": tuple(langs) for tier, langs in by_tier(results.nhr).items()}
+    rows = []
+    for c in results.main_rows():
+        cells = [estimate(c.pooled(langs)) for langs in tiers.values()]
+        costs = [c.mean(results.languages, what) for what in ("harmless_refusal", "capability")]
+        rows.append([c.label, *cells, *(percent(m, "") for m in costs)])
+    caption = "Harmful prompts refused by resource tier, % [95 % interval, prompts resampled]; harmless refused and capability, means"
+    return Grid(caption, ["condition", *tiers, "harmless", "capability"], rows)
+
+
+def _tags(results: Results) -> Grid:
+    """The base model by kind of harm, where the benchmark has kinds."""
+    kinds = sorted({tag for tags in results.tags.values() for tag in tags})
+    shown = [c for c in (results.base, results.hardened) if c]
+    rows = []
+    for kind in kinds:
+        ids = {i for i, tags in results.tags.items() if kind in tags}
+        cells = []
+        for c in shown:
+            for langs in ((results.hr,), results.nhr):
+                found = [v for lang in langs for i, v in c.verdicts.get(lang, {}).items() if i in ids]
+                cells.append(percent(sum(found) / len(found) if found else None, ""))
+        rows.append([kind, str(len(ids)), *cells])
+    header = ["kind", "prompts", *(f"{c.label}, {who}" for c in shown for who in (results.hr, "NHR"))]
+    return Grid("Harmful prompts refused by kind of harm, %", header, rows)
+
+
+def _attacks(results: Results) -> Grid:
+    """ASR, where the judge knows harm."""
+    rows = _rates("Attack success rate, % [95 % interval]", results, results.main_rows(), "asr")
+    return (
+        rows
+        if rows.rows
+        else _rates(
+            "Answered: neither refused nor invalid, % [95 % interval]; an upper bound of ASR",
+            results,
+            results.main_rows(),
+            "compliance",
+        )
+    )
+
+
+def _rates(caption: str, results: Results, conditions: Iterable[Condition], what: str) -> Grid:
+    beside = (("harmless_refusal", "harmless"), ("capability", "capability")) if what == "refusal" else ()
+    header = ["condition", *results.languages, "NHR mean" if beside else "mean", *(title for _, title in beside)]
+    rows = []
+    for c in conditions:
+        rates = [c.rate(lang, what) for lang in results.languages]
+        means = [
+            c.mean(results.nhr if beside else results.languages, what),
+            *(c.mean(results.languages, w) for w, _ in beside),
+        ]
+        if any(rates):
+            rows.append([c.label, *map(cell, rates), *(percent(m, "") for m in means)])
+    return Grid(caption, header, rows)
+
+
+def _tests(results: Results) -> Grid:
+    caption = "Points of refusal lost when a set is suppressed, and McNemar's p, Holm-corrected over languages"
+    header = [
+        "language",
+        "SS",
+        *(n.replace("_", " ") for n in results.randoms),
+        "SS more than each",
+        "p, SS and base",
+        "largest p, SS and a random",
+    ]
+    changed = results.interventions.get("ss", {}).get("suppress")
+    if changed is None or not results.randoms:
+        return Grid(caption, header, [])
+    rows = []
+    from_base, from_randoms = (
+        comparisons.tests(results.base, changed, results.languages),
+        comparisons.against_randoms(results),
+    )
+    for lang in results.languages:
+        drops = [drop(results.base, c, lang) for c in (changed, *results.randoms.values())]
+        tests = [_p(from_base.get(lang)), _p(from_randoms.get(lang))]
+        rows.append([lang, *(percent(d, "") for d in drops), "yes" if beats_randoms(results, lang) else "no", *tests])
+    return Grid(caption, header, rows)
+
+
+def _training_tests(results: Results) -> Grid:
+    found = [comparisons.tests(results.base, c, results.languages) for c in results.trained.values()]
+    told = [[lang, *(_pairs(tested.get(lang)) for tested in found)] for lang in results.languages]
+    header = ["language", *(c.label for c in results.trained.values())]
+    return Grid(
+        "Prompts newly refused (+) and no longer refused (−) against the base, and McNemar's p, Holm-corrected over languages",
+        header,
+        told if results.trained else [],
+    )
+
+
+def _amplification(results: Results) -> Grid:
+    rows = []
+    for name, ops in results.main.items():
+        for op, c in sorted(
+            [*ops.items(), *([("none", results.base)] if ops else [])], key=lambda item: factor(item[0])
+        ):
+            cells = [c.mean((results.hr,), "refusal"), c.mean(results.nhr, "refusal")]
+            cells += [c.mean(results.languages, what) for what in ("harmless_refusal", "capability", "invalid")]
+            rows.append(
+                [
+                    set_label(name),
+                    f"{factor(op):g}",
+                    *(percent(v, "") for v in cells),
+                    str(c.unscored(results.languages)),
+                ]
+            )
+    header = ["set", "α", f"refusal {results.hr}", "refusal NHR", "harmless", "capability", "invalid", "unscored"]
+    return Grid("Means over languages by factor, % (unscored: answers)", header, rows)
+
+
+def _p(test: Tested | None) -> str:
+    return "–" if test is None else "< .001" if test.corrected < 0.001 else f"{test.corrected:.3f}"
+
+
+def _pairs(test: Tested | None) -> str:
+    return "–" if test is None else f"+{test.only_second} −{test.only_first}, p {_p(test)}"
+
+
+def took(one: Took) -> list[str]:
+    """What a stage took, as a row."""
+    gib = 1 << 30
+    gpu = "–" if one.gpu_peak_memory is None else f"{one.gpu_peak_memory / gib:.2f}"
+    return [
+        one.stage,
+        f"{one.seconds:.1f}",
+        f"{one.cpu_seconds:.1f}",
+        f"{one.peak_memory / gib:.2f}",
+        one.gpu or "–",
+        gpu,
+    ]
