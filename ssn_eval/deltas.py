@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from ssn_eval import files, store
+from ssn_eval import store
 from ssn_eval.errors import EmptySetError, FormatError, MismatchError, ParamsError
 from ssn_eval.store import ModelRef
 
@@ -116,15 +116,10 @@ def save(path: Path, delta: Delta) -> None:
     Raises:
         ParamsError: another ending.
     """
-    from safetensors.torch import save as encode
-
-    if path.suffix != ".safetensors":
-        raise ParamsError(f"A delta is written as .safetensors; {path} has another ending.")
     tensors = {}
     for name, (where, index, values) in delta.patches.items():
         tensors |= {f"{name}/{where}": index.cpu().contiguous(), f"{name}/values": values.cpu().contiguous()}
-    with files.atomic(path) as temporary:
-        temporary.write_bytes(encode(tensors, store.header(FORMAT, delta.base, delta.provenance)))
+    store.write_tensors(path, tensors, FORMAT, delta.base, delta.provenance, "pt")
 
 
 def load(path: Path) -> Delta:

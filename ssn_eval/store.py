@@ -125,16 +125,13 @@ def save_scores(path: Path, file: ScoreFile) -> None:
     Raises:
         FormatError: a score is NaN or infinite; names the site.
     """
-    from safetensors.numpy import save
-
     for key, values in file.scores.items():
         if not np.isfinite(values).all():
             raise FormatError(
                 f"The scores of {key} hold NaN or infinite values; nothing was written. Score in float32."
             )
     tensors = {key: np.ascontiguousarray(values, dtype=np.float32) for key, values in file.scores.items()}
-    with files.atomic(path) as temporary:
-        temporary.write_bytes(save(tensors, header(SCORES_FORMAT, file.model, file.provenance)))
+    write_tensors(path, tensors, SCORES_FORMAT, file.model, file.provenance)
 
 
 def load_scores(path: Path) -> ScoreFile:
@@ -164,11 +161,8 @@ def save_neurons(path: Path, file: NeuronFile) -> None:
         value = {"format": NEURONS_FORMAT, "model": file.model.to_json(), "neurons": file.neurons.by_key()}
         files.write_json(path, {**value, "provenance": dict(file.provenance)})
     elif path.suffix == ".safetensors":
-        from safetensors.numpy import save
-
         tensors = {key: np.asarray(indices, dtype=np.int64) for key, indices in file.neurons.by_key().items()}
-        with files.atomic(path) as temporary:
-            temporary.write_bytes(save(tensors, header(NEURONS_FORMAT, file.model, file.provenance)))
+        write_tensors(path, tensors, NEURONS_FORMAT, file.model, file.provenance)
     elif path.suffix == ".csv":
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
@@ -209,10 +203,39 @@ def _are_indices(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(i, int) and not isinstance(i, bool) for i in value)
 
 
-def header(kind: str, model: ModelRef, provenance: Mapping[str, Any]) -> dict[str, str]:
-    """One header entry holds everything: safetensors writes several in random order, and equal inputs must give equal bytes."""
+def refuse_other_ending(path: Path, what: str) -> None:
+    """Stop before work is done for a file of that name.
+
+    Raises:
+        ParamsError: the ending is not .safetensors.
+    """
+    if path.suffix != ".safetensors":
+        raise ParamsError(f"{what} is written as .safetensors; {path} has another ending.")
+
+
+def write_tensors(
+    path: Path,
+    tensors: Mapping[str, Any],
+    kind: str,
+    model: ModelRef,
+    provenance: Mapping[str, Any],
+    framework: str = "numpy",
+) -> None:
+    """Write what `read_tensors` reads, whole or not at all.
+
+    One header entry holds everything: safetensors writes several in random order, and equal inputs must give equal bytes.
+
+    Raises:
+        ParamsError: the ending is not .safetensors.
+    """
+    from importlib import import_module
+
+    refuse_other_ending(path, kind)
     value = {"format": kind, "model": model.to_json(), "provenance": dict(provenance)}
-    return {"ssn": json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False)}
+    header = {"ssn": json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False)}
+    encode = import_module({"numpy": "safetensors.numpy", "pt": "safetensors.torch"}[framework]).save
+    with files.atomic(path) as temporary:
+        temporary.write_bytes(encode(dict(tensors), header))
 
 
 def refuse_huge_header(path: Path) -> None:

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import click
 
-from ssn_eval.cli.loading import DTYPES, check_device, spec
+from ssn_eval.cli.loading import DEVICE, DTYPE, GGUF_FILE, REVISION, check_device, spec
 from ssn_eval.cli.output import JSON, emit
 
 
 @click.command()
 @click.option("--model", help="Also: does this model fit? Hub id or folder, or package:NAME; only its config is read.")
-@click.option("--revision", help="Hub revision.")
-@click.option("--gguf-file", help="A GGUF file inside the model's folder or package.")
-@click.option("--dtype", default="auto", show_default=True, type=click.Choice(DTYPES))
-@click.option("--device", help="cpu, cuda, …; the best one by default.")
+@REVISION
+@GGUF_FILE
+@DTYPE
+@DEVICE
 @JSON
 def doctor(
     model: str | None, revision: str | None, gguf_file: str | None, dtype: str, device: str | None, as_json: bool

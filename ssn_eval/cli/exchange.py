@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ssn_eval.cli import folders
-from ssn_eval.cli.loading import load, model_of, spec
+from ssn_eval.cli.loading import GGUF_FILE, REVISION, load, model_of, spec
 from ssn_eval.cli.output import FILE, JSON, emit
 from ssn_eval.cli.push import TO_HUB
 from ssn_eval.errors import ParamsError
@@ -104,8 +104,8 @@ def export(
 @click.argument("file", type=FILE)
 @click.option("--format", "kind", required=True, type=click.Choice([*_FOREIGN, "csv"]))
 @click.option("--model", help="The model that the neurons belong to: hub id or folder, or package:NAME.")
-@click.option("--revision", help="Hub revision.")
-@click.option("--gguf-file", help="A GGUF file inside the model's folder or package.")
+@REVISION
+@GGUF_FILE
 @click.option("--like", type=FILE, help="In place of --model: a neuron set or score file of that model.")
 @click.option("--language", type=click.IntRange(0), help="For lape: which of its languages, counted from 0.")
 @click.option("--min-score", type=float, help="For jsonl: only rows with at least this score.")

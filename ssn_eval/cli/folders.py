@@ -61,8 +61,7 @@ def write_delta(source: Path, model: str | None, gguf_file: str | None, out: Pat
     """What a folder of trained weights, adapter or whole model, changes in its base model."""
     from ssn_eval import adapters, deltas, lineage, store
 
-    if out.suffix != ".safetensors":
-        raise ParamsError(f"A delta is written as .safetensors; {out} has another ending.")
+    store.refuse_other_ending(out, "A delta")
     bases = lineage.bases(source)
     if model is None and not bases:
         raise ParamsError(f"{source} does not say which model it was made from; name it with --model.")

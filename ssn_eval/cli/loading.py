@@ -6,13 +6,27 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
+
 from ssn_eval.errors import FormatError, ParamsError
 
 if TYPE_CHECKING:
     from ssn_eval.models import Loaded, ModelSpec
     from ssn_eval.store import ModelRef
 
-DTYPES = ("auto", "float32", "bfloat16", "float16")
+REVISION = click.option("--revision", help="Hub revision.")
+GGUF_FILE = click.option("--gguf-file", help="A GGUF file inside the model's folder or package.")
+DTYPE = click.option(
+    "--dtype",
+    default="auto",
+    show_default=True,
+    type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
+    help="Of the weights.",
+)
+DEVICE = click.option("--device", help="cpu, cuda, …; the best one by default.")
+TRUST_REMOTE_CODE = click.option(
+    "--trust-remote-code", is_flag=True, help="Run code that the model's repository brings."
+)
 
 
 def spec(model: str, revision: str | None, gguf_file: str | None, dtype: str = "auto") -> ModelSpec:

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ssn_eval.cli.loading import DTYPES, load, spec
+from ssn_eval.cli.loading import DEVICE, DTYPE, GGUF_FILE, REVISION, load, spec
 from ssn_eval.cli.output import FILE, JSON, emit
-from ssn_eval.errors import ParamsError
 
 if TYPE_CHECKING:
     from ssn_eval.prompts import Label
@@ -17,10 +16,10 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option("--model", required=True, help="Hub id or folder, or package:NAME.")
-@click.option("--revision", help="Hub revision.")
-@click.option("--gguf-file", help="A GGUF file inside the model's folder or package.")
-@click.option("--dtype", default="auto", show_default=True, type=click.Choice(DTYPES))
-@click.option("--device", help="cpu, cuda, …; the best one by default.")
+@REVISION
+@GGUF_FILE
+@DTYPE
+@DEVICE
 @click.option("--prompts", "prompt_file", required=True, type=FILE, help="As for ssn identify.")
 @click.option("--lang", required=True, help="Language code, for example en.")
 @click.option("--label", default="harmless", show_default=True, type=click.Choice(["harmful", "harmless"]))
@@ -58,8 +57,7 @@ def reference(
     from ssn_eval.interventions import reference as references
     from ssn_eval.neurons import NeuronSet, expand_sites
 
-    if out.suffix != ".safetensors":
-        raise ParamsError(f"A reference set is written as .safetensors; {out} has another ending.")
+    store.refuse_other_ending(out, "A reference set")
     chosen = expand_sites([name.strip() for name in sites.split(",")])
     asked = identification.subsample(prompts.select(prompts.read(prompt_file), lang=lang, label=label), limit, seed)
     sets = [store.load_neurons(path) for path in neuron_files]

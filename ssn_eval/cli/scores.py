@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ssn_eval.cli.loading import DTYPES, load, spec
+from ssn_eval.cli.loading import DEVICE, DTYPE, GGUF_FILE, REVISION, TRUST_REMOTE_CODE, load, spec
 from ssn_eval.cli.output import FILE, JSON, emit
 from ssn_eval.errors import MismatchError, ParamsError
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option("--model", required=True, help="Hub id or folder, or package:NAME.")
-@click.option("--revision", help="Hub revision.")
-@click.option("--gguf-file", help="A GGUF file inside the model's folder or package.")
-@click.option("--dtype", default="auto", show_default=True, type=click.Choice(DTYPES))
-@click.option("--device", help="cpu, cuda, …; the best one by default.")
+@REVISION
+@GGUF_FILE
+@DTYPE
+@DEVICE
 @click.option("--device-map", help="auto: spread the weights over every GPU.")
-@click.option("--trust-remote-code", is_flag=True, help="Run code that the model's repository brings.")
+@TRUST_REMOTE_CODE
 @click.option(
     "--prompts",
     "prompt_file",
@@ -92,8 +92,7 @@ def identify(
 
     chosen = _sites(sites)
     how = Settings(method, position, target, probes, seed, tolerance, batch_size, checkpointing)
-    if out.suffix != ".safetensors":
-        raise ParamsError(f"Scores are written as safetensors; {out} has another ending.")
+    store.refuse_other_ending(out, "A score file")
     asked = prompts.select(prompts.read(prompt_file), lang=lang, label=label)
     restricted = store.load_neurons(neuron_file) if neuron_file else None
     loaded = load(spec(model, revision, gguf_file, dtype), device, trust_remote_code, device_map)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ssn_eval.cli.loading import DTYPES, load, spec
+from ssn_eval.cli.loading import DEVICE, DTYPE, GGUF_FILE, REVISION, TRUST_REMOTE_CODE, load, spec
 from ssn_eval.cli.output import FILE, JSON, emit
 from ssn_eval.cli.push import TO_HUB
 from ssn_eval.errors import EmptySetError, ParamsError, UnknownNameError
@@ -26,11 +26,11 @@ def _model_options(required: bool) -> Callable[[F], F]:
     """The options that say which model is loaded, and where."""
     options = (
         click.option("--model", required=required, help="Hub id or folder, or package:NAME."),
-        click.option("--revision", help="Hub revision."),
-        click.option("--gguf-file", help="A GGUF file inside the model's folder or package."),
-        click.option("--dtype", default="auto", show_default=True, type=click.Choice(DTYPES)),
-        click.option("--device", help="cpu, cuda, …; the best one by default."),
-        click.option("--trust-remote-code", is_flag=True, help="Run code that the model's repository brings."),
+        REVISION,
+        GGUF_FILE,
+        DTYPE,
+        DEVICE,
+        TRUST_REMOTE_CODE,
     )
 
     def decorate(command: F) -> F:

@@ -7,20 +7,16 @@ from pathlib import Path
 import click
 
 from ssn_eval.cli.folders import refuse_foreign
-from ssn_eval.cli.loading import DTYPES, load, spec
+from ssn_eval.cli.loading import DTYPE, GGUF_FILE, REVISION, load, spec
 from ssn_eval.cli.output import FILE, JSON, emit
 from ssn_eval.errors import MissingInputError, ParamsError
-
-_REVISION = click.option("--revision", help="Hub revision.")
-_GGUF = click.option("--gguf-file", help="A GGUF file inside the model's folder or package.")
-_DTYPE = click.option("--dtype", default="auto", show_default=True, type=click.Choice(DTYPES), help="Of the weights.")
 
 
 @click.command()
 @click.argument("model")
-@_REVISION
-@_GGUF
-@_DTYPE
+@REVISION
+@GGUF_FILE
+@DTYPE
 @click.option("--neurons", "neuron_files", required=True, type=FILE, multiple=True, help="May be repeated.")
 @click.option("--op", "ops", multiple=True, help="suppress (the default), scale:NUMBER, mean or set:QUANTILE.")
 @click.option(
@@ -71,9 +67,9 @@ def bake(
 @click.command()
 @click.argument("adapter", type=FILE)
 @click.option("--model", help="The base model (id, folder or package:NAME), if not the one the adapter names.")
-@_REVISION
-@_GGUF
-@_DTYPE
+@REVISION
+@GGUF_FILE
+@DTYPE
 @click.option("--out", required=True, type=FILE, help="A new folder, or one that was merged before.")
 @JSON
 def merge(

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ssn_eval import files, store
+from ssn_eval import store
 from ssn_eval.errors import FormatError, MismatchError, ParamsError
 from ssn_eval.neurons import Geometry, parse_key
 from ssn_eval.store import ModelRef
@@ -80,10 +80,6 @@ def save(path: Path, reference: Reference) -> None:
         FormatError: a value is NaN or infinite.
         ParamsError: the ending is not .safetensors.
     """
-    from safetensors.numpy import save as encode
-
-    if path.suffix != ".safetensors":
-        raise ParamsError(f"A reference set is written as .safetensors; {path} has another ending.")
     tensors: dict[str, np.ndarray] = {}
     for key, found in reference.sites.items():
         if not (np.isfinite(found.mean).all() and np.isfinite(found.percentiles).all()):
@@ -91,8 +87,7 @@ def save(path: Path, reference: Reference) -> None:
         tensors[f"{key}/index"] = np.ascontiguousarray(found.index, np.int64)
         tensors[f"{key}/mean"] = np.ascontiguousarray(found.mean, np.float32)
         tensors[f"{key}/percentiles"] = np.ascontiguousarray(found.percentiles, np.float32)
-    with files.atomic(path) as temporary:
-        temporary.write_bytes(encode(tensors, store.header(FORMAT, reference.model, reference.provenance)))
+    store.write_tensors(path, tensors, FORMAT, reference.model, reference.provenance)
 
 
 def load(path: Path) -> Reference:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from ssn_eval.report.results import Condition, Results
@@ -93,22 +93,18 @@ def against_randoms(results: Results) -> dict[str, Tested]:
 
 def lost(results: Results, changed: Condition) -> float | None:
     """The largest loss of capability in any language."""
-    losses = [
-        before.value - after.value
-        for lang in results.languages
-        if (before := results.base.rate(lang, "capability")) and (after := changed.rate(lang, "capability"))
-    ]
-    return max(losses) if losses else None
+    return _largest_rise(results.languages, changed, results.base, "capability")
 
 
 def newly_refused(results: Results, changed: Condition) -> float | None:
     """The largest rise of harmless refusal in any language."""
-    rises = [
-        after.value - before.value
-        for lang in results.languages
-        if (before := results.base.rate(lang, "harmless_refusal")) and (after := changed.rate(lang, "harmless_refusal"))
-    ]
-    return max(rises) if rises else None
+    return _largest_rise(results.languages, results.base, changed, "harmless_refusal")
+
+
+def _largest_rise(languages: Sequence[str], first: Condition, second: Condition, what: str) -> float | None:
+    """Over the languages where both conditions were measured."""
+    pairs = ((first.rate(lang, what), second.rate(lang, what)) for lang in languages)
+    return max((after.value - before.value for before, after in pairs if before and after), default=None)
 
 
 def _corrected(found: Mapping[str, McNemar]) -> dict[str, Tested]:
