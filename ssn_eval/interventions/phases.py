@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 _ATTRIBUTE = "_ssn_phases"
+_CACHE = ("cache", "past_key_values")
+"""what transformers calls the cache since 5.24, and before"""
 
 
 def track(model: PreTrainedModel, decoder: nn.Module) -> Phases:
@@ -23,7 +25,7 @@ def track(model: PreTrainedModel, decoder: nn.Module) -> Phases:
 
     Args:
         model: the plain model, inside any wrapper: the one whose `generate` runs.
-        decoder: its part that takes `past_key_values`.
+        decoder: its part that takes the cache.
     """
     phases = vars(model).get(_ATTRIBUTE) or Phases(model, decoder)
     phases.users += 1
@@ -65,7 +67,8 @@ class Phases:
             self._model.generate = self._before
 
     def _note_past(self, _decoder: nn.Module, _args: object, kwargs: dict[str, Any]) -> None:
-        cache = kwargs.get("past_key_values")
+        given = (kwargs.get(name) for name in _CACHE)
+        cache = next((value for value in given if value is not None), None)
         self._past = 0 if cache is None else int(cache.get_seq_length())
 
     def _wrapped(self) -> Callable[..., Any]:

@@ -168,12 +168,13 @@ def test_prompt_and_generated_tokens_are_told_apart(any_model):
     ids, chosen = tokens(2, 6), existing(any_model, CHOSEN)
 
     def by_hand(on_prompt: Op, on_generated: Op):
-        logits, cache, step = [], None, ids
+        logits, cache, step = [], {}, ids
         with torch.no_grad():
             for i in range(GENERATE["max_new_tokens"]):
                 with intervene(any_model, chosen, on_generated if i else on_prompt):
-                    out = any_model(step, past_key_values=cache, use_cache=True)
-                logits, cache = [*logits, out.logits[:, -1]], out.past_key_values
+                    out = any_model(step, use_cache=True, **cache)
+                logits = [*logits, out.logits[:, -1]]
+                cache = {name: out[name] for name in ("cache", "past_key_values") if name in out}  # by version
                 step = logits[-1].argmax(-1, keepdim=True)
         scores = torch.stack(logits)
         return scores.argmax(-1).T, scores

@@ -41,7 +41,15 @@ def test_the_shipped_file_equals_the_documented_defaults():
     )
     assert found.frontier == params.FrontierParams() and found.methods == found.table == dict(METHODS)
     assert found.nhr == ("zh", "th", "bn", "sw", "jv")
-    assert set(found.models) == {"organism", "smollm2", "gemma3_270m", "qwen3_8b", "llama31_8b", "gemma2_9b"}
+    assert set(found.models) == {
+        "organism",
+        "smollm2",
+        "gemma3_270m",
+        "gemma_en",
+        "qwen3_8b",
+        "llama31_8b",
+        "gemma2_9b",
+    }
 
 
 @pytest.mark.parametrize(
