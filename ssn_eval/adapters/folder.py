@@ -15,11 +15,13 @@ if TYPE_CHECKING:
     from peft import PeftModel
     from transformers import PreTrainedModel
 
-CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+CONFIG, WEIGHTS, CARD = "adapter_config.json", "adapter_model.safetensors", "README.md"
 
 
-def save(model: PeftModel, folder: Path, base: ModelRef, provenance: Mapping[str, Any]) -> None:
-    """Save as a standard adapter folder plus `ssn.json`, which says what it was trained on and how.
+def save(
+    model: PeftModel, folder: Path, base: ModelRef, provenance: Mapping[str, Any], card: str | None = None
+) -> None:
+    """Save as a standard adapter folder plus `ssn.json`, which says what it was trained on and how; `card` in place of PEFT's.
 
     Equal adapters give equal bytes: PEFT keeps target modules in a set, so they are sorted here.
     """
@@ -30,7 +32,9 @@ def save(model: PeftModel, folder: Path, base: ModelRef, provenance: Mapping[str
         config = json.loads(config_path.read_text(encoding="utf-8"))
         config["target_modules"] = sorted(config["target_modules"])
         files.write_json(config_path, config)
-        (temporary / "README.md").unlink(missing_ok=True)
+        (temporary / CARD).unlink(missing_ok=True)
+        if card is not None:
+            files.write_text(temporary / CARD, card)
         lineage.write(temporary, lineage.ADAPTER, base, provenance)
 
 

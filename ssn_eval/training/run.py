@@ -127,8 +127,7 @@ def _save(ready: Free, loaded: Loaded, out: Path, work: Path, provenance: Mappin
     model: Any = ready.model
     card = cards.of_weights(loaded.ref, provenance, is_adapter=ready.is_adapter)
     if ready.is_adapter:
-        adapters.save(model, out, loaded.ref, provenance)
-        files.write_text(out / "README.md", card)
+        adapters.save(model, out, loaded.ref, provenance, card)
     else:
         with files.atomic(out) as folder:
             model.save_pretrained(folder)
