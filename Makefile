@@ -38,7 +38,7 @@ test-lowest:
 	$(PYTHON) tests/lowest.py > .lowest.txt
 	$(PYTHON) -m venv .venv-lowest
 	.venv-lowest/bin/python -m pip install --quiet --constraint .lowest.txt --editable '.[dev]'
-	.venv-lowest/bin/python -m pytest -q tests/unit $(addprefix tests/integration/test_,adapters.py ssn_hf.py cli_model.py interventions.py training.py)
+	.venv-lowest/bin/python -m pytest -q tests/unit $(addprefix tests/integration/test_,adapters.py ssn_hf.py cli_model.py interventions.py training.py training_methods.py)
 
 # the unit tests on every Python that we declare and this machine has
 test-pythons:

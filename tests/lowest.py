@@ -13,8 +13,11 @@ ROOT = Path(__file__).resolve().parents[1]
 _TABLE = re.compile(r"^(dependencies|gguf|api|dev|baselines) = \[(.*?)\]\s*(?:#.*)?$", re.MULTILINE | re.DOTALL)
 _FLOOR = re.compile(r'"([A-Za-z0-9_-]+)(?:\[[^\]]*\])?>=([0-9][0-9a-z.]*)')
 _KEPT = ("torch",)
-_TOOLS = ("hatchling", "pytest", "ruff", "pyright", "pre-commit", "build", "hypothesis")
-"""what only developers use: any version may test"""
+_TOOLS = (
+    *("hatchling", "pytest", "ruff", "pyright", "pre-commit", "build", "hypothesis"),
+    *("sphinx", "furo", "myst-parser", "sphinx-click", "nbclient", "ipykernel"),
+)
+"""what only developers use, for tests and documentation: any version may"""
 
 
 def floors(text: str) -> Iterator[tuple[str, str]]:

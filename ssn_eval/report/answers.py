@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ssn_eval.report.comparisons import SAFE, Tested, against_randoms, beats_randoms, tests, word
+from ssn_eval.report.comparisons import SAFE, Tested, against_randoms, beats_randoms, lost, newly_refused, tests, word
 from ssn_eval.report.results import Condition, Results, factor
 from ssn_eval.report.summary import percent, signed
+from ssn_eval.statistics import Estimate
 
 TEST = "McNemar, Holm-corrected p < .05"
 
@@ -26,18 +27,41 @@ def headline(results: Results) -> list[str]:
     after = results.hardened
     if after is None:
         return [*told, "It was not hardened in this run."]
-    before, now = (c.mean(results.nhr, "refusal") for c in (results.base, after))
+    before, now = (percent(c.mean(results.nhr, "refusal")) for c in (results.base, after))
     better, worse = _moved(tests(results.base, after, results.languages))
     told.append(
-        f"Hardened ({after.label}{_share(results, after)}) it {_safe_in(results, after)} Mean refusal in the NHR languages goes "
-        f"from {percent(before)} to {percent(now)}{_change(results, after)}; it rises beyond doubt in {_listed(better)}"
+        f"Hardened ({_sized(results, after, ', ')}) it {_safe_in(results, after)} Mean refusal in the NHR languages goes from "
+        f"{before} to {now}{_change(results, after)}; it rises beyond doubt in {_listed(better)}"
         f"{f' and falls in {_listed(worse)}' if worse else ''} ({TEST})."
     )
-    costs = [
-        f"{name} {percent(results.base.mean(results.languages, what))} → {percent(after.mean(results.languages, what))}"
-        for what, name in (("harmless_refusal", "harmless prompts refused"), ("capability", "capability"))
-    ]
-    return [*told, f"What it costs, means over languages: {', '.join(costs)}."]
+    return [*told, _against_control(results, after), _paid(results, after)]
+
+
+def _against_control(results: Results, after: Condition) -> str:
+    """What the same training of random neurons does: without it, nothing is said about the neurons."""
+    controls = [c for name, c in results.trained.items() if "random" in name and c is not after]
+    if not controls:
+        return "No random neurons were trained beside it, so what it owes to its neurons is not known."
+    told = []
+    for control in controls:
+        more = control.change(after, results.nhr)
+        words = f"{_sized(results, control, ' (', ')')} reaches {percent(control.mean(results.nhr, 'refusal'))}"
+        told.append(f"{words}, and {after.label} differs from it by {_points(more)}" if more else words)
+    return f"Control, the same training of random neurons: {'; '.join(told)}."
+
+
+def _paid(results: Results, after: Condition) -> str:
+    """What hardening costs: means, and the worst language."""
+    told = []
+    for what, name, worst in (
+        ("harmless_refusal", "harmless prompts refused", newly_refused(results, after)),
+        ("capability", "capability", lost(results, after)),
+    ):
+        before, now = (percent(c.mean(results.languages, what)) for c in (results.base, after))
+        sign = -1 if what == "capability" else 1
+        most = f" (worst language: {signed(sign * worst)} points)" if worst is not None else ""
+        told.append(f"{name} {before} → {now}{most}")
+    return f"What it costs, means over languages: {', '.join(told)}."
 
 
 def answers(results: Results) -> list[Answer]:
@@ -118,9 +142,9 @@ def _trained(results: Results) -> list[Answer]:
     told = []
     for condition in results.trained.values():
         better, worse = _moved(tests(results.base, condition, results.languages))
-        share = _share(results, condition).removeprefix(", ")
+        share = _share(results, condition)
         detail = (
-            f"{f'{share[0].upper()}{share[1:]}. ' if share else ''}Refusal rose ({TEST}) in {_listed(better)}"
+            f"{f'{share}. ' if share else ''}Refusal rose ({TEST}) in {_listed(better)}"
             f"{f' and fell in {_listed(worse)}' if worse else ''}. {_cost(results, condition)}"
         )
         before, after = (percent(c.mean(results.nhr, "refusal")) for c in (results.base, condition))
@@ -141,7 +165,13 @@ def _share(results: Results, condition: Condition) -> str:
     found = results.training.get(condition.name.removeprefix("train "))
     if not found:
         return ""
-    return f", {found['trainable']:,} parameters ({100 * found['trainable'] / found['parameters']:.2f} %)"
+    return f"{found['trainable']:,} parameters, {100 * found['trainable'] / found['parameters']:.2f} % of all"
+
+
+def _sized(results: Results, condition: Condition, before: str, after: str = "") -> str:
+    """A method's name and, where it is known, how many parameters it trains."""
+    share = _share(results, condition)
+    return condition.label + (f"{before}{share}{after}" if share else "")
 
 
 def _cost(results: Results, condition: Condition) -> str:
@@ -153,7 +183,11 @@ def _change(results: Results, condition: Condition) -> str:
     change = results.base.change(condition, results.nhr)
     if change is None:
         return ""
-    return f" ({signed(change.value)} points, 95 % interval {signed(change.low)} to {signed(change.high)})"
+    return f" ({_points(change)})"
+
+
+def _points(change: Estimate) -> str:
+    return f"{signed(change.value)} points, 95 % interval {signed(change.low)} to {signed(change.high)}"
 
 
 def _listed(langs: Sequence[str]) -> str:

@@ -83,7 +83,18 @@ def finish(figure: Figure | None, axes: Any, title: str, *, rate: bool = True, t
         axes.yaxis.set_major_locator(MultipleLocator(0.25) if top == 1 else MaxNLocator(4, steps=[1, 2, 5, 10]))
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
     if figure:
-        figure.legend(loc="outside upper left", ncols=4, fontsize=8, labelcolor=INK, frameon=False)
+        _legend(figure)
+
+
+def _legend(figure: Figure) -> None:
+    """Above the plot, in as many columns, up to four, as the figure is wide enough for."""
+    room = 0.98 * figure.bbox.width  # it stands a little off both edges
+    for columns in (4, 3, 2, 1):
+        legend = figure.legend(loc="outside upper left", ncols=columns, fontsize=8, labelcolor=INK, frameon=False)
+        if legend.get_window_extent(figure.canvas.get_renderer()).width <= room:  # type: ignore[attr-defined]
+            return
+        if columns > 1:
+            legend.remove()
 
 
 def scale(figure: Figure, axes: Any, mesh: Any, extend: str = "neither") -> None:  # noqa: ANN401

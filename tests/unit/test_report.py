@@ -15,6 +15,7 @@ from results_made import LANGS, SELECT, counts, rates, write
 from rich.console import Console
 
 from ssn_eval.errors import FormatError, MissingInputError, SsnError
+from ssn_eval.report import canvas
 from ssn_eval.report import page as report_page
 from ssn_eval.report.page import build
 from ssn_eval.report.results import read
@@ -143,8 +144,40 @@ def test_the_answer_is_yes_when_ss_beats_every_random_control(results: Path, tmp
     assert "2 matched random controls leave it at 61–61 %" in said
     assert "significant (McNemar, Holm-corrected p &lt; .05) in zh, sw." in said
     assert "Yes, at α = 2, 10." in said and "α = 10: 100 %" in said and "capability 8 %" in said
-    assert "trained SS? Mean NHR refusal 65 % → 96 %" in said and "500 parameters (0.50 %)" in said
+    assert "trained SS? Mean NHR refusal 65 % → 96 %" in said and "500 parameters, 0.50 % of all" in said
     assert "trained all weights?" in said and "Harmless prompts refused: 100 %" in said
+
+
+def test_the_answer_names_what_the_same_training_of_random_neurons_does(results: Path, tmp_path: Path):
+    said = spoken(page(results, tmp_path / "out"))
+    assert "No random neurons were trained beside it" in said
+    evaluated = json.loads((results / "evaluate" / "ssn.json").read_text())
+    write(results / "evaluate" / "random.json", {**evaluated, **counts(rates(40, 30, 36))})
+    said = spoken(page(results, tmp_path / "out"))
+    assert "No random neurons" not in said
+    assert re.search(
+        r"trained random reaches 82 %, and trained SS differs from it by \+14 points, 95 % interval [+−]\d+ to", said
+    ), said[:2000]
+
+
+def test_the_price_names_the_worst_language(results: Path, tmp_path: Path):
+    said = spoken(page(results, tmp_path / "out"))
+    assert re.search(r"harmless prompts refused \d+ % → \d+ % \(worst language: [+−±]\d+ points\), capability", said)
+
+
+def test_a_legend_stays_inside_its_figure():
+    figure, (axes,) = canvas.new(3.0)
+    for k in range(8):
+        axes.plot([0, 1], [0, k], label=f"a long name of a condition {k}", **canvas.look(k))
+    canvas.finish(figure, axes, "title")
+    figure.draw_without_rendering()
+    (legend,) = figure.legends
+    assert legend.get_window_extent().x1 <= figure.bbox.width
+    figure, (axes,) = canvas.new(3.0)
+    for k in range(4):
+        axes.plot([0, 1], [0, k], label=f"n{k}", **canvas.look(k))
+    canvas.finish(figure, axes, "title")
+    assert figure.legends[0]._ncols == 4
 
 
 def test_the_answer_is_no_when_one_random_control_does_as_much_in_one_language(results: Path, tmp_path: Path):
