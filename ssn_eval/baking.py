@@ -32,10 +32,18 @@ def save(
 
 
 def write(
-    loaded: Loaded, folder: Path, kind: str, provenance: Mapping[str, Any], ancestors: Sequence[ModelRef] = ()
+    loaded: Loaded,
+    folder: Path,
+    kind: str,
+    provenance: Mapping[str, Any],
+    ancestors: Sequence[ModelRef] = (),
+    *,
+    card: str | None = None,
 ) -> None:
-    """Save the model as it is now, its tokenizer, and `ssn.json`, which says that it was made from the model loaded."""
+    """Save the model as it is now, its tokenizer, its card if it has one, and `ssn.json`: it was made from the model loaded."""
     with files.atomic(folder) as temporary:
         loaded.model.save_pretrained(str(temporary), safe_serialization=True)
         loaded.tokenizer.save_pretrained(str(temporary))
+        if card is not None:
+            files.write_text(temporary / "README.md", card)
         lineage.write(temporary, kind, loaded.ref, provenance, ancestors)

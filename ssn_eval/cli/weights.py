@@ -85,7 +85,7 @@ def merge(
 
     Example: ssn merge artifacts/train/ssn --out hardened
     """
-    from ssn_eval import adapters, baking, lineage, store
+    from ssn_eval import adapters, baking, cards, lineage, store
     from ssn_eval.models import Loaded
 
     refuse_foreign(out, "merged model", Path(model or ""), adapter)
@@ -95,7 +95,8 @@ def merge(
     tuned = adapters.load(loaded.model, adapter, loaded.ref)
     merged = Loaded(adapters.merge(tuned), loaded.tokenizer, loaded.ref)
     made = {"adapter": adapter.name, **lineage.provenance(adapter), "versions": store.versions()}
-    baking.write(merged, out, lineage.MERGED, made, lineage.bases(Path(wanted.pretrained)))
+    card = cards.of_weights(loaded.ref, made, is_adapter=False)
+    baking.write(merged, out, lineage.MERGED, made, lineage.bases(Path(wanted.pretrained)), card=card)
     emit(
         {"out": out.as_posix(), "base": loaded.ref.id, "adapter": adapter.name},
         as_json,

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from safetensors.torch import load_file
 from test_cli_model import WORDS, save_model
 
-from ssn_eval import adapters, deltas, lineage, models, store
+from ssn_eval import adapters, deltas, lineage, models, publishing, store
 from ssn_eval.cli import main
 from ssn_eval.interventions import MEAN, SUPPRESS, Intervention, Op, intervene, intervene_all
 from ssn_eval.interventions import reference as references
@@ -133,6 +133,8 @@ def test_a_reference_is_measured_and_used_by_mean_ablation(folder, tmp_path):
 def test_merge_equals_the_adapter_and_changes_only_its_rows_and_columns(folder, tmp_path):
     out = tmp_path / "merged"
     ssn("merge", folder / "adapter", "--model", folder / "m", "--out", out)
+    card = (out / "README.md").read_text(encoding="utf-8")
+    assert card == publishing.card_of(out) and "A whole model" in card and str(tmp_path) not in card
     torch.testing.assert_close(stock(out), with_adapter(folder), atol=1e-5, rtol=1e-5)
     before, after = (load_file(p / "model.safetensors") for p in (folder / "m", out))
     changed = {name for name in before if not torch.equal(before[name], after[name])}
