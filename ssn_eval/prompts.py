@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ssn_eval import files
-from ssn_eval.errors import EmptySetError, FormatError, MissingInputError, UnknownNameError
+from ssn_eval.errors import EmptySetError, FormatError, MismatchError, MissingInputError, UnknownNameError
 from ssn_eval.languages import language
 
 if TYPE_CHECKING:
@@ -82,6 +82,25 @@ def read(path: Path) -> list[Prompt]:
         raise EmptySetError(f"{path} holds no prompt; expected one JSON object a line.")
     _refuse_duplicates(found, path)
     return found
+
+
+def read_all(paths: Iterable[Path]) -> list[Prompt]:
+    """Read several files as one set. A prompt that stands in two of them counts once.
+
+    Raises:
+        SsnError: as `read`.
+        MismatchError: two files give one id to different prompts of a language and label.
+    """
+    found: dict[tuple[str, str, str], tuple[Prompt, Path]] = {}
+    for path in paths:
+        for prompt in read(path):
+            first, where = found.setdefault((prompt.id, prompt.lang, prompt.label), (prompt, path))
+            if first.prompt != prompt.prompt:
+                raise MismatchError(
+                    f"{where} and {path} hold different {prompt.label} prompts with the id {prompt.id!r} in {prompt.lang}; "
+                    f"give one of them other ids, or make pairs of each file by itself."
+                )
+    return [prompt for prompt, _ in found.values()]
 
 
 def multijail(path: Path, lang: str | None = None) -> list[Prompt]:

@@ -85,7 +85,7 @@ def pairs(
     codes = [language(code.strip()).code for code in langs.split(",")]
     if replay and not model:
         raise ParamsError("Benign answers come from the model: give --model, or --replay 0 for refusals alone.")
-    found = [p for file in prompt_files for p in prompts.read(file)]
+    found = prompts.read_all(prompt_files)
     asked = [p for p in found if p.lang in codes and split in (None, p.split)]
     made, dropped = training.common(
         training.safety_pairs(asked, training.read_phrasings(refusals) if refusals else None, seed)

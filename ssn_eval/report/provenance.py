@@ -128,7 +128,9 @@ def _stages(lock: Path, results: Results) -> Iterator[tuple[str, Mapping[str, An
                 stage["cmd"]  # noqa: B018  (a stage without a command is no stage)
                 yield name, stage
     except (yaml.YAMLError, KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
-        raise FormatError(f"{lock.as_posix()} is not DVC's lock file ({error!r}); run `dvc repro`.") from error
+        raise FormatError(
+            f"{lock.as_posix()} is not DVC's lock file ({error!r}); delete it and run `dvc repro`."
+        ) from error
 
 
 def _nested(params: Mapping[str, Any]) -> dict[str, Any]:

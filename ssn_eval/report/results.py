@@ -9,14 +9,14 @@ from typing import Any
 
 from ssn_eval import files
 from ssn_eval.errors import FormatError, MissingInputError
-from ssn_eval.languages import language
+from ssn_eval.languages import LANGUAGES, language
 from ssn_eval.presets import variant
 from ssn_eval.statistics import Estimate, McNemar, Rate, cluster_bootstrap, mcnemar, paired_difference, wilson
 
 SELECT_KEYS = ("hr", "languages", "sizes", "named", "per_key", "jaccard", "sensitivity", "candidates")
 """what `select.json` must hold for a report"""
 _SETS = {"ss": "SS", "ms_hr": "MS of HR", "private": "private"}
-_FAMILIES = {"ms": "MS", "private": "private"}
+_FAMILIES = {"ms": "MS", "ss": "SS", "private": "private"}
 _METHODS = {"ssn": "SS", "ms_hr": "MS of HR", "full": "all weights"}
 
 
@@ -160,7 +160,7 @@ class Results:
     @property
     def main(self) -> Mapping[str, Mapping[str, Condition]]:
         """The interventions that are compared in charts: not those on the neurons of one language, and their controls."""
-        own = {f"{family}_{lang}" for family in ("ms", "private") for lang in self.nhr}
+        own = {f"{family}{sep}{lang}" for family in _FAMILIES for sep in "_/" for lang in self.languages}
         return {n: ops for n, ops in self.interventions.items() if n not in own and "." not in n}
 
     @property
@@ -202,7 +202,7 @@ def locate(run: Path) -> Path:
 
 
 def read(folder: Path, sets: Collection[str] | None = None, methods: Collection[str] | None = None) -> Results:
-    """Read `select.json`, `evaluate/*.json`, `validate/*.json` and `train/*.json`.
+    """Read `select.json` and every `.json` below `evaluate`, `validate` and `train`.
 
     Args:
         folder: of the results.
@@ -252,7 +252,9 @@ def read(folder: Path, sets: Collection[str] | None = None, methods: Collection[
 
 
 def _folder(folder: Path, what: str) -> dict[str, Any]:
-    return {path.stem: files.read_json(path, what) for path in sorted(folder.glob("*.json"))}
+    """Name → content; the set `ms/th` lies in a folder of its own."""
+    paths = {path.relative_to(folder).as_posix().removesuffix(".json"): path for path in folder.rglob("*.json")}
+    return {name: files.read_json(path, what) for name, path in sorted(paths.items())}
 
 
 def _kept(found: dict[str, Any], names: Collection[str] | None) -> dict[str, Any]:
@@ -274,8 +276,9 @@ def _ops(name: str, conditions: Mapping[str, Any]) -> dict[str, Condition]:
 def set_label(name: str) -> str:
     """A set's name for people: `ms_th.random_0` → `MS of th, random 0`."""
     of, _, draw = name.partition(".")
-    family, _, lang = of.partition("_")
-    plain = _SETS.get(of) or (f"{_FAMILIES[family]} of {lang}" if family in _FAMILIES else of.replace("_", " "))
+    family, _, lang = of.replace("/", "_").partition("_")
+    of_language = family in _FAMILIES and lang in LANGUAGES
+    plain = _SETS.get(of) or (f"{_FAMILIES[family]} of {lang}" if of_language else of.replace("_", " "))
     return f"{plain}, {draw.replace('_', ' ')}" if draw else plain
 
 

@@ -92,6 +92,20 @@ def test_pairs_are_parallel_refusals_and_the_models_own_answers(folder, tmp_path
     assert len({p.id for p in training.read_pairs(out)}) == 2
 
 
+def test_a_prompt_in_two_files_is_one_pair_and_one_id_of_two_prompts_is_refused(folder, tmp_path):
+    out, rows = tmp_path / "pairs.jsonl", (folder / "prompts.jsonl").read_text().splitlines()
+    (tmp_path / "again.jsonl").write_text("\n".join(rows[:3]))
+    words = ("--prompts", "@prompts.jsonl", "--langs", "en,zh", "--replay", "0", "--out", str(out), "--json")
+    code, err, value = ssn(folder, "pairs", *words, "--prompts", str(tmp_path / "again.jsonl"))
+    assert code == 0 and value["by_language"]["en"]["harmful"] == 6, err
+    assert len(training.read_pairs(out)) == 12
+    (tmp_path / "other.jsonl").write_text(json.dumps({**json.loads(rows[0]), "prompt": "another?"}))
+    before = out.read_bytes()
+    code, err, _ = ssn(folder, "pairs", *words, "--prompts", str(tmp_path / "other.jsonl"))
+    assert code == 2 and "different harmful prompts with the id 'harmful-0' in en" in err
+    assert out.read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

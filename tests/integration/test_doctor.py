@@ -102,6 +102,14 @@ def test_dvc(tmp_path):
     assert health.dvc(tmp_path).mend == "dvc repro"
     run("repro")
     assert health.dvc(tmp_path).status == "ok" and "up to date" in health.dvc(tmp_path).found
+    whole = (tmp_path / "dvc.lock").read_text()
+    for damaged in ("", "schema: '2.0'\nstages: [", "\x00", whole.replace("cmd:", "cm")):
+        (tmp_path / "dvc.lock").write_text(damaged)
+        killed = health.dvc(tmp_path)
+        assert killed.status == "failed" and (killed.mend or "").startswith("delete dvc.lock, then dvc repro")
+    (tmp_path / "dvc.lock").unlink()
+    run("repro")
+    assert health.dvc(tmp_path).status == "ok" and (tmp_path / "dvc.lock").read_text() == whole
     (tmp_path / "dvc.yaml").write_text("stages: [")
     broken = health.dvc(tmp_path)
     assert broken.status == "failed" and "dvc.yaml" in broken.found

@@ -20,7 +20,7 @@ from ssn_eval.report import claims, page, provenance, sidebyside
 from ssn_eval.report.beside import Beside, read_accuracy, read_claims, read_frontier
 from ssn_eval.report.frontier import frontiers
 from ssn_eval.report.page import build
-from ssn_eval.report.results import read
+from ssn_eval.report.results import read, set_label
 from ssn_eval.sweep import FrontierParams
 
 MARK = "reply 10 under"
@@ -259,3 +259,23 @@ def test_the_command_refuses_texts_of_several_runs_and_takes_them_of_one(run: Pa
     assert MARK in (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
     assert ssn(str(run), str(other), "--out", str(tmp_path / "both")).exit_code == 0
     assert "2 runs side by side" in (tmp_path / "both" / "index.html").read_text(encoding="utf-8")
+
+
+def test_a_set_of_one_language_may_be_named_by_its_place(tmp_path):
+    """`validate.sets` takes `ms/sw`, whose results lie in a folder of their own."""
+    folder = results_made.make(tmp_path / "results")
+    conditions = {"suppress": results_made.counts(results_made.rates(40, 20, 10))}
+    results_made.write(folder / "validate" / "ms" / "sw.json", {"set": "ms/sw", "size": 3, "conditions": conditions})
+    found = read(folder)
+    assert "ms/sw" in found.interventions and "ms/sw" not in found.main
+    assert "MS of sw suppressed" in [condition.label for condition in found.rows()]
+    assert "ms/sw" in read(folder, sets=["ss", "ms/sw"]).interventions
+    assert "ms/sw" not in read(folder, sets=["ss"]).interventions
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [("ss", "SS"), ("ms_th.random_0", "MS of th, random 0"), ("ss/th", "SS of th"), ("ss_late", "ss late")],
+)
+def test_the_names_of_sets_for_people(name, label):
+    assert set_label(name) == label
