@@ -227,6 +227,18 @@ def mean_over_seeds(values: Sequence[float], confidence: float = CONFIDENCE) -> 
     return Estimate(mean, mean - float(half), mean + float(half))
 
 
+def ends(values: Sequence[float]) -> tuple[float, float]:
+    """The means of the first and of the last quarter of a curve: single steps of a training loss differ by their batches.
+
+    Raises:
+        ValueError: the curve is empty.
+    """
+    if not values:
+        raise ValueError("an empty curve has no ends")
+    quarter = max(1, len(values) // 4)
+    return float(np.mean(values[:quarter])), float(np.mean(values[-quarter:]))
+
+
 @lru_cache(maxsize=2)
 def _draw(clusters: int, resamples: int, seed: int) -> np.ndarray:
     """How often each cluster is drawn in each resample, `(resamples, clusters)`: weights, not copies of the samples.

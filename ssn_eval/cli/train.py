@@ -180,6 +180,7 @@ def train(
     from ssn_eval.importance.processes import count, is_main
     from ssn_eval.languages import language
     from ssn_eval.params import TrainParams
+    from ssn_eval.statistics import ends
     from ssn_eval.store import load_neurons, versions
 
     warnings.filterwarnings("ignore", category=FutureWarning)  # of transformers, about itself
@@ -223,6 +224,7 @@ def train(
     if not is_main():
         return
     curve = done.summary["loss"]
+    first, last = ends([e["loss"] for e in curve])
     share = 100 * done.summary["trainable"] / done.summary["parameters"]
     pushed = {"commit": publishing.push(out, repo)} if repo else {}
     told = {"out": out.as_posix(), "adapter": done.free.is_adapter, "processes": count(), **pushed}
@@ -231,8 +233,8 @@ def train(
         value,
         as_json,
         f"{done.summary['trainable']:,} of {done.summary['parameters']:,} parameters ({share:.2g} %) trained by {method} on "
-        f"{done.summary['pairs']} pairs in {len(curve)} steps, loss {curve[0]['loss']:.4f} → {curve[-1]['loss']:.4f} → {out}"
-        + "".join(f" → {address}" for address in pushed.values()),
+        f"{done.summary['pairs']} pairs in {len(curve)} steps; mean loss of the first quarter of the steps {first:.4f}, of the last "
+        f"{last:.4f} → {out}" + "".join(f" → {address}" for address in pushed.values()),
     )
 
 

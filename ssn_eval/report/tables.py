@@ -11,6 +11,7 @@ from ssn_eval.report.grid import Grid, cell, estimate
 from ssn_eval.report.provenance import Took
 from ssn_eval.report.results import Condition, Results, factor, method_label, set_label
 from ssn_eval.report.summary import percent, signed
+from ssn_eval.statistics import ends
 
 
 def tables(results: Results) -> dict[str, Grid]:
@@ -46,14 +47,14 @@ def tables(results: Results) -> dict[str, Grid]:
         "invalid": _rates("Invalid answers, % [95 % interval]", results, main, "invalid"),
         "amplification": _amplification(results),
         "loss": Grid(
-            "Parameters trained, and loss",
-            ["method", "trained", "of all, %", "first loss", "last loss"],
+            "Parameters trained, and mean loss of the first and of the last quarter of the steps",
+            ["method", "trained", "of all, %", "loss at first", "at last"],
             [
                 [
                     method_label(m),
                     f"{t['trainable']:,}",
                     f"{100 * t['trainable'] / t['parameters']:.2f}",
-                    *([f"{c[0]['loss']:.3f}", f"{c[-1]['loss']:.3f}"] if c else "––"),
+                    *([f"{mean:.3f}" for mean in ends([e["loss"] for e in c])] if c else "––"),
                 ]
                 for m, t, c in loss
             ],

@@ -16,6 +16,7 @@ from ssn_eval.methods import Method
 from ssn_eval.models import Loaded
 from ssn_eval.params import TrainParams
 from ssn_eval.prompts import LABELS
+from ssn_eval.statistics import ends
 from ssn_eval.store import NeuronFile
 from ssn_eval.training.answers import with_rejected
 from ssn_eval.training.fit import fit
@@ -119,7 +120,7 @@ def _told(
         "trainable": ready.trainable,
         "parameters": ready.total,
         "steps": curve[-1]["step"],
-        "loss": [curve[0]["loss"], curve[-1]["loss"]],
+        "loss": list(ends([e["loss"] for e in curve])),
     }
 
 

@@ -71,7 +71,7 @@ def test_a_folder_of_this_machine_is_no_model_of_the_hub(tmp_path, monkeypatch):
         "| languages left out | jv |",
         "12" * 32,
         "| steps | 40 |",
-        "last batch | 2, 0.1 |",
+        "last quarter of the steps | 2, 0.1 |",
         "| lr | 0.001 |",
         "| their set: p | 3.0 |",
         "seed 7",

@@ -13,6 +13,7 @@ from ssn_eval.statistics import (
     Rate,
     cluster_bootstrap,
     contrast,
+    ends,
     mcnemar,
     mean_over_seeds,
     paired_difference,
@@ -223,3 +224,10 @@ def test_a_contrast_of_nothing_is_refused() -> None:
         contrast(values[:1], [1, 0])
     with pytest.raises(MismatchError, match="3 weights"):
         contrast(values, [1, 0, 0])
+
+
+def test_the_ends_of_a_curve_are_means_of_its_quarters():
+    assert ends([8.0, 4.0, 5.0, 5.0, 5.0, 5.0, 1.0, 3.0]) == (6.0, 2.0)
+    assert ends([2.0]) == (2.0, 2.0)
+    with pytest.raises(ValueError, match="no ends"):
+        ends([])
