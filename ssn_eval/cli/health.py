@@ -149,7 +149,7 @@ def dvc(folder: Path) -> Check:
             "dvc", "failed", f"dvc status said: {said[:120]}", "run dvc status; if another dvc runs, wait for it"
         )
     if changed:
-        return Check("dvc", "warning", f"{len(changed)} stages are not up to date", "dvc repro")
+        return Check("dvc", "warning", f"{len(changed)} stage{'s' * (len(changed) != 1)} not up to date", "dvc repro")
     return Check("dvc", "ok", f"{_version('dvc')}; the pipeline is up to date")
 
 
