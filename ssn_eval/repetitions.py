@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from ssn_eval import files, lock, params
+from ssn_eval import dvclock, files, lock, params
 from ssn_eval.errors import MissingInputError, SsnError
 from ssn_eval.params import TrainParams, ValidateParams
 
@@ -99,6 +99,8 @@ def _one(project: Path, folder: Path, settings: Mapping[str, Any], stages: Seque
     if not (folder / ".dvc").is_dir():
         _dvc(folder, "init", "--quiet", "--no-scm")
     _dvc(folder, "cache", "dir", "--local", os.path.relpath(project / ".dvc" / "cache", folder))  # read from here
+    if dvclock.is_damaged(folder):  # by a kill; what had finished is in the cache
+        (folder / dvclock.NAME).unlink()
     _dvc(folder, "repro", "--quiet", *stages)
     return folder
 

@@ -14,6 +14,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from ssn_eval import dvclock
+
 if TYPE_CHECKING:
     from ssn_eval.models import ModelSpec
 
@@ -21,7 +23,6 @@ Status = Literal["ok", "warning", "failed"]
 GIB = 1 << 30
 HUB_TIMEOUT = 3.0
 """seconds that the hub may take"""
-LOCK = "dvc.lock"
 DVC_TIMEOUT = 60.0
 """seconds that `dvc status` may take; it hashes what changed"""
 
@@ -133,9 +134,10 @@ def dvc(folder: Path) -> Check:
         return Check("dvc", "ok", f"{_version('dvc')}; no pipeline in this folder")
     if not (folder / ".dvc").is_dir():
         return Check("dvc", "failed", "a pipeline, but no .dvc beside it", "git init && dvc init")
-    if (folder / LOCK).is_file() and not _is_lock(folder / LOCK):
-        found = f"{LOCK} is damaged, as DVC leaves it when it is killed while it writes it"
-        return Check("dvc", "failed", found, f"delete {LOCK}, then dvc repro: what had finished comes from DVC's cache")
+    if dvclock.is_damaged(folder):
+        found = f"{dvclock.NAME} is damaged, as DVC leaves it when it is killed while it writes it"
+        mend = f"delete {dvclock.NAME}, then dvc repro: what had finished comes from DVC's cache"
+        return Check("dvc", "failed", found, mend)
     command = [sys.executable, "-m", "dvc", "status", "--json", "dvc.yaml"]  # not the imports, which ask the network
     done = None
     try:
@@ -230,16 +232,3 @@ def _writable(name: str, folder: Path, mend: str) -> Check:
     except OSError as error:
         return Check(name, "failed", f"{folder.as_posix()} cannot be written: {error.strerror or error}", mend)
     return Check(name, "ok", "writable")
-
-
-def _is_lock(path: Path) -> bool:
-    """Whether DVC can read its lock file."""
-    from dvc.exceptions import DvcException
-    from dvc.schema import COMPILED_LOCKFILE_SCHEMA
-    from dvc.utils import strictyaml
-
-    try:
-        strictyaml.load(str(path), COMPILED_LOCKFILE_SCHEMA)
-    except DvcException:
-        return False
-    return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 from models_on_disk import llama
 from readers import ROOT
 
+from ssn_eval import dvclock, repetitions
 from ssn_eval.cli import health
 
 sys.path.insert(0, str(ROOT / "tests" / "pipeline"))
@@ -101,12 +103,36 @@ def test_identification(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["model", "out.safetensors", "p.jsonl", "whole.safetensors"]
 
 
+def test_a_repetition_goes_on_where_a_kill_cut_off_dvcs_lock_file(tmp_path):
+    project = tmp_path / "project"
+    for name in ("ssn_eval", "tasks", "data", ".dvc/cache"):
+        (project / name).mkdir(parents=True)
+    (project / ".dvcignore").touch()
+    shutil.copy(ROOT / "params.yaml", project)
+    command = f"echo ran >> {tmp_path / 'runs.txt'} && echo hi > a.txt"
+    (project / "dvc.yaml").write_text(
+        json.dumps({"stages": {"one": {"cmd": command, "deps": ["params.yaml"], "outs": ["a.txt"]}}})
+    )
+    folder = repetitions.run(project, tmp_path / "claims", [3])[3]
+    whole = (folder / dvclock.NAME).read_bytes()
+    for length in (0, 10):
+        (folder / dvclock.NAME).write_bytes(whole[:length])
+        assert dvclock.is_damaged(folder)
+        repetitions.run(project, tmp_path / "claims", [3])
+        assert (folder / dvclock.NAME).read_bytes() == whole and not dvclock.is_damaged(folder)
+    assert (tmp_path / "runs.txt").read_text() == "ran\n", "what had finished comes from the cache"
+    (folder / dvclock.NAME).write_bytes(
+        whole[:-20]
+    )  # a lock file too, which names another output: that stage runs again
+    repetitions.run(project, tmp_path / "claims", [3])
+    assert (folder / dvclock.NAME).read_bytes() == whole
+
+
 def mend_the_lock(folder: Path) -> None:
     """What `ssn doctor` says of the one file that DVC itself writes in place, when the kill met DVC in the middle of that."""
-    found = health.dvc(folder)
-    if health.LOCK in found.found:
-        assert (found.mend or "").startswith(f"delete {health.LOCK}, then dvc repro")
-        (folder / health.LOCK).unlink()
+    if dvclock.is_damaged(folder):
+        assert (health.dvc(folder).mend or "").startswith(f"delete {dvclock.NAME}, then dvc repro")
+        (folder / dvclock.NAME).unlink()
 
 
 @pytest.mark.slow

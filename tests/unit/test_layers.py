@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 LAYERS = (
     ("errors",),
-    ("files", "languages", "lock", "memory", "methods", "neurons", "progress", "residency"),
+    ("dvclock", "files", "languages", "lock", "memory", "methods", "neurons", "progress", "residency"),
     ("checkpoints", "hub", "presets", "prompts", "statistics", "store", "sweep"),
     (
         *("architectures", "cards", "deltas", "generation", "interchange", "judges", "lineage"),
