@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,13 @@ class RepetitionError(SsnError):
     """`dvc repro` of one repetition failed."""
 
 
-def run(project: Path, out: Path, seeds: Sequence[int], stages: Sequence[str] = ()) -> dict[int, Path]:
+def run(
+    project: Path,
+    out: Path,
+    seeds: Sequence[int],
+    stages: Sequence[str] = (),
+    say: Callable[[str], None] = lambda _: None,
+) -> dict[int, Path]:
     """Run the pipeline once a seed, under `out/seed-<n>`.
 
     Args:
@@ -37,6 +44,7 @@ def run(project: Path, out: Path, seeds: Sequence[int], stages: Sequence[str] = 
         out: where the working copies go.
         seeds: of the repetitions.
         stages: run only these, and what they need; all by default.
+        say: is given a line before every repetition: which it is, and the time left as the finished ones took it.
 
     Returns:
         seed → its working copy.
@@ -51,8 +59,11 @@ def run(project: Path, out: Path, seeds: Sequence[int], stages: Sequence[str] = 
             raise MissingInputError(f"No pipeline in {project}: {name} is missing; run this in the project's folder.")
     settings = yaml.safe_load((project / "params.yaml").read_text(encoding="utf-8"))
     with lock.hold(out, "ssn claims"):
-        wanted = claimed(settings)
-        return {seed: _one(project.resolve(), out / f"seed-{seed}", seeded(wanted, seed), stages) for seed in seeds}
+        wanted, begun, done = claimed(settings), time.monotonic(), dict[int, Path]()
+        for number, seed in enumerate(seeds):
+            say(f"seed {seed}, {number + 1} of {len(seeds)}{_left(time.monotonic() - begun, number, len(seeds))}")
+            done[seed] = _one(project.resolve(), out / f"seed-{seed}", seeded(wanted, seed), stages)
+        return done
 
 
 def seeded(settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
@@ -88,6 +99,10 @@ def claimed(settings: Mapping[str, Any]) -> dict[str, Any]:
     return changed
 
 
+def _left(seconds: float, finished: int, of: int) -> str:
+    return f", some {seconds / finished * (of - finished) / 60:.0f} min left" if finished else ""
+
+
 def _one(project: Path, folder: Path, settings: Mapping[str, Any], stages: Sequence[str]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     files.write_text(folder / "params.yaml", yaml.safe_dump(dict(settings), allow_unicode=True, sort_keys=False))
@@ -101,7 +116,7 @@ def _one(project: Path, folder: Path, settings: Mapping[str, Any], stages: Seque
     _dvc(folder, "cache", "dir", "--local", os.path.relpath(project / ".dvc" / "cache", folder))  # read from here
     if dvclock.is_damaged(folder):  # by a kill; what had finished is in the cache
         (folder / dvclock.NAME).unlink()
-    _dvc(folder, "repro", "--quiet", *stages)
+    _dvc(folder, "repro", *stages)
     return folder
 
 

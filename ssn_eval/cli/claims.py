@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import click
@@ -31,7 +32,7 @@ def claims(seeds: str, out: Path, as_json: bool) -> None:
         raise ParamsError(f"--seeds takes whole numbers with commas between them, not {seeds!r}.") from None
     if len(set(chosen)) < 2 or min(chosen) < 0:
         raise ParamsError(f"--seeds needs at least two different seeds, none below 0; got {seeds}.")
-    copies = repetitions.run(Path(), out, list(dict.fromkeys(chosen)))
+    copies = repetitions.run(Path(), out, list(dict.fromkeys(chosen)), say=partial(click.echo, err=True))
     folders = {seed: copy / "results" for seed, copy in copies.items()}
     found = judge({seed: read(folder) for seed, folder in folders.items()})
     found["organism"] = {str(seed): _behaviour(folder) for seed, folder in folders.items()}

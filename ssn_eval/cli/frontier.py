@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 
 import click
@@ -42,7 +43,7 @@ def frontier(seeds: str | None, runs: Path, as_is: bool, workers: int | None, ou
             if not folder.is_dir():
                 raise MissingInputError(f"No working copy at {folder}; leave --as-is out, or run `ssn claims` first.")
     else:
-        folders = repetitions.run(Path(), runs, chosen, stages=("prompts", "select"))
+        folders = repetitions.run(Path(), runs, chosen, stages=("prompts", "select"), say=partial(click.echo, err=True))
     found = sweep(settings, folders, out, workers or os.cpu_count() or 1)
     value = frontiers(found, settings.frontier, settings.hr) | {"settings": params.plain(settings.frontier)}
     files.write_json(out / "frontier.json", value)

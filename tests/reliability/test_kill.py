@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -113,14 +114,16 @@ def test_a_repetition_goes_on_where_a_kill_cut_off_dvcs_lock_file(tmp_path):
     (project / "dvc.yaml").write_text(
         json.dumps({"stages": {"one": {"cmd": command, "deps": ["params.yaml"], "outs": ["a.txt"]}}})
     )
-    folder = repetitions.run(project, tmp_path / "claims", [3])[3]
+    said: list[str] = []
+    folder = repetitions.run(project, tmp_path / "claims", [3, 4], say=said.append)[3]
+    assert said[0] == "seed 3, 1 of 2" and re.fullmatch(r"seed 4, 2 of 2, some \d+ min left", said[1])
     whole = (folder / dvclock.NAME).read_bytes()
     for length in (0, 10):
         (folder / dvclock.NAME).write_bytes(whole[:length])
         assert dvclock.is_damaged(folder)
         repetitions.run(project, tmp_path / "claims", [3])
         assert (folder / dvclock.NAME).read_bytes() == whole and not dvclock.is_damaged(folder)
-    assert (tmp_path / "runs.txt").read_text() == "ran\n", "what had finished comes from the cache"
+    assert (tmp_path / "runs.txt").read_text() == "ran\nran\n", "once a seed: what had finished comes from the cache"
     (folder / dvclock.NAME).write_bytes(
         whole[:-20]
     )  # a lock file too, which names another output: that stage runs again
