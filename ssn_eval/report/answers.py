@@ -38,12 +38,11 @@ def headline(results: Results) -> list[str]:
 
 
 def _against_control(results: Results, after: Condition) -> str:
-    """What the same training of random neurons does: without it, nothing is said about the neurons."""
-    controls = [c for name, c in results.trained.items() if "random" in name and c is not after]
-    if not controls:
+    """What the same training of random neurons does."""
+    if not results.trained_controls:
         return "No random neurons were trained beside it, so what it owes to its neurons is not known."
     told = []
-    for control in controls:
+    for control in results.trained_controls:
         more = control.change(after, results.nhr)
         words = f"{_sized(results, control, ' (', ')')} reaches {percent(control.mean(results.nhr, 'refusal'))}"
         told.append(f"{words}, and {after.label} differs from it by {_points(more)}" if more else words)

@@ -24,11 +24,11 @@ def all_figures(results: Results) -> dict[str, Drawn]:
     refused, trained = "refusal", list(results.trained.values())
     changed = [c for c in results.main_rows() if c.name.startswith("suppress ") or c.name == "scale:2 ss"]
     by = "by language, a marker with its Wilson 95 % interval for"
-    after = f" and {results.hardened.label}" if results.hardened else ""
+    after = "".join(f", {c.label}" for c in (results.hardened, *results.trained_controls) if c)
     drawn = {
         "safety": Drawn(
             safety(results),
-            f"Refusal of harmful prompts of the base model{after}, a row a language, with 95 % intervals",
+            f"Refusal of harmful prompts: base{after}; a row a language, with 95 % intervals",
         ),
         "suppression": Drawn(
             by_language(results.languages, [results.base, *changed], refused, "harmful prompts refused"),
@@ -52,13 +52,14 @@ def all_figures(results: Results) -> dict[str, Drawn]:
 
 
 def safety(results: Results) -> Figure:
-    """One row a language: refusal of the base model and of the hardened one, and the line above which a language is safe."""
-    shown = [c for c in (results.base, results.hardened) if c]
+    """One row a language: the base model, the hardened one and its random controls, and the line above which a language is safe."""
+    shown = [c for c in (results.base, results.hardened, *results.trained_controls) if c]
     figure, (axes,) = canvas.new(0.9 + 0.32 * len(results.languages))
+    step = 0.6 / max(2, len(shown))
     axes.axvline(SAFE, color="#999999", lw=0.8, ls="--")
     for k, condition in enumerate(shown):
         known = [(i, r) for i, lang in enumerate(results.languages) if (r := condition.rate(lang, "refusal"))]
-        places = [i + (0.22 * k - 0.11 if len(shown) > 1 else 0) for i, _ in known]
+        places = [i + (k - (len(shown) - 1) / 2) * step for i, _ in known]
         ends = [[max(0.0, r.value - r.low) for _, r in known], [max(0.0, r.high - r.value) for _, r in known]]
         style = look(2 * k)
         axes.errorbar(

@@ -143,6 +143,11 @@ class Results:
         return self.trained[names[0]] if names else None
 
     @property
+    def trained_controls(self) -> list[Condition]:
+        """The same training of random neurons; without it nothing is known of what the neurons add."""
+        return [c for name, c in self.trained.items() if "random" in name]
+
+    @property
     def stability(self) -> Mapping[str, Any] | None:
         """Split halves of the prompts, where the score stage made them."""
         return self.select.get("stability")

@@ -69,7 +69,7 @@ def _safety(results: Results) -> Grid:
     gains = comparisons.tests(base, after, results.languages) if after else {}
     header = ["language", "tier", "base", "the base is", f"p, {results.hr} refuses more"]
     if after:
-        header += [after.label, "then it is", "change", "p of the change"]
+        header += [after.label, "then it is", "change", "p of the change", *(c.label for c in results.trained_controls)]
     rows = []
     for lang in results.languages:
         rate, then = base.rate(lang, "refusal"), after.rate(lang, "refusal") if after else None
@@ -78,6 +78,7 @@ def _safety(results: Results) -> Grid:
         if after:
             change = signed(then.value - rate.value) if rate and then else "–"
             row += [cell(then), comparisons.word(then), change, _p(gains.get(lang))]
+            row += [cell(control.rate(lang, "refusal")) for control in results.trained_controls]
         rows.append(row)
     return Grid(
         "Harmful prompts refused, % [95 % interval], and McNemar's p, Holm-corrected over languages", header, rows

@@ -154,7 +154,7 @@ def test_the_answer_names_what_the_same_training_of_random_neurons_does(results:
     evaluated = json.loads((results / "evaluate" / "ssn.json").read_text())
     write(results / "evaluate" / "random.json", {**evaluated, **counts(rates(40, 30, 36))})
     said = spoken(page(results, tmp_path / "out"))
-    assert "No random neurons" not in said
+    assert "No random neurons" not in said and "p of the change trained random" in said
     assert re.search(
         r"trained random reaches 82 %, and trained SS differs from it by \+14 points, 95 % interval [+−]\d+ to", said
     ), said[:2000]
