@@ -98,7 +98,7 @@ def read_all(paths: Iterable[Path]) -> list[Prompt]:
             if first.prompt != prompt.prompt:
                 raise MismatchError(
                     f"{where} and {path} hold different {prompt.label} prompts with the id {prompt.id!r} in {prompt.lang}; "
-                    f"give one of them other ids, or make pairs of each file by itself."
+                    f"give one of them other ids, or use each file by itself."
                 )
     return [prompt for prompt, _ in found.values()]
 
