@@ -17,7 +17,7 @@ demo: $(INSTALLED)
 	$(BIN)/ssn report results --out report
 
 claims: $(INSTALLED)
-	PATH="$(CURDIR)/$(BIN):$$PATH" HF_HUB_OFFLINE=1 $(BIN)/ssn claims --seeds 0,1,2 --out claims
+	PATH="$(CURDIR)/$(BIN):$$PATH" HF_HUB_OFFLINE=1 $(BIN)/ssn claims --seeds 0,1,2,3,4 --out claims
 
 docs: $(INSTALLED)
 	$(BIN)/python -m sphinx -q -b html -W --keep-going docs docs/_build/html
