@@ -17,6 +17,7 @@ def is_damaged(folder: Path) -> bool:
     from dvc.utils import strictyaml
 
     try:
+        # as DVC itself reads it: ruamel's safe loader, which makes plain values and no objects
         strictyaml.load(str(path), COMPILED_LOCKFILE_SCHEMA)
     except DvcException:
         return True

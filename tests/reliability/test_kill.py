@@ -124,9 +124,8 @@ def test_a_repetition_goes_on_where_a_kill_cut_off_dvcs_lock_file(tmp_path):
         repetitions.run(project, tmp_path / "claims", [3])
         assert (folder / dvclock.NAME).read_bytes() == whole and not dvclock.is_damaged(folder)
     assert (tmp_path / "runs.txt").read_text() == "ran\nran\n", "once a seed: what had finished comes from the cache"
-    (folder / dvclock.NAME).write_bytes(
-        whole[:-20]
-    )  # a lock file too, which names another output: that stage runs again
+    # a beginning that is a lock file too, and names another output: that stage runs again
+    (folder / dvclock.NAME).write_bytes(whole[:-20])
     repetitions.run(project, tmp_path / "claims", [3])
     assert (folder / dvclock.NAME).read_bytes() == whole
 
