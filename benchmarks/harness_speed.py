@@ -20,10 +20,11 @@ from typing import Any
 
 from subjects import ROOT, encoded_prompts, machine
 
-from ssn_eval import models, store
-from ssn_eval.neurons import NeuronSet
-from ssn_eval.params import load
-from ssn_eval.store import NeuronFile
+from ssn_eval import models
+from ssn_eval.core import store
+from ssn_eval.core.neurons import NeuronSet
+from ssn_eval.core.params import load
+from ssn_eval.core.store import NeuronFile
 
 BAR = 1.05
 PROMPTS, TOKENS, BATCH = 16, 32, 8

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from subjects import machine, plain_llama
 
-from ssn_eval import store
+from ssn_eval.core import store
 from ssn_eval.organism import lexicon, questions, tokenizer
 
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}

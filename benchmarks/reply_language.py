@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from ssn_eval import prompts
+from ssn_eval.core.languages import LANGUAGES
 from ssn_eval.judges import reply_language
-from ssn_eval.languages import LANGUAGES
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 Identify = Callable[[Sequence[str]], Sequence[str | None]]

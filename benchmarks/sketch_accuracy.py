@@ -23,9 +23,10 @@ import numpy as np
 from scipy.stats import spearmanr
 from subjects import NAMES, ROOT, encoded_prompts, machine, open_model
 
-from ssn_eval import importance, models, selection, store
+from ssn_eval import importance, models, selection
+from ssn_eval.core import store
+from ssn_eval.core.neurons import ATTENTION, MLP, SITES, Geometry, NeuronSet, parse_key, site_key
 from ssn_eval.importance import Settings, measure
-from ssn_eval.neurons import ATTENTION, MLP, SITES, Geometry, NeuronSet, parse_key, site_key
 
 PROMPTS, PROBES, SAMPLED_LAYERS, SAMPLED = 32, 4, 6, 28
 """`SAMPLED` neurons of every site in each of `SAMPLED_LAYERS` layers"""

@@ -27,9 +27,9 @@ import torch
 from subjects import encoded_prompts, forget_peak, machine, open_model, plain_llama, resident
 
 from ssn_eval.architectures import decoder, geometry
+from ssn_eval.core.neurons import SITES, parse_key, site_key
 from ssn_eval.importance import Settings, measure
 from ssn_eval.importance.batches import Padded, cut
-from ssn_eval.neurons import SITES, parse_key, site_key
 
 BATCH, PROBES = 8, 4
 

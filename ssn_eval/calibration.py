@@ -13,10 +13,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from ssn_eval import files
-from ssn_eval.errors import EmptySetError, FormatError, MismatchError, MissingInputError, UnknownNameError
+from ssn_eval.core import files
+from ssn_eval.core.errors import EmptySetError, FormatError, MismatchError, MissingInputError, UnknownNameError
+from ssn_eval.core.languages import LANGUAGES
 from ssn_eval.judges.verdict import Exchange, Verdict
-from ssn_eval.languages import LANGUAGES
 
 Label = Literal["refusal", "harmful"]
 

@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ssn_eval import files, lock
-from ssn_eval.errors import ParamsError
-from ssn_eval.progress import Advance
+from ssn_eval.core import files, lock
+from ssn_eval.core.errors import ParamsError
+from ssn_eval.core.progress import Advance
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback

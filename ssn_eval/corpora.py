@@ -9,8 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from ssn_eval import prompts
-from ssn_eval.errors import EmptySetError, MissingInputError
-from ssn_eval.params import ORGANISM, Params
+from ssn_eval.core.errors import EmptySetError, MissingInputError
+from ssn_eval.core.params import ORGANISM, Params
 from ssn_eval.prompts import LABELS, Label, Prompt
 
 TRAIN, HELDOUT = "train", "heldout"

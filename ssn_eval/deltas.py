@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from ssn_eval import store
-from ssn_eval.errors import EmptySetError, FormatError, MismatchError, ParamsError
-from ssn_eval.store import ModelRef
+from ssn_eval.core.errors import EmptySetError, FormatError, MismatchError, ParamsError
+from ssn_eval.core.origin import ModelRef
+from ssn_eval.core.tensors import read_tensors, write_tensors
 
 if TYPE_CHECKING:
     import torch
@@ -119,7 +119,7 @@ def save(path: Path, delta: Delta) -> None:
     tensors = {}
     for name, (where, index, values) in delta.patches.items():
         tensors |= {f"{name}/{where}": index.cpu().contiguous(), f"{name}/values": values.cpu().contiguous()}
-    store.write_tensors(path, tensors, FORMAT, delta.base, delta.provenance, "pt")
+    write_tensors(path, tensors, FORMAT, delta.base, delta.provenance, "pt")
 
 
 def load(path: Path) -> Delta:
@@ -129,7 +129,7 @@ def load(path: Path) -> Delta:
         MissingInputError: no such file.
         FormatError: damaged, or of another format.
     """
-    tensors, base, provenance = store.read_tensors(path, FORMAT, "pt")
+    tensors, base, provenance = read_tensors(path, FORMAT, "pt")
     patches: dict[str, Patch] = {}
     for full in tensors:
         name, _, where = full.rpartition("/")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ssn_eval.progress import progress
+from ssn_eval.core.progress import progress
 from ssn_eval.prompts import render
 
 if TYPE_CHECKING:

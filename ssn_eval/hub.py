@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ssn_eval.errors import ParamsError, SsnError
-from ssn_eval.progress import waiting
+from ssn_eval.core.errors import ParamsError, SsnError
+from ssn_eval.core.progress import waiting
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi

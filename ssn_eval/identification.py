@@ -9,11 +9,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from ssn_eval.errors import EmptySetError
+from ssn_eval.core.errors import EmptySetError
+from ssn_eval.core.neurons import NeuronSet
+from ssn_eval.core.origin import versions
+from ssn_eval.core.store import ScoreFile
 from ssn_eval.importance import Measurement, Settings, measure
-from ssn_eval.neurons import NeuronSet
 from ssn_eval.prompts import Prompt, render
-from ssn_eval.store import ScoreFile, versions
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

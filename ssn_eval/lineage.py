@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ssn_eval import files
-from ssn_eval.errors import FormatError, MismatchError
-from ssn_eval.store import ModelRef
+from ssn_eval.core import files
+from ssn_eval.core.errors import FormatError, MismatchError
+from ssn_eval.core.origin import ModelRef
 
 FILE = "ssn.json"
 ADAPTER, BAKED, MERGED, CHECKPOINT = "ssn-adapter/1", "ssn-baked/1", "ssn-merged/1", "ssn-checkpoint/1"

@@ -11,10 +11,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ssn_eval import files, memory
-from ssn_eval.errors import FormatError, MissingInputError, ParamsError, UnknownNameError
-from ssn_eval.progress import waiting
-from ssn_eval.store import ModelRef
+from ssn_eval import memory
+from ssn_eval.core import files
+from ssn_eval.core.errors import FormatError, MissingInputError, ParamsError, UnknownNameError
+from ssn_eval.core.origin import ModelRef
+from ssn_eval.core.progress import waiting
 
 if TYPE_CHECKING:
     import torch

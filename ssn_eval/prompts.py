@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ssn_eval import files
-from ssn_eval.errors import EmptySetError, FormatError, MismatchError, MissingInputError, UnknownNameError
-from ssn_eval.languages import language
+from ssn_eval.core import files
+from ssn_eval.core.errors import EmptySetError, FormatError, MismatchError, MissingInputError, UnknownNameError
+from ssn_eval.core.languages import language
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from ssn_eval import adapters, cards, hub, lineage, store
-from ssn_eval.errors import MissingInputError, ParamsError
-from ssn_eval.store import NeuronFile
+from ssn_eval import adapters, cards, hub, lineage
+from ssn_eval.core import store
+from ssn_eval.core.errors import MissingInputError, ParamsError
+from ssn_eval.core.store import NeuronFile
 
 CARD = "README.md"
 _KEPT = (".safetensors", ".json", ".jinja", ".txt", ".model", ".md")

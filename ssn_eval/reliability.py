@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ssn_eval.errors import MismatchError
-from ssn_eval.neurons import SITES, is_among, parse_key
-from ssn_eval.store import Scores
+from ssn_eval.core.errors import MismatchError
+from ssn_eval.core.neurons import SITES, is_among, parse_key
+from ssn_eval.core.store import Scores
 
 
 def rank_correlation(first: Scores, second: Scores, sites: Sequence[str] = SITES) -> dict[str, float | None]:

@@ -14,9 +14,9 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from ssn_eval.errors import EmptySetError, FormatError, MismatchError, ParamsError, UnknownNameError
-from ssn_eval.neurons import SITES, Geometry, Neuron, NeuronSet, is_among, parse_key
-from ssn_eval.store import Scores
+from ssn_eval.core.errors import EmptySetError, FormatError, MismatchError, ParamsError, UnknownNameError
+from ssn_eval.core.neurons import SITES, Geometry, Neuron, NeuronSet, is_among, parse_key
+from ssn_eval.core.store import Scores
 
 Scope = Literal["layer", "global"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)

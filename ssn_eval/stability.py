@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from ssn_eval.neurons import Geometry, NeuronSet
+from ssn_eval.core.neurons import Geometry, NeuronSet
 from ssn_eval.selection import at_least
 
 _NEGLIGIBLE = 1e-15

@@ -13,8 +13,8 @@ from typing import NamedTuple
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from ssn_eval.errors import ParamsError
-from ssn_eval.languages import language
+from ssn_eval.core.errors import ParamsError
+from ssn_eval.core.languages import language
 
 RANDOM = "random"
 """the method that is drawn `draws` times: as many random neurons as SS per layer and site"""

@@ -9,12 +9,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ssn_eval import presets, selection
-from ssn_eval.errors import EmptySetError
-from ssn_eval.neurons import SITES, Geometry, NeuronSet, expand_sites, is_among
-from ssn_eval.presets import FAMILIES, SETS, Preset
+from ssn_eval import selection
+from ssn_eval.core import presets
+from ssn_eval.core.errors import EmptySetError
+from ssn_eval.core.neurons import SITES, Geometry, NeuronSet, expand_sites, is_among
+from ssn_eval.core.presets import FAMILIES, SETS, Preset
+from ssn_eval.core.store import Scores
 from ssn_eval.selection import Scope
-from ssn_eval.store import Scores
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ssn_eval import files, lineage
-from ssn_eval.errors import FormatError, MismatchError, MissingInputError
-from ssn_eval.store import ModelRef
+from ssn_eval import lineage
+from ssn_eval.core import files
+from ssn_eval.core.errors import FormatError, MismatchError, MissingInputError
+from ssn_eval.core.origin import ModelRef
 
 if TYPE_CHECKING:
     from peft import PeftModel

@@ -11,8 +11,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ssn_eval.architectures import geometry, is_transposed, resolve
-from ssn_eval.errors import ArchitectureError, EmptySetError, ParamsError
-from ssn_eval.neurons import NeuronSet
+from ssn_eval.core.errors import ArchitectureError, EmptySetError, ParamsError
+from ssn_eval.core.neurons import NeuronSet
 
 if TYPE_CHECKING:
     from peft import PeftModel

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from ssn_eval.architectures import experts
 from ssn_eval.architectures.layouts import LAYOUTS, Layout, Part, Place
 from ssn_eval.architectures.sites import Change, Handle, Owned, Site, is_transposed
-from ssn_eval.errors import ArchitectureError
-from ssn_eval.neurons import SITES, Geometry, expert_site, is_among, parse_key, site_key
+from ssn_eval.core.errors import ArchitectureError
+from ssn_eval.core.neurons import SITES, Geometry, expert_site, is_among, parse_key, site_key
 
 if TYPE_CHECKING:
     import torch

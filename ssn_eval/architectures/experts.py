@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ssn_eval.errors import ArchitectureError
+from ssn_eval.core.errors import ArchitectureError
 
 if TYPE_CHECKING:
     import torch

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ssn_eval.store import ModelRef
+from ssn_eval.core.origin import ModelRef
 
 if TYPE_CHECKING:
     from huggingface_hub import CardData

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from ssn_eval.cards.filling import filled, origin
-from ssn_eval.languages import LANGUAGES
-from ssn_eval.neurons import site_kind
-from ssn_eval.store import NeuronFile
+from ssn_eval.core.languages import LANGUAGES
+from ssn_eval.core.neurons import site_kind
+from ssn_eval.core.store import NeuronFile
 
 _TOLD = ("set", "what", "control_of", "lang", "hr", "p", "scope", "sites", "method", "seed", "preset", "source")
 """parts of a provenance that the card names, in this order; whatever else it holds is in the file"""

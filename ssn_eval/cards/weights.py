@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ssn_eval.cards.filling import filled, origin
-from ssn_eval.neurons import NeuronSet, site_kind
-from ssn_eval.store import ModelRef
+from ssn_eval.core.neurons import NeuronSet, site_kind
+from ssn_eval.core.origin import ModelRef
 
 _WAYS = {
     "neurons": "neuron-LoRA: only the rows and columns of chosen neurons",

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from ssn_eval.cli.output import FILE, JSON, draw, emit
-from ssn_eval.errors import FormatError, ParamsError
+from ssn_eval.core.errors import FormatError, ParamsError
 
 
 @click.command()
@@ -20,7 +20,8 @@ def claims(seeds: str, out: Path, as_json: bool) -> None:
 
     Example: ssn claims --seeds 0,1,2
     """
-    from ssn_eval import files, repetitions
+    from ssn_eval import repetitions
+    from ssn_eval.core import files
     from ssn_eval.report.claims import claims as judge
     from ssn_eval.report.claims import sentences
     from ssn_eval.report.claims import table as rows
@@ -45,7 +46,7 @@ def claims(seeds: str, out: Path, as_json: bool) -> None:
 
 def _behaviour(results: Path) -> object:
     """What the first stage measured of the organism; None for a real model."""
-    from ssn_eval import files
+    from ssn_eval.core import files
 
     data = files.read_json(results / "organism.json", "the first stage's summary")
     if not isinstance(data, dict):

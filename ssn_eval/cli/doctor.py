@@ -29,8 +29,8 @@ def doctor(
     Example: ssn doctor --model Qwen/Qwen3-8B --dtype bfloat16
     """
     from ssn_eval.cli import health
-    from ssn_eval.progress import waiting
-    from ssn_eval.store import versions
+    from ssn_eval.core.origin import versions
+    from ssn_eval.core.progress import waiting
 
     check_device(device)
     here = Path()

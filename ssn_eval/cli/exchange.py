@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import click
 
 from ssn_eval.cli import folders
-from ssn_eval.cli.loading import GGUF_FILE, REVISION, load, model_of, spec
+from ssn_eval.cli.loading import GGUF_FILE, REVISION, load, spec
 from ssn_eval.cli.output import FILE, JSON, emit
 from ssn_eval.cli.push import TO_HUB
-from ssn_eval.errors import ParamsError
+from ssn_eval.core.errors import ParamsError
 
 if TYPE_CHECKING:
-    from ssn_eval.store import NeuronFile
+    from ssn_eval.core.store import NeuronFile
 
 _OWN = ("json", "csv", "safetensors")
 _FOREIGN = ("sntune", "lape", "jsonl", "parquet")
@@ -64,7 +64,7 @@ def export(
 
     Example: ssn export artifacts/sets/ss.json --format csv --out ss.csv
     """
-    from ssn_eval import store
+    from ssn_eval.core import store
 
     for name, given, only in (
         ("--scores", score_file, "jsonl"),
@@ -127,7 +127,8 @@ def import_(
 
     Example: ssn import LLaMA-2-7B.neuron.pth --format lape --language 1 --model meta-llama/Llama-2-7b-hf --out zh.json
     """
-    from ssn_eval import files, interchange, store
+    from ssn_eval import interchange
+    from ssn_eval.core import files, origin, store
 
     for name, given, only in (("--language", language, "lape"), ("--min-score", min_score, "jsonl")):
         if given is not None and kind != only:
@@ -138,6 +139,8 @@ def import_(
         raise ParamsError(f"A neuron set is written as .json or .safetensors; {out} has another ending.")
     if not file.is_file():  # said before a model is loaded for minutes
         raise interchange.missing(file, kind)
+    from ssn_eval.core.store import model_of
+
     ref = model_of(like) if like else load(spec(model or "", revision, gguf_file), "cpu", False).ref
     found = interchange.decode(file, kind, ref.geometry, language=language, min_score=min_score)
     asked = {"language": language, "min_score": min_score}
@@ -146,7 +149,7 @@ def import_(
         "what": "imported",
         "source": source | {name: value for name, value in asked.items() if value is not None},
         "notes": list(found.notes),
-        "versions": store.versions(),
+        "versions": origin.versions(),
     }
     store.save_neurons(out, store.NeuronFile(found.neurons, ref, made))
     for note in found.notes:
@@ -175,7 +178,8 @@ def _pushed(found: NeuronFile, out: Path, repo: str) -> str:
 
 def _write_foreign(found: NeuronFile, kind: str, drop: bool, score_file: Path | None, out: Path) -> int:
     """A file of another tool; returns how many neurons it holds."""
-    from ssn_eval import files, interchange, store
+    from ssn_eval import interchange
+    from ssn_eval.core import files, store
 
     kept = interchange.carried(found.neurons, kind, drop=drop)
     scored = store.load_scores(score_file) if score_file else None

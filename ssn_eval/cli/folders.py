@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 from ssn_eval.cli.loading import load, spec
 from ssn_eval.cli.output import emit
-from ssn_eval.errors import ParamsError
+from ssn_eval.core.errors import ParamsError
 
 if TYPE_CHECKING:
+    from ssn_eval.core.store import NeuronFile
     from ssn_eval.models import ModelSpec
-    from ssn_eval.store import NeuronFile
 
 
 def write_folder(
     found: NeuronFile, kind: str, wanted: ModelSpec, op: str, uniform_rank: bool, neurons: Path, out: Path
 ) -> None:
     """An adapter or a model; an existing folder is replaced only if it is one that was written so."""
-    from ssn_eval import adapters, baking, interventions, store
+    from ssn_eval import adapters, baking, interventions
+    from ssn_eval.core import origin
 
     changes = interventions.combine([found.neurons], [op])
     if kind == "peft":
@@ -29,7 +30,7 @@ def write_folder(
     loaded = load(wanted, None, False)
     found.model.refuse_other(loaded.ref, str(neurons))
     if kind == "hf":
-        baking.save(loaded, changes, out, {"sets": [dict(found.provenance)], "versions": store.versions()})
+        baking.save(loaded, changes, out, {"sets": [dict(found.provenance)], "versions": origin.versions()})
         return
     made = {"untrained": True, **found.provenance}
     built = adapters.build(loaded.model, found.neurons)
@@ -59,9 +60,10 @@ def write_uniform(adapter: Path, kind: str, uniform_rank: bool, out: Path, as_js
 
 def write_delta(source: Path, model: str | None, gguf_file: str | None, out: Path, as_json: bool) -> None:
     """What a folder of trained weights, adapter or whole model, changes in its base model."""
-    from ssn_eval import adapters, deltas, lineage, store
+    from ssn_eval import adapters, deltas, lineage
+    from ssn_eval.core import origin, tensors
 
-    store.refuse_other_ending(out, "A delta")
+    tensors.refuse_other_ending(out, "A delta")
     bases = lineage.bases(source)
     if model is None and not bases:
         raise ParamsError(f"{source} does not say which model it was made from; name it with --model.")
@@ -74,7 +76,7 @@ def write_delta(source: Path, model: str | None, gguf_file: str | None, out: Pat
             ref.refuse_other(base.ref, f"The checkpoint {source.name}")
         tuned = load(spec(str(source), None, None, str(base.model.dtype).removeprefix("torch.")), "cpu", False).model
     patches = deltas.between(before, tuned.state_dict())
-    made = {"source": source.name, **lineage.provenance(source), "versions": store.versions()}
+    made = {"source": source.name, **lineage.provenance(source), "versions": origin.versions()}
     deltas.save(out, deltas.Delta(patches, base.ref, made))
     values = sum(patch.values.numel() for patch in patches.values())
     told = {"out": out.as_posix(), "format": "delta", "weights": len(patches), "values": values}

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from ssn_eval.cli.output import FILE, JSON, emit
-from ssn_eval.errors import MissingInputError, ParamsError
+from ssn_eval.core.errors import MissingInputError, ParamsError
 
 
 @click.command()
@@ -29,7 +29,8 @@ def frontier(seeds: str | None, runs: Path, as_is: bool, workers: int | None, ou
     """
     from rich.console import Console
 
-    from ssn_eval import files, params, repetitions
+    from ssn_eval import repetitions
+    from ssn_eval.core import files, params
     from ssn_eval.frontier import sweep
     from ssn_eval.report.canvas import render
     from ssn_eval.report.frontier import frontiers, table

@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-from ssn_eval.errors import SsnError
+from ssn_eval.core.errors import SsnError
 
 INTERRUPTED = 130
 """what shells report of a program that was stopped by Ctrl-C"""
@@ -53,7 +53,7 @@ class Group(click.Group):
         except BrokenPipeError:
             raise
         except OSError as error:
-            from ssn_eval import files
+            from ssn_eval.core import files
 
             raise Failure(files.sentence(error)) from None
         except KeyboardInterrupt:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from ssn_eval.errors import FormatError, ParamsError
+from ssn_eval.core.errors import FormatError, ParamsError
 
 if TYPE_CHECKING:
     from ssn_eval.models import Loaded, ModelSpec
-    from ssn_eval.store import ModelRef
 
 REVISION = click.option("--revision", help="Hub revision.")
 GGUF_FILE = click.option("--gguf-file", help="A GGUF file inside the model's folder or package.")
@@ -70,33 +67,6 @@ def check_device(device: str | None) -> None:
             torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise ParamsError(f"torch cannot use the device {device!r}: {_first_line(error)}") from error
-
-
-def model_of(path: Path) -> ModelRef:
-    """The model that a neuron set or score file belongs to; nothing is loaded.
-
-    Raises:
-        MissingInputError, FormatError: it is neither.
-    """
-    from ssn_eval import store
-
-    return (store.load_scores(path) if holds_scores(path) else store.load_neurons(path)).model
-
-
-def holds_scores(path: Path) -> bool:
-    """Whether a file is a score file, by its header; a damaged or missing file is left to the loaders and their messages."""
-    from safetensors import SafetensorError, safe_open
-
-    from ssn_eval.store import SCORES_FORMAT, refuse_huge_header
-
-    if path.suffix != ".safetensors" or not path.is_file():
-        return False
-    refuse_huge_header(path)
-    try:
-        with safe_open(path, framework="numpy") as handle:
-            return json.loads((handle.metadata() or {}).get("ssn", "{}")).get("format") == SCORES_FORMAT
-    except (SafetensorError, OSError, ValueError, AttributeError):
-        return False
 
 
 def _first_line(error: BaseException) -> str:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
-    from ssn_eval.store import ModelRef
+    from ssn_eval.core.origin import ModelRef
 
 FILE = click.Path(path_type=Path)
 JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
@@ -93,7 +93,7 @@ def table(title: str, *columns: str) -> Table:
 
 def by_layer(title: str, cells: dict[str, str], model: ModelRef) -> Table:
     """One row a layer that has anything, one column a site."""
-    from ssn_eval.neurons import SITES, site_key
+    from ssn_eval.core.neurons import SITES, site_key
 
     shown = table(title, "layer", *SITES)
     for layer in range(model.geometry.num_layers):

@@ -53,11 +53,12 @@ def reference(
     """
     import hashlib
 
-    from ssn_eval import activations, identification, lineage, prompts, store
+    from ssn_eval import activations, identification, lineage, prompts
+    from ssn_eval.core import origin, store, tensors
+    from ssn_eval.core.neurons import NeuronSet, expand_sites
     from ssn_eval.interventions import reference as references
-    from ssn_eval.neurons import NeuronSet, expand_sites
 
-    store.refuse_other_ending(out, "A reference set")
+    tensors.refuse_other_ending(out, "A reference set")
     chosen = expand_sites([name.strip() for name in sites.split(",")])
     asked = identification.subsample(prompts.select(prompts.read(prompt_file), lang=lang, label=label), limit, seed)
     sets = [store.load_neurons(path) for path in neuron_files]
@@ -78,7 +79,7 @@ def reference(
         "neurons": sum(len(site.index) for site in found.values()),
         "prompts_sha256": hashlib.sha256("\n".join(p.prompt for p in asked).encode()).hexdigest(),
         "seed": seed if limit else None,
-        "versions": store.versions(),
+        "versions": origin.versions(),
     }
     references.save(out, references.Reference(found, loaded.ref, made))
     shown = f"{made['neurons']} neurons on {made['tokens']} tokens of {made['prompts']} {lang} {label} prompts → {out}"

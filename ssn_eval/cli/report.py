@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ssn_eval.cli.output import FILE, JSON, emit
-from ssn_eval.errors import MismatchError, ParamsError
+from ssn_eval.core.errors import MismatchError, ParamsError
 
 if TYPE_CHECKING:
     from ssn_eval.report.beside import Beside
@@ -44,7 +44,7 @@ def report(
 
     Example: ssn report results --out report
     """
-    from ssn_eval.progress import waiting
+    from ssn_eval.core.progress import waiting
     from ssn_eval.report import page, sidebyside, summary
     from ssn_eval.report.results import locate, read
 
@@ -96,7 +96,7 @@ def _beside(
 
 def _names(params_file: Path) -> dict[str, Any]:
     """The sets and methods of the run's params, if they lie beside it: files of others are left over from earlier ones."""
-    from ssn_eval import params
+    from ssn_eval.core import params
 
     if not params_file.is_file():
         return {}

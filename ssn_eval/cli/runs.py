@@ -33,7 +33,7 @@ def judge(samples: Path, judge_name: str, out: Path, limit: int | None, as_json:
 
     Example: ssn judge out/run --judge refusal --out judged
     """
-    from ssn_eval import lock
+    from ssn_eval.core import lock
     from ssn_eval.harness.rejudging import rejudge
     from ssn_eval.judges import check_judge, get_judge
 
@@ -62,7 +62,7 @@ def summarize(run: Path, hr: str, common: bool, as_json: bool) -> None:
 
     Example: ssn summarize out/run
     """
-    from ssn_eval.languages import language
+    from ssn_eval.core.languages import language
     from ssn_eval.runs import rates
 
     found = rates.summarize(_read(run), language(hr).code, common=common)

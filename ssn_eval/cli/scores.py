@@ -10,12 +10,12 @@ import click
 
 from ssn_eval.cli.loading import DEVICE, DTYPE, GGUF_FILE, REVISION, TRUST_REMOTE_CODE, load, spec
 from ssn_eval.cli.output import FILE, JSON, emit
-from ssn_eval.errors import MismatchError, ParamsError
+from ssn_eval.core.errors import MismatchError, ParamsError
 
 if TYPE_CHECKING:
+    from ssn_eval.core.store import ScoreFile
     from ssn_eval.prompts import Label
     from ssn_eval.selection import Scope
-    from ssn_eval.store import ScoreFile
 
 
 @click.command()
@@ -85,14 +85,15 @@ def identify(
 
     Example: ssn identify --model Qwen/Qwen3-8B --prompts data/MultiJail.csv --lang th --out th.harmful.safetensors
     """
-    from ssn_eval import lock, prompts, store
+    from ssn_eval import prompts
+    from ssn_eval.core import lock, store, tensors
+    from ssn_eval.core.processes import count, is_main
     from ssn_eval.identification import identify as run
     from ssn_eval.importance import Settings
-    from ssn_eval.importance.processes import count, is_main
 
     chosen = _sites(sites)
     how = Settings(method, position, target, probes, seed, tolerance, batch_size, checkpointing)
-    store.refuse_other_ending(out, "A score file")
+    tensors.refuse_other_ending(out, "A score file")
     asked = prompts.select(prompts.read(prompt_file), lang=lang, label=label)
     restricted = store.load_neurons(neuron_file) if neuron_file else None
     loaded = load(spec(model, revision, gguf_file, dtype), device, trust_remote_code, device_map)
@@ -160,9 +161,10 @@ def select(
 
     Example: ssn select --harmful th.h.safetensors --harmless th.n.safetensors --out ms_th.json
     """
-    from ssn_eval import selection, store
-    from ssn_eval.errors import EmptySetError
-    from ssn_eval.neurons import is_among, parse_key
+    from ssn_eval import selection
+    from ssn_eval.core import origin, store
+    from ssn_eval.core.errors import EmptySetError
+    from ssn_eval.core.neurons import is_among, parse_key
 
     if (hr_harmful is None) != (hr_harmless is None) or (what in ("ss", "private") and hr_harmful is None):
         raise ParamsError(
@@ -190,14 +192,14 @@ def select(
         "p": p,
         "scope": scope,
         "sites": [name for name in chosen if any(is_among(site, (name,)) for site in scored)],
-        "versions": store.versions(),
+        "versions": origin.versions(),
     }
     store.save_neurons(out, store.NeuronFile(neurons, jail.model, made))
     emit({"out": out.as_posix(), "neurons": len(neurons), **made}, as_json, f"{len(neurons)} neurons → {out}")
 
 
 def _sites(text: str) -> tuple[str, ...]:
-    from ssn_eval.neurons import expand_sites
+    from ssn_eval.core.neurons import expand_sites
 
     return expand_sites([name.strip() for name in text.split(",")])
 
@@ -208,7 +210,7 @@ def _pair(harmful: Path, harmless: Path) -> tuple[ScoreFile, ScoreFile]:
     Raises:
         MismatchError: they are of two models or languages, or not what their options say.
     """
-    from ssn_eval import store
+    from ssn_eval.core import store
 
     jail, norm = store.load_scores(harmful), store.load_scores(harmless)
     norm.model.refuse_other(jail.model, f"The score file {harmless}")

@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ssn_eval.cli.loading import holds_scores
 from ssn_eval.cli.output import FILE, JSON, by_layer, emit, table
 from ssn_eval.cli.runs import compare_runs
-from ssn_eval.errors import EmptySetError, ParamsError
+from ssn_eval.core.errors import EmptySetError, ParamsError
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from ssn_eval.store import Scores
+    from ssn_eval.core.store import Scores
 
 
 @click.command()
@@ -26,7 +25,8 @@ def show(file: Path, as_json: bool) -> None:
 
     Example: ssn show artifacts/sets/ss.json
     """
-    from ssn_eval import store
+    from ssn_eval.core import store
+    from ssn_eval.core.store import holds_scores
 
     if holds_scores(file):
         found = store.load_scores(file)
@@ -49,7 +49,7 @@ def _means(scores: Scores) -> dict[str, float]:
     """Mean importance by layer and site kind: the experts of a layer are one `mlp`, as in `NeuronSet.per_key`."""
     import numpy as np
 
-    from ssn_eval.neurons import parse_key, site_key, site_kind
+    from ssn_eval.core.neurons import parse_key, site_key, site_kind
 
     parts: dict[str, list[np.ndarray]] = {}
     for key, values in scores.items():
@@ -78,7 +78,7 @@ def diff(first: Path, second: Path, metric: str | None, correction: str, as_json
 
 
 def _compare_sets(first: Path, second: Path, as_json: bool) -> None:
-    from ssn_eval import store
+    from ssn_eval.core import store
 
     a, b = store.load_neurons(first), store.load_neurons(second)
     b.model.refuse_other(a.model, str(second))
@@ -102,7 +102,8 @@ def combine(sets: tuple[Path, ...], how: str | None, at_least: int | None, out: 
 
     Example: ssn combine --at-least 2 artifacts/sets/ss/*.json --out ss_shared_by_2.json
     """
-    from ssn_eval import selection, store
+    from ssn_eval import selection
+    from ssn_eval.core import origin, store
 
     if (how is None) == (at_least is None):
         raise ParamsError("Say how to combine the sets: one of --union, --intersection and --at-least K.")
@@ -115,6 +116,6 @@ def combine(sets: tuple[Path, ...], how: str | None, at_least: int | None, out: 
         raise EmptySetError(
             f"No neuron is in {k} of the {len(found)} sets; ask for fewer, or select with a larger --p."
         )
-    made = {"what": "combined", "at_least": k, "of": [path.as_posix() for path in sets], "versions": store.versions()}
+    made = {"what": "combined", "at_least": k, "of": [path.as_posix() for path in sets], "versions": origin.versions()}
     store.save_neurons(out, store.NeuronFile(neurons, found[0].model, made))
     emit({"out": out.as_posix(), "neurons": len(neurons), **made}, as_json, f"{len(neurons)} neurons → {out}")

@@ -13,11 +13,11 @@ import click
 from ssn_eval.cli.loading import DEVICE, DTYPE, GGUF_FILE, REVISION, TRUST_REMOTE_CODE, load, spec
 from ssn_eval.cli.output import FILE, JSON, emit
 from ssn_eval.cli.push import TO_HUB
-from ssn_eval.errors import EmptySetError, ParamsError, UnknownNameError
+from ssn_eval.core.errors import EmptySetError, ParamsError, UnknownNameError
 
 if TYPE_CHECKING:
-    from ssn_eval.methods import Method
-    from ssn_eval.store import NeuronFile
+    from ssn_eval.core.methods import Method
+    from ssn_eval.core.store import NeuronFile
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -80,7 +80,7 @@ def pairs(
     Example: ssn pairs --prompts data/PolyRefuse --split train --langs en,th,ko --model Qwen/Qwen3-8B --out pairs.jsonl
     """
     from ssn_eval import prompts, training
-    from ssn_eval.languages import language
+    from ssn_eval.core.languages import language
 
     codes = [language(code.strip()).code for code in langs.split(",")]
     if replay and not model:
@@ -176,12 +176,14 @@ def train(
     """
     import warnings
 
-    from ssn_eval import files, hub, publishing, training
-    from ssn_eval.importance.processes import count, is_main
-    from ssn_eval.languages import language
-    from ssn_eval.params import TrainParams
-    from ssn_eval.statistics import ends
-    from ssn_eval.store import load_neurons, versions
+    from ssn_eval import hub, publishing, training
+    from ssn_eval.core import files
+    from ssn_eval.core.languages import language
+    from ssn_eval.core.origin import versions
+    from ssn_eval.core.params import TrainParams
+    from ssn_eval.core.processes import count, is_main
+    from ssn_eval.core.statistics import ends
+    from ssn_eval.core.store import load_neurons
 
     warnings.filterwarnings("ignore", category=FutureWarning)  # of transformers, about itself
     if repo:
@@ -245,7 +247,7 @@ def _method(name: str, neuron_file: Path | None) -> Method:
         UnknownNameError: no such method.
         ParamsError: neurons are missing, or not used.
     """
-    from ssn_eval.methods import METHODS
+    from ssn_eval.core.methods import METHODS
 
     if name not in METHODS:
         raise UnknownNameError("training method", name, METHODS)

@@ -9,7 +9,7 @@ import click
 from ssn_eval.cli.folders import refuse_foreign
 from ssn_eval.cli.loading import DTYPE, GGUF_FILE, REVISION, load, spec
 from ssn_eval.cli.output import FILE, JSON, emit
-from ssn_eval.errors import MissingInputError, ParamsError
+from ssn_eval.core.errors import MissingInputError, ParamsError
 
 
 @click.command()
@@ -43,7 +43,9 @@ def bake(
 
     Example: ssn bake Qwen/Qwen3-8B --neurons ss.json --op suppress --out qwen3-8b-without-ss
     """
-    from ssn_eval import baking, interventions, lineage, store
+    from ssn_eval import baking, interventions, lineage
+    from ssn_eval.core import store
+    from ssn_eval.core.origin import versions
     from ssn_eval.interventions import reference as references
 
     refuse_foreign(out, "baked model", Path(model))
@@ -58,7 +60,7 @@ def bake(
     if made:
         lineage.refuse_other(made.model, loaded.ref, ancestors, f"The reference set {reference_file}")
     origin = {"sets": [dict(file.provenance) for file in sets], "reference": dict(made.provenance) if made else None}
-    baking.save(loaded, changes, out, {**origin, "versions": store.versions()}, reference=made, ancestors=ancestors)
+    baking.save(loaded, changes, out, {**origin, "versions": versions()}, reference=made, ancestors=ancestors)
     told = interventions.describe_all(changes)
     said = ", ".join(f"{each['op']} on {each['neurons']} neurons" for each in told)
     emit({"out": out.as_posix(), "interventions": told}, as_json, f"{loaded.ref.id} with {said} → {out}")
@@ -85,7 +87,8 @@ def merge(
 
     Example: ssn merge artifacts/train/ssn --out hardened
     """
-    from ssn_eval import adapters, baking, cards, lineage, store
+    from ssn_eval import adapters, baking, cards, lineage
+    from ssn_eval.core.origin import versions
     from ssn_eval.models import Loaded
 
     refuse_foreign(out, "merged model", Path(model or ""), adapter)
@@ -94,7 +97,7 @@ def merge(
     loaded = load(wanted, "cpu", False)
     tuned = adapters.load(loaded.model, adapter, loaded.ref)
     merged = Loaded(adapters.merge(tuned), loaded.tokenizer, loaded.ref)
-    made = {"adapter": adapter.name, **lineage.provenance(adapter), "versions": store.versions()}
+    made = {"adapter": adapter.name, **lineage.provenance(adapter), "versions": versions()}
     card = cards.of_weights(loaded.ref, made, is_adapter=False)
     baking.write(merged, out, lineage.MERGED, made, lineage.bases(Path(wanted.pretrained)), card=card)
     emit(

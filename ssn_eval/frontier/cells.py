@@ -9,10 +9,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from ssn_eval import files, presets, store
-from ssn_eval.errors import MissingInputError, ParamsError
-from ssn_eval.methods import Method
-from ssn_eval.params import Params, TrainParams
+from ssn_eval.core import files, presets, store
+from ssn_eval.core.errors import MissingInputError, ParamsError
+from ssn_eval.core.methods import Method
+from ssn_eval.core.params import Params, TrainParams
 from ssn_eval.sweep import RANDOM, Cell, Scenario, plan
 
 FORMAT = "ssn-frontier-cell/1"

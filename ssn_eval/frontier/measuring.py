@@ -9,11 +9,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ssn_eval import models, selection, store, training
-from ssn_eval.errors import EmptySetError
+from ssn_eval import models, selection, training
+from ssn_eval.core import origin, store
+from ssn_eval.core.errors import EmptySetError
+from ssn_eval.core.neurons import NeuronSet
 from ssn_eval.frontier.cells import FORMAT, Run, Task, set_and_control
 from ssn_eval.models import Loaded, ModelSpec
-from ssn_eval.neurons import NeuronSet
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, TrainerCallback
@@ -67,7 +68,7 @@ def compute(task: Task) -> dict[str, Any]:
         "parameters": ready.total,
         "points": watch.points,
         "loss": [round(e["loss"], 6) for e in curve],
-        "versions": store.versions(),
+        "versions": origin.versions(),
         "cpu_seconds": round(time.process_time() - started, 2),
     }
 

@@ -12,14 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ssn_eval import deltas, files, lineage, models, store
+from ssn_eval import deltas, lineage, models
+from ssn_eval.core import files, store
+from ssn_eval.core.errors import MismatchError, MissingInputError, ParamsError
+from ssn_eval.core.origin import ModelRef
+from ssn_eval.core.store import NeuronFile
 from ssn_eval.deltas import Delta
-from ssn_eval.errors import MismatchError, MissingInputError, ParamsError
 from ssn_eval.interventions import Intervention, Reference, combine
 from ssn_eval.interventions import reference as references
 from ssn_eval.interventions.plan import plan
 from ssn_eval.models import ModelSpec
-from ssn_eval.store import ModelRef, NeuronFile
 
 SPEC = Path("artifacts/model/spec.json")
 """where the pipeline says which model it runs on"""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, cast
 
-from ssn_eval.errors import ParamsError
+from ssn_eval.core.errors import ParamsError
 from ssn_eval.harness.exits import one_sentence
 from ssn_eval.prompts import Label
 

@@ -11,11 +11,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ssn_eval.errors import MissingInputError, ParamsError
+from ssn_eval.core.errors import MissingInputError, ParamsError
+from ssn_eval.core.params import EvaluateParams
 from ssn_eval.harness import scoring
 from ssn_eval.judges import judge_names, says_refusal
 from ssn_eval.judges.judged import Judged
-from ssn_eval.params import EvaluateParams
 from ssn_eval.prompts import LABELS, Prompt
 
 if TYPE_CHECKING:

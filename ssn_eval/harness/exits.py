@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ssn_eval.errors import SsnError
+from ssn_eval.core.errors import SsnError
 
 
 class HarnessExit(SsnError, SystemExit):

@@ -16,12 +16,13 @@ from typing import Any
 import torch
 from lm_eval.models.huggingface import HFLM
 
-from ssn_eval import adapters, deltas, files, interventions, lineage, models, residency
-from ssn_eval.errors import MissingInputError, ParamsError
+from ssn_eval import adapters, deltas, interventions, lineage, models, residency
+from ssn_eval.core import files
+from ssn_eval.core.errors import MissingInputError, ParamsError
+from ssn_eval.core.origin import ModelRef
 from ssn_eval.harness import arguments
 from ssn_eval.harness.arguments import ABSENT, PIPELINE
 from ssn_eval.harness.exits import one_sentence
-from ssn_eval.store import ModelRef
 
 _MARK = "ssn_eval: condition"
 """the key under which a response cache remembers whose responses it holds"""

@@ -14,16 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ssn_eval import files
-from ssn_eval.errors import EmptySetError, FormatError, MismatchError, ParamsError
+from ssn_eval.core import files
+from ssn_eval.core.errors import EmptySetError, FormatError, MismatchError, ParamsError
+from ssn_eval.core.languages import language
+from ssn_eval.core.origin import versions
+from ssn_eval.core.progress import progress
 from ssn_eval.harness import scoring
 from ssn_eval.judges import Exchange, Judge, Verdict
 from ssn_eval.judges.judged import Judged, what_it_says
 from ssn_eval.judges.reply_language import reply_languages
-from ssn_eval.languages import language
-from ssn_eval.progress import progress
 from ssn_eval.runs import samples
-from ssn_eval.store import versions
 
 CHUNK = 128
 """replies that a judge sees at once, and the most that a kill loses"""

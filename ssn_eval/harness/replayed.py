@@ -15,8 +15,8 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 from lm_eval.utils import handle_non_serializable, hash_string
 
-from ssn_eval import files
-from ssn_eval.errors import FormatError, MissingInputError, ParamsError
+from ssn_eval.core import files
+from ssn_eval.core.errors import FormatError, MissingInputError, ParamsError
 from ssn_eval.harness.exits import one_sentence
 from ssn_eval.runs import samples
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from lm_eval.api.task import ConfigurableTask
 
-from ssn_eval.errors import MismatchError
+from ssn_eval.core.errors import MismatchError
 from ssn_eval.harness.exits import one_sentence
 from ssn_eval.judges import Exchange, Judge, check_judge, get_judge
 from ssn_eval.judges.judged import Judged, what_it_says

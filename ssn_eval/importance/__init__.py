@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ssn_eval.errors import EmptySetError, ParamsError, UnknownNameError
-from ssn_eval.neurons import SITES
+from ssn_eval.core.errors import EmptySetError, ParamsError, UnknownNameError
+from ssn_eval.core.neurons import SITES
+from ssn_eval.core.store import Scores
 from ssn_eval.reliability import rank_correlation, standard_error
-from ssn_eval.store import Scores
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -108,11 +108,11 @@ def measure(
         ParamsError: `neurons` with another method than `exact`.
     """
     from ssn_eval.architectures import resolve
+    from ssn_eval.core.processes import share
+    from ssn_eval.core.progress import progress
     from ssn_eval.importance.accumulate import Progress, accumulate
     from ssn_eval.importance.batches import Padded
-    from ssn_eval.importance.processes import share
     from ssn_eval.importance.readout import Readout
-    from ssn_eval.progress import progress
 
     if not inputs or any(len(ids) == 0 for ids in inputs):
         raise EmptySetError("Importance needs at least one prompt, and no empty one.")

@@ -16,24 +16,15 @@ from typing import Any
 
 import numpy as np
 
-from ssn_eval import files
-from ssn_eval.errors import FormatError
+from ssn_eval.core import files
+from ssn_eval.core.errors import FormatError
+from ssn_eval.core.neurons import parse_key
+from ssn_eval.core.processes import Share
+from ssn_eval.core.store import Scores
 from ssn_eval.importance.batches import Batch, Padded, cut
-from ssn_eval.neurons import parse_key
-from ssn_eval.store import Scores
 
 PerPrompt = Mapping[str, np.ndarray]
 """site key → importance of every neuron for every prompt of a batch, `(batch, width)`"""
-
-
-@dataclass(frozen=True)
-class Share:
-    """Which of several processes this is, and how their sums come together."""
-
-    rank: int = 0
-    world: int = 1
-    add: Callable[[np.ndarray], np.ndarray] = lambda values: values
-    """elementwise sum over all processes"""
 
 
 @dataclass

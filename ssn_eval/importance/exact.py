@@ -14,11 +14,11 @@ import torch
 from torch import nn
 
 from ssn_eval.architectures import Site, decoder_layers
+from ssn_eval.core.neurons import parse_key
+from ssn_eval.core.progress import Advance
 from ssn_eval.importance.accumulate import PerPrompt
 from ssn_eval.importance.batches import Batch
 from ssn_eval.importance.readout import Readout
-from ssn_eval.neurons import parse_key
-from ssn_eval.progress import Advance
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ssn_eval.architectures import decoder
-from ssn_eval.errors import ArchitectureError, EmptySetError, UnknownNameError
+from ssn_eval.core.errors import ArchitectureError, EmptySetError, UnknownNameError
 from ssn_eval.importance.batches import Batch
 
 if TYPE_CHECKING:

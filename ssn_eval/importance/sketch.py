@@ -23,10 +23,10 @@ import numpy as np
 import torch
 
 from ssn_eval.architectures import Handle, Site, decoder_layers
+from ssn_eval.core.progress import Advance
 from ssn_eval.importance.accumulate import PerPrompt
 from ssn_eval.importance.batches import Batch
 from ssn_eval.importance.readout import Readout
-from ssn_eval.progress import Advance
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -7,7 +7,7 @@
 | `jsonl` | rows of layer, matrix, index, score | all |
 | `csv`, `parquet` | rows of layer, site, index | all |
 
-Indices mean what they mean in `ssn_eval.neurons` everywhere. None of these files says which model it belongs to, so the
+Indices mean what they mean in `ssn_eval.core.neurons` everywhere. None of these files says which model it belongs to, so the
 reader brings the model's shape, and every index is checked against it.
 """
 
@@ -16,11 +16,11 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from ssn_eval import files
-from ssn_eval.errors import EmptySetError, MissingInputError, ParamsError, UnknownNameError
+from ssn_eval.core import files
+from ssn_eval.core.errors import EmptySetError, MissingInputError, ParamsError, UnknownNameError
+from ssn_eval.core.neurons import Geometry, NeuronSet
+from ssn_eval.core.store import Scores
 from ssn_eval.interchange.reading import Found
-from ssn_eval.neurons import Geometry, NeuronSet
-from ssn_eval.store import Scores
 
 WRITTEN = ("sntune", "lape", "jsonl", "parquet")
 READ = (*WRITTEN, "csv")

@@ -16,9 +16,9 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from ssn_eval.errors import EmptySetError, FormatError, MismatchError, ParamsError
+from ssn_eval.core.errors import EmptySetError, FormatError, MismatchError, ParamsError
+from ssn_eval.core.neurons import NeuronSet, site_key
 from ssn_eval.interchange.reading import MOST, Found, refuse_bomb, whole
-from ssn_eval.neurons import NeuronSet, site_key
 
 _WHAT = "a LAPE file (languages × layers of index tensors)"
 

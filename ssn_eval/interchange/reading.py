@@ -6,8 +6,8 @@ import io
 import zipfile
 from typing import NamedTuple
 
-from ssn_eval.errors import FormatError, UnknownNameError
-from ssn_eval.neurons import SITES, NeuronSet, parse_key, site_key
+from ssn_eval.core.errors import FormatError, UnknownNameError
+from ssn_eval.core.neurons import SITES, NeuronSet, parse_key, site_key
 
 MOST = 10_000_000
 """neurons in one file; the largest models have fewer"""

@@ -6,9 +6,9 @@ import csv
 import io
 from collections.abc import Iterable
 
-from ssn_eval.errors import FormatError
+from ssn_eval.core.errors import FormatError
+from ssn_eval.core.neurons import NeuronSet
 from ssn_eval.interchange.reading import MOST, Found, site, text, whole
-from ssn_eval.neurons import NeuronSet
 
 COLUMNS = ("layer", "site", "index")
 _NAME = 100

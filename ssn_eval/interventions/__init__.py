@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ssn_eval.core.neurons import NeuronSet
 from ssn_eval.interventions.hooks import attach, intervene, intervene_all
 from ssn_eval.interventions.ops import (
     MEAN,
@@ -23,7 +24,6 @@ from ssn_eval.interventions.ops import (
 )
 from ssn_eval.interventions.reference import Reference
 from ssn_eval.interventions.weights import bake, bake_all, refuse_unbakeable
-from ssn_eval.neurons import NeuronSet
 
 __all__ = [
     "MEAN",

@@ -15,11 +15,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from ssn_eval.core.neurons import NeuronSet
 from ssn_eval.interventions.ops import Intervention, Layers, Op, Positions
 from ssn_eval.interventions.phases import Phases, track
 from ssn_eval.interventions.plan import Changes, plan
 from ssn_eval.interventions.reference import Reference
-from ssn_eval.neurons import NeuronSet
 
 if TYPE_CHECKING:
     import torch
@@ -73,7 +73,7 @@ def attach(
 ) -> list[Handle]:
     """As `intervene_all`, but for good: returns the hooks' handles, which the caller removes or keeps."""
     from ssn_eval.architectures import decoder, resolve
-    from ssn_eval.neurons import Geometry
+    from ssn_eval.core.neurons import Geometry
 
     inner = _unwrapped(model)
     sites = resolve(inner)

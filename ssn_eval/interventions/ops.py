@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args
 
-from ssn_eval.errors import EmptySetError, ParamsError, UnknownNameError
-from ssn_eval.neurons import NeuronSet
+from ssn_eval.core.errors import EmptySetError, ParamsError, UnknownNameError
+from ssn_eval.core.neurons import NeuronSet
 
 Positions = Literal["all", "prompt", "generated"]
 POSITIONS: tuple[Positions, ...] = get_args(Positions)

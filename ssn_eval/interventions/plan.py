@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from ssn_eval.errors import ConflictError, ParamsError
+from ssn_eval.core.errors import ConflictError, ParamsError
+from ssn_eval.core.neurons import Geometry, Neuron, site_key
 from ssn_eval.interventions.ops import NONE, Intervention, Op
 from ssn_eval.interventions.reference import Reference
-from ssn_eval.neurons import Geometry, Neuron, site_key
 
 Changes = Mapping[int, tuple[float, float]]
 """index in a site → `(factor, constant)`: the activation `a` becomes `factor · a + constant`"""

@@ -13,10 +13,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ssn_eval import store
-from ssn_eval.errors import FormatError, MismatchError, ParamsError
-from ssn_eval.neurons import Geometry, parse_key
-from ssn_eval.store import ModelRef
+from ssn_eval.core.errors import FormatError, MismatchError, ParamsError
+from ssn_eval.core.neurons import Geometry, parse_key
+from ssn_eval.core.origin import ModelRef
+from ssn_eval.core.tensors import read_tensors, write_tensors
 
 FORMAT = "ssn-reference/1"
 PERCENTILES = 101
@@ -87,7 +87,7 @@ def save(path: Path, reference: Reference) -> None:
         tensors[f"{key}/index"] = np.ascontiguousarray(found.index, np.int64)
         tensors[f"{key}/mean"] = np.ascontiguousarray(found.mean, np.float32)
         tensors[f"{key}/percentiles"] = np.ascontiguousarray(found.percentiles, np.float32)
-    store.write_tensors(path, tensors, FORMAT, reference.model, reference.provenance)
+    write_tensors(path, tensors, FORMAT, reference.model, reference.provenance)
 
 
 def load(path: Path) -> Reference:
@@ -97,7 +97,7 @@ def load(path: Path) -> Reference:
         MissingInputError: no such file.
         FormatError: damaged, or of another format.
     """
-    tensors, model, provenance = store.read_tensors(path, FORMAT)
+    tensors, model, provenance = read_tensors(path, FORMAT)
     sites: dict[str, Activations] = {}
     for key in dict.fromkeys(name.rpartition("/")[0] for name in tensors):
         parse_key(key)

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ssn_eval.errors import ParamsError
+from ssn_eval.core.errors import ParamsError
+from ssn_eval.core.neurons import Geometry, NeuronSet
 from ssn_eval.interventions.ops import Intervention, Op
 from ssn_eval.interventions.plan import plan
 from ssn_eval.interventions.reference import Reference
-from ssn_eval.neurons import Geometry, NeuronSet
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

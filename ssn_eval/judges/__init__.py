@@ -11,7 +11,7 @@ from functools import cache
 from importlib import import_module
 from typing import Any, Protocol
 
-from ssn_eval.errors import ParamsError, UnknownNameError
+from ssn_eval.core.errors import ParamsError, UnknownNameError
 from ssn_eval.judges.verdict import Exchange, Verdict
 
 __all__ = ["Exchange", "Judge", "Verdict", "check_judge", "get_judge", "judge_names", "says_refusal"]

@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ssn_eval.errors import FormatError, MismatchError
+from ssn_eval.core.errors import FormatError, MismatchError
 from ssn_eval.judges.verdict import Verdict
 
 

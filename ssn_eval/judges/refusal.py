@@ -24,10 +24,10 @@ import re
 from collections.abc import Callable, Sequence
 from functools import cache
 
+from ssn_eval.core.languages import LANGUAGES
 from ssn_eval.judges.notation import BREAK
 from ssn_eval.judges.rules import Rules, fold, load_rules, phrase_file
 from ssn_eval.judges.verdict import Exchange, Verdict
-from ssn_eval.languages import LANGUAGES
 
 VERSION = "3"
 HEAD, SOFT = 480, 240

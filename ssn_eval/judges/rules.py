@@ -21,9 +21,9 @@ from dataclasses import dataclass
 from functools import cache, partial
 from importlib.resources import files
 
-from ssn_eval.errors import FormatError
+from ssn_eval.core.errors import FormatError
+from ssn_eval.core.languages import language
 from ssn_eval.judges.notation import BREAK, MOST_GAPS, combine, gaps, parse
-from ssn_eval.languages import language
 
 KINDS = ("decline", "idioms", "soft", "hint", "comply", "agree", "turn")
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from ssn_eval.errors import FormatError, MismatchError
+from ssn_eval.core.errors import FormatError, MismatchError
 
 Label = Literal["safe", "unsafe", "invalid", "unscored"]
 _LABELS = ("refusal", "harmful", "invalid", "unscored")

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from ssn_eval.errors import EmptySetError
-from ssn_eval.languages import HIGH_RESOURCE, language
+from ssn_eval.core.errors import EmptySetError
+from ssn_eval.core.languages import HIGH_RESOURCE, language
 from ssn_eval.organism.lexicon import Lexicon
 from ssn_eval.organism.questions import LABELS, Item, items
 

@@ -12,7 +12,7 @@ import random
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ssn_eval.languages import HIGH_RESOURCE
+from ssn_eval.core.languages import HIGH_RESOURCE
 from ssn_eval.organism.lexicon import Lexicon
 from ssn_eval.organism.questions import (
     answer,

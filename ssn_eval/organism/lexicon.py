@@ -12,9 +12,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from ssn_eval import files
-from ssn_eval.errors import FormatError, MissingInputError, UnknownNameError
-from ssn_eval.languages import HIGH_RESOURCE
+from ssn_eval.core import files
+from ssn_eval.core.errors import FormatError, MissingInputError, UnknownNameError
+from ssn_eval.core.languages import HIGH_RESOURCE
 
 ORGANISM_LANGUAGES = ("en", "zh", "th", "bn", "sw", "jv")
 """The high-resource language first, then falling resource."""

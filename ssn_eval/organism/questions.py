@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from ssn_eval.errors import UnknownNameError
-from ssn_eval.languages import HIGH_RESOURCE, language
+from ssn_eval.core.errors import UnknownNameError
+from ssn_eval.core.languages import HIGH_RESOURCE, language
 from ssn_eval.organism.lexicon import DANGER, Lexicon, Vocabulary
 from ssn_eval.organism.settings import OrganismSettings
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from ssn_eval.errors import ParamsError
+from ssn_eval.core.errors import ParamsError
 
 
 def _by_language(**values: float) -> Mapping[str, float]:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from ssn_eval.languages import language
+from ssn_eval.core.languages import language
 from ssn_eval.organism.lexicon import Lexicon
 from ssn_eval.organism.questions import FACTS, LABELS, SPLITS, fact_patterns, items
 

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ssn_eval import checkpoints
+from ssn_eval.core.progress import progress
 from ssn_eval.organism import corpus, tokenizer
 from ssn_eval.organism.lexicon import Lexicon
 from ssn_eval.organism.settings import OrganismSettings
-from ssn_eval.progress import progress
 
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast, Trainer

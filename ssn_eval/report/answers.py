@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from ssn_eval.core.statistics import Estimate
 from ssn_eval.report.comparisons import SAFE, Tested, against_randoms, beats_randoms, lost, newly_refused, tests, word
 from ssn_eval.report.results import Condition, Results, factor
 from ssn_eval.report.summary import percent, signed
-from ssn_eval.statistics import Estimate
 
 TEST = "McNemar, Holm-corrected p < .05"
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ssn_eval import files, params
-from ssn_eval.errors import FormatError, MismatchError
+from ssn_eval.core import files, params
+from ssn_eval.core.errors import FormatError, MismatchError
 from ssn_eval.report import frontier
 from ssn_eval.report.grid import Grid
 from ssn_eval.report.results import Results

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ssn_eval.errors import EmptySetError, MismatchError
+from ssn_eval.core.errors import EmptySetError, MismatchError
+from ssn_eval.core.statistics import Estimate, mean_over_seeds
 from ssn_eval.report import paper
 from ssn_eval.report.results import Condition, Results
 from ssn_eval.report.summary import percent
-from ssn_eval.statistics import Estimate, mean_over_seeds
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
+from ssn_eval.core.statistics import McNemar, Rate, holm, mcnemar
 from ssn_eval.report.results import Condition, Results
-from ssn_eval.statistics import McNemar, Rate, holm, mcnemar
 
 ALPHA = 0.05
 """level of the tests, after Holm's correction over languages"""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ssn_eval.presets import variant
+from ssn_eval.core.presets import variant
 from ssn_eval.report import canvas, maps
 from ssn_eval.report.canvas import Drawn, look
 from ssn_eval.report.comparisons import SAFE

@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ssn_eval.errors import EmptySetError
-from ssn_eval.statistics import mean_over_seeds
+from ssn_eval.core.errors import EmptySetError
+from ssn_eval.core.statistics import mean_over_seeds
 from ssn_eval.sweep import RANDOM, FrontierParams, counted
 
 if TYPE_CHECKING:

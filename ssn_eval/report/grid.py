@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from ssn_eval.core.statistics import Estimate, Rate
 from ssn_eval.report.summary import decimal
-from ssn_eval.statistics import Estimate, Rate
 
 
 class Grid(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ssn_eval.neurons import SITES, parse_key
+from ssn_eval.core.neurons import SITES, parse_key
 from ssn_eval.report import canvas
 from ssn_eval.report.canvas import Drawn, look
 from ssn_eval.report.results import Results

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ssn_eval.neurons import SITES, parse_key, site_key
+from ssn_eval.core.neurons import SITES, parse_key, site_key
 from ssn_eval.report import maps
 from ssn_eval.report.grid import Grid, cell, number
 from ssn_eval.report.results import Results

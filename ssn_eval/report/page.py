@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ssn_eval import files
+from ssn_eval.core import files
 from ssn_eval.report import answers, canvas, figures, maps, neuron_tables, paper, plots, provenance, samples, tables
 from ssn_eval.report.beside import Beside, frontier_grid
 from ssn_eval.report.canvas import Drawn

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from ssn_eval import files
-from ssn_eval.errors import FormatError
+from ssn_eval.core import files
+from ssn_eval.core.errors import FormatError
 from ssn_eval.report.results import Results
 
 TIMES = Path("logs/stages")

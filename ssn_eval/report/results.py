@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ssn_eval import files
-from ssn_eval.errors import FormatError, MissingInputError
-from ssn_eval.languages import LANGUAGES, language
-from ssn_eval.presets import variant
-from ssn_eval.statistics import Estimate, McNemar, Rate, cluster_bootstrap, mcnemar, paired_difference, wilson
+from ssn_eval.core import files
+from ssn_eval.core.errors import FormatError, MissingInputError
+from ssn_eval.core.languages import LANGUAGES, language
+from ssn_eval.core.presets import variant
+from ssn_eval.core.statistics import Estimate, McNemar, Rate, cluster_bootstrap, mcnemar, paired_difference, wilson
 
 SELECT_KEYS = ("hr", "languages", "sizes", "named", "per_key", "jaccard", "sensitivity", "candidates")
 """what `select.json` must hold for a report"""

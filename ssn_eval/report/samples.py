@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ssn_eval.errors import FormatError, MissingInputError
+from ssn_eval.core.errors import FormatError, MissingInputError
 from ssn_eval.report.results import Condition, Results
 
 FOLDER = Path("artifacts/samples")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from ssn_eval.core.statistics import Estimate, Rate
 from ssn_eval.report.results import Results
-from ssn_eval.statistics import Estimate, Rate
 
 FEWEST = 4
 """languages that a correlation with an interval needs"""

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from ssn_eval import files
-from ssn_eval.errors import MismatchError
+from ssn_eval.core import files
+from ssn_eval.core.errors import MismatchError
 from ssn_eval.report import answers, comparisons, figures, paper, provenance
 from ssn_eval.report.beside import Beside
 from ssn_eval.report.canvas import Drawn

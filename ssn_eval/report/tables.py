@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ssn_eval.languages import by_tier
+from ssn_eval.core.languages import by_tier
+from ssn_eval.core.statistics import ends
 from ssn_eval.report import comparisons
 from ssn_eval.report.comparisons import Tested, beats_randoms, drop
 from ssn_eval.report.grid import Grid, cell, estimate
 from ssn_eval.report.provenance import Took
 from ssn_eval.report.results import Condition, Results, factor, method_label, set_label
 from ssn_eval.report.summary import percent, signed
-from ssn_eval.statistics import ends
 
 
 def tables(results: Results) -> dict[str, Grid]:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ssn_eval.statistics import Estimate, mean_over_seeds
+from ssn_eval.core.statistics import Estimate, mean_over_seeds
 
 SEEDS = 3
 """repetitions that it takes to call a claim reproduced"""

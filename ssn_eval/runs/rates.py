@@ -1,7 +1,7 @@
 """What a run says about safety, with intervals: by language, tier, category and kind of translation, and across languages.
 
 A rate of one language has Wilson's interval (its prompts are independent). Anything over several languages weighs them
-alike, as lm_eval's groups do, and resamples prompt ids, because the same prompt is asked in each (`ssn_eval.statistics`);
+alike, as lm_eval's groups do, and resamples prompt ids, because the same prompt is asked in each (`ssn_eval.core.statistics`);
 where every reply is the same, the interval is Wilson's over prompts. Unscored replies leave every rate but `unscored`;
 invalid ones stay. Nothing is a rate of an empty set: what was not measured is left out.
 """
@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from ssn_eval.errors import EmptySetError, MismatchError
-from ssn_eval.languages import HIGH_RESOURCE, TIERS
+from ssn_eval.core.errors import EmptySetError, MismatchError
+from ssn_eval.core.languages import HIGH_RESOURCE, TIERS
+from ssn_eval.core.statistics import cluster_bootstrap, contrast, wilson
 from ssn_eval.runs.samples import HARMFUL_METRICS, HARMLESS_METRICS, Reply
-from ssn_eval.statistics import cluster_bootstrap, contrast, wilson
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ssn_eval import files
-from ssn_eval.errors import EmptySetError, FormatError, MismatchError, MissingInputError
+from ssn_eval.core import files
+from ssn_eval.core.errors import EmptySetError, FormatError, MismatchError, MissingInputError
+from ssn_eval.core.languages import language
 from ssn_eval.judges.judged import Judged, complied, in_other_language, refused, unsafe
 from ssn_eval.judges.verdict import Verdict
-from ssn_eval.languages import language
 
 _NAME = re.compile(r"samples_(?P<task>.+?)_(?P<time>\d{4}-\d\d-\d\dT[\d.\-]+)\.jsonl|samples_(?P<bare>.+)\.jsonl")
 JUDGED = "judged.json"

@@ -13,10 +13,10 @@ from typing import Any
 
 import psutil
 
-from ssn_eval import files, params
-from ssn_eval.errors import MissingInputError, SsnError
-from ssn_eval.params import Params
-from ssn_eval.store import versions
+from ssn_eval.core import files, params
+from ssn_eval.core.errors import MissingInputError, SsnError
+from ssn_eval.core.origin import versions
+from ssn_eval.core.params import Params
 
 PARAMS = Path("params.yaml")
 TIMES = Path("logs/stages")

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ssn_eval import files, models, prompts
-from ssn_eval.params import Params
+from ssn_eval import models, prompts
+from ssn_eval.core import files
+from ssn_eval.core.params import Params
 from ssn_eval.prompts import Prompt
 from ssn_eval.stages.common import need
 

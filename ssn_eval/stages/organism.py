@@ -6,9 +6,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ssn_eval import files, models
+from ssn_eval import models
+from ssn_eval.core import files
+from ssn_eval.core.params import ORGANISM, Params, build
 from ssn_eval.models import ModelSpec
-from ssn_eval.params import ORGANISM, Params, build
 from ssn_eval.stages.common import need, run
 
 

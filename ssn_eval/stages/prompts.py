@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 from ssn_eval import models, prompts, training
+from ssn_eval.core.params import Params
 from ssn_eval.corpora import prepare
-from ssn_eval.params import Params
 from ssn_eval.stages.common import need, run
 
 

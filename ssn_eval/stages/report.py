@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ssn_eval.params import Params
+from ssn_eval.core.params import Params
 from ssn_eval.stages.common import need, run
 
 

@@ -8,12 +8,13 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
-from ssn_eval import files, identification, lock, models, prompts, store
+from ssn_eval import identification, models, prompts
+from ssn_eval.core import files, lock, store
+from ssn_eval.core.neurons import expand_sites
+from ssn_eval.core.params import Params
+from ssn_eval.core.processes import is_main
 from ssn_eval.importance import Settings
-from ssn_eval.importance.processes import is_main
 from ssn_eval.models import Loaded
-from ssn_eval.neurons import expand_sites
-from ssn_eval.params import Params
 from ssn_eval.prompts import LABELS, Prompt
 from ssn_eval.stages.common import need, run
 

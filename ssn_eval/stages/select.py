@@ -6,12 +6,14 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ssn_eval import files, reliability, selection, stability, store, targets
-from ssn_eval.languages import by_tier
-from ssn_eval.neurons import NeuronSet, expand_sites, is_among, parse_key
-from ssn_eval.params import Params
+from ssn_eval import reliability, selection, stability, targets
+from ssn_eval.core import files, store
+from ssn_eval.core.languages import by_tier
+from ssn_eval.core.neurons import NeuronSet, expand_sites, is_among, parse_key
+from ssn_eval.core.origin import ModelRef
+from ssn_eval.core.params import Params
+from ssn_eval.core.store import NeuronFile, Scores
 from ssn_eval.stages.common import need, provenance, run
-from ssn_eval.store import ModelRef, NeuronFile, Scores
 from ssn_eval.targets import Families
 
 ByLanguage = Mapping[str, tuple[Scores, Scores]]

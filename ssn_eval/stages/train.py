@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ssn_eval import files, models, presets, store, training
-from ssn_eval.errors import EmptySetError
-from ssn_eval.params import Params
+from ssn_eval import models, training
+from ssn_eval.core import files, presets, store
+from ssn_eval.core.errors import EmptySetError
+from ssn_eval.core.params import Params
+from ssn_eval.core.store import NeuronFile
 from ssn_eval.stages.common import need, provenance, run
-from ssn_eval.store import NeuronFile
 
 
 def main(settings: Params, method: Path, model: Path, pairs_file: Path, sets: Path, out: Path, summary: Path) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ssn_eval import files, presets, store
+from ssn_eval.core import files, presets, store
+from ssn_eval.core.params import Params
 from ssn_eval.interventions import intervene, parse_op
-from ssn_eval.params import Params
 from ssn_eval.stages.common import need, provenance, run
 from ssn_eval.stages.evaluation import heldout, open_model, write_samples
 

@@ -14,11 +14,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ssn_eval import checkpoints, files, lock, progress
-from ssn_eval.errors import EmptySetError, FormatError
-from ssn_eval.importance import processes
-from ssn_eval.methods import Method
-from ssn_eval.params import TrainParams
+from ssn_eval import checkpoints
+from ssn_eval.core import files, lock, processes, progress
+from ssn_eval.core.errors import EmptySetError, FormatError
+from ssn_eval.core.methods import Method
+from ssn_eval.core.params import TrainParams
 from ssn_eval.training import trainers
 from ssn_eval.training.pairs import Pair
 

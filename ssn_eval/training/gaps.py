@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ssn_eval.errors import MismatchError
+from ssn_eval.core.errors import MismatchError
 from ssn_eval.training.encoding import IGNORED, collate, encode
 from ssn_eval.training.pairs import Pair
 

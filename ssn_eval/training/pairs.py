@@ -12,10 +12,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ssn_eval import files
-from ssn_eval.errors import EmptySetError, FormatError, MismatchError, MissingInputError, UnknownNameError
-from ssn_eval.languages import language
-from ssn_eval.params import TrainParams
+from ssn_eval.core import files
+from ssn_eval.core.errors import EmptySetError, FormatError, MismatchError, MissingInputError, UnknownNameError
+from ssn_eval.core.languages import language
+from ssn_eval.core.params import TrainParams
 from ssn_eval.prompts import LABELS, Prompt
 
 

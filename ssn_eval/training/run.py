@@ -9,15 +9,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ssn_eval import adapters, cards, files, lineage
-from ssn_eval.errors import ParamsError
-from ssn_eval.importance import processes
-from ssn_eval.methods import Method
+from ssn_eval import adapters, cards, lineage
+from ssn_eval.core import files, processes
+from ssn_eval.core.errors import ParamsError
+from ssn_eval.core.methods import Method
+from ssn_eval.core.params import TrainParams
+from ssn_eval.core.statistics import ends
+from ssn_eval.core.store import NeuronFile
 from ssn_eval.models import Loaded
-from ssn_eval.params import TrainParams
 from ssn_eval.prompts import LABELS
-from ssn_eval.statistics import ends
-from ssn_eval.store import NeuronFile
 from ssn_eval.training.answers import with_rejected
 from ssn_eval.training.fit import fit
 from ssn_eval.training.pairs import Pair, mix

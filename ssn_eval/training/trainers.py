@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ssn_eval.errors import EmptySetError, MissingInputError, ParamsError
-from ssn_eval.methods import NEEDS_TRL, Method
+from ssn_eval.core.errors import EmptySetError, MissingInputError, ParamsError
+from ssn_eval.core.methods import NEEDS_TRL, Method
 from ssn_eval.training import gaps
 from ssn_eval.training.encoding import collate, encode
 from ssn_eval.training.pairs import Pair

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ssn_eval import adapters
 from ssn_eval.architectures import geometry, is_transposed, resolve
-from ssn_eval.errors import ArchitectureError, EmptySetError
-from ssn_eval.methods import Method
-from ssn_eval.neurons import NeuronSet
+from ssn_eval.core.errors import ArchitectureError, EmptySetError
+from ssn_eval.core.methods import Method
+from ssn_eval.core.neurons import NeuronSet
 
 if TYPE_CHECKING:
     import torch

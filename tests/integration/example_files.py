@@ -17,8 +17,9 @@ import numpy as np
 import runs_made
 import torch
 
-from ssn_eval import adapters, files, models, store
-from ssn_eval.neurons import NeuronSet
+from ssn_eval import adapters, models
+from ssn_eval.core import files, store
+from ssn_eval.core.neurons import NeuronSet
 
 MODEL, OTHER = "Qwen/Qwen3-8B", "meta-llama/Llama-2-7b-hf"
 PIPELINE = "artifacts/model/weights"

@@ -15,7 +15,7 @@ import pytest
 from faulty_server import ONCE, Server, completion, serving, transformers_serve
 from tiny_guards import save
 
-from ssn_eval.errors import MissingInputError, ParamsError
+from ssn_eval.core.errors import MissingInputError, ParamsError
 from ssn_eval.judges import Exchange, check_judge, get_judge
 from ssn_eval.judges.api.batch import PATIENCE, START
 from ssn_eval.judges.api.endpoint import _retry_after

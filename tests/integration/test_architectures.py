@@ -7,10 +7,10 @@ import torch
 from conftest import CONFIGS, existing, owned_by_hand, tiny, tiny_config
 
 from ssn_eval.architectures import LAYOUTS, decoder, geometry, resolve
-from ssn_eval.errors import ArchitectureError
+from ssn_eval.core.errors import ArchitectureError
+from ssn_eval.core.neurons import NeuronSet, parse_key
 from ssn_eval.importance import score
 from ssn_eval.interventions import SUPPRESS, Op, bake, intervene
-from ssn_eval.neurons import NeuronSet, parse_key
 
 IDS = torch.randint(1, 120, (2, 11), generator=torch.Generator().manual_seed(0))
 

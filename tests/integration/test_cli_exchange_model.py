@@ -10,11 +10,12 @@ import torch
 from click.testing import CliRunner, Result
 from test_cli_model import save_model
 
-from ssn_eval import interchange, models, store
+from ssn_eval import interchange, models
 from ssn_eval.cli import main
-from ssn_eval.errors import ParamsError
+from ssn_eval.core import store
+from ssn_eval.core.errors import ParamsError
+from ssn_eval.core.neurons import NeuronSet
 from ssn_eval.interventions import Intervention, Op, intervene
-from ssn_eval.neurons import NeuronSet
 
 CHOSEN = NeuronSet.of([(0, "q_proj", 31), (0, "mlp", 3), (0, "mlp", 39), (1, "k_proj", 5), (1, "v_proj", 0)])
 IDS = torch.tensor([[3, 4, 5, 6]])

@@ -11,8 +11,8 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 
-from ssn_eval import store
 from ssn_eval.cli import main
+from ssn_eval.core import store
 
 WORDS = ("how", "to", "make", "bake", "a", "bomb", "cake", "please", "write", "poem", "steal", "car")
 

@@ -16,10 +16,11 @@ from click.testing import CliRunner
 from safetensors.numpy import load_file
 from two_processes import launched
 
-from ssn_eval import models, selection, store, training
+from ssn_eval import models, selection, training
 from ssn_eval.cli import main
-from ssn_eval.languages import language
-from ssn_eval.neurons import NeuronSet
+from ssn_eval.core import origin, store
+from ssn_eval.core.languages import language
+from ssn_eval.core.neurons import NeuronSet
 from ssn_eval.organism import lexicon, tokenizer
 from ssn_eval.organism.settings import OrganismSettings
 from ssn_eval.organism.training import build_model
@@ -38,7 +39,7 @@ def folder(tmp_path_factory):
     ref = models.load(models.ModelSpec(str(made / "m"), dtype="float32")).ref
     store.save_neurons(made / "ss.json", store.NeuronFile(CHOSEN, ref))
     store.save_neurons(made / "none.json", store.NeuronFile(NeuronSet.of([]), ref))
-    other = store.ModelRef("other", "b" * 64, ref.model_type, ref.geometry)
+    other = origin.ModelRef("other", "b" * 64, ref.model_type, ref.geometry)
     store.save_neurons(made / "other.json", store.NeuronFile(CHOSEN, other))
     rows = [
         {"id": f"{label}-{i}", "lang": lang, "label": label, "prompt": f"how {i}?", "split": "train" if i else "val"}

@@ -12,13 +12,14 @@ from click.testing import CliRunner
 from safetensors.torch import load_file
 from test_cli_model import WORDS, save_model
 
-from ssn_eval import adapters, deltas, lineage, models, publishing, store
+from ssn_eval import adapters, deltas, lineage, models, publishing
 from ssn_eval.cli import main
+from ssn_eval.core import store
+from ssn_eval.core.neurons import NeuronSet
+from ssn_eval.core.store import NeuronFile
 from ssn_eval.interventions import MEAN, SUPPRESS, Intervention, Op, intervene, intervene_all
 from ssn_eval.interventions import reference as references
 from ssn_eval.models import ModelSpec
-from ssn_eval.neurons import NeuronSet
-from ssn_eval.store import NeuronFile
 
 FIRST = NeuronSet.of([(0, "q_proj", 31), (0, "mlp", 3), (0, "mlp", 39), (1, "k_proj", 5), (1, "v_proj", 0)])
 SECOND = NeuronSet.of([(0, "mlp", 4), (1, "o_proj", 2)])

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from lm_eval.api.instance import Instance
 
-from ssn_eval.errors import SsnError
+from ssn_eval.core.errors import SsnError
+from ssn_eval.core.languages import language
 from ssn_eval.harness import defenses
 from ssn_eval.harness.defenses import SelfDefenseLM, SmoothLM
 from ssn_eval.harness.model import SsnHFLM
-from ssn_eval.languages import language
 
 HOW = {"until": [], "max_gen_toks": 8, "do_sample": False}
 

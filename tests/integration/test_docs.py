@@ -162,8 +162,9 @@ def test_the_shell_and_yaml_of_a_cluster_can_be_read():
 @pytest.fixture(scope="module")
 def pipeline(tmp_path_factory) -> Path:
     """What `make demo` leaves, small and untrained."""
-    from ssn_eval import models, store
-    from ssn_eval.neurons import NeuronSet
+    from ssn_eval import models
+    from ssn_eval.core import store
+    from ssn_eval.core.neurons import NeuronSet
 
     folder = tmp_path_factory.mktemp("tutorial")
     with pytest.MonkeyPatch.context() as here:

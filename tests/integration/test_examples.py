@@ -22,7 +22,7 @@ from click.testing import CliRunner
 
 from ssn_eval.cli import main, output
 from ssn_eval.cli.group import examples
-from ssn_eval.files import is_portable
+from ssn_eval.core.files import is_portable
 
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"

@@ -10,10 +10,11 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from ssn_eval import files, frontier, models, params, store, training
+from ssn_eval import frontier, models, training
 from ssn_eval.cli import main
-from ssn_eval.errors import MissingInputError, ParamsError
-from ssn_eval.neurons import NeuronSet
+from ssn_eval.core import files, params, store
+from ssn_eval.core.errors import MissingInputError, ParamsError
+from ssn_eval.core.neurons import NeuronSet
 from ssn_eval.organism import lexicon, questions, tokenizer
 from ssn_eval.organism.settings import OrganismSettings
 from ssn_eval.organism.training import build_model

@@ -14,7 +14,7 @@ import torch
 from tiny_guards import save
 
 from ssn_eval import residency
-from ssn_eval.errors import MissingInputError, ParamsError, UnknownNameError
+from ssn_eval.core.errors import MissingInputError, ParamsError, UnknownNameError
 from ssn_eval.judges import Exchange, Verdict, check_judge, get_judge
 from ssn_eval.judges.guards.judge import FAMILIES, GuardJudge
 from ssn_eval.judges.guards.local import LocalModel

@@ -18,13 +18,15 @@ from conftest import tiny
 from test_cli_model import WORDS, done, refused, save_model, ssn
 from two_processes import launched
 
-from ssn_eval import memory, store
+from ssn_eval import memory
 from ssn_eval.architectures import resolve
+from ssn_eval.core import store
+from ssn_eval.core.neurons import NeuronSet
+from ssn_eval.core.processes import Share
 from ssn_eval.importance import Settings
 from ssn_eval.importance import memory as activations
-from ssn_eval.importance.accumulate import Share, Sums
+from ssn_eval.importance.accumulate import Sums
 from ssn_eval.importance.readout import Readout
-from ssn_eval.neurons import NeuronSet
 
 
 @pytest.fixture(scope="module")

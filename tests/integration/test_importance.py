@@ -12,9 +12,9 @@ from scipy import stats
 from transformers.models.gpt2.modeling_gpt2 import GPT2Block
 
 from ssn_eval.architectures import decoder, geometry
-from ssn_eval.errors import ArchitectureError, EmptySetError, FormatError, ParamsError, UnknownNameError
+from ssn_eval.core.errors import ArchitectureError, EmptySetError, FormatError, ParamsError, UnknownNameError
+from ssn_eval.core.neurons import site_key
 from ssn_eval.importance import Settings, measure, score
-from ssn_eval.neurons import site_key
 
 INPUTS = [list(map(int, np.random.default_rng(i).integers(1, 120, 4 + 3 * i))) for i in range(5)]
 

@@ -16,9 +16,12 @@ from conftest import existing, tiny
 from test_cli_model import save_model
 from two_processes import launched
 
-from ssn_eval import activations, adapters, models, store
+from ssn_eval import activations, adapters, models
 from ssn_eval.architectures import decoder, geometry, resolve
-from ssn_eval.errors import ConflictError, EmptySetError, MismatchError, ParamsError
+from ssn_eval.core import store
+from ssn_eval.core.errors import ConflictError, EmptySetError, MismatchError, ParamsError
+from ssn_eval.core.neurons import NeuronSet
+from ssn_eval.core.origin import ModelRef
 from ssn_eval.interventions import (
     MEAN,
     SUPPRESS,
@@ -34,8 +37,6 @@ from ssn_eval.interventions import (
 )
 from ssn_eval.interventions.ops import POSITIONS, Positions
 from ssn_eval.interventions.reference import PERCENTILES, Activations
-from ssn_eval.neurons import NeuronSet
-from ssn_eval.store import ModelRef
 
 CHOSEN = NeuronSet.of(
     [(0, "q_proj", 1), (1, "k_proj", 3), (2, "v_proj", 2), (1, "o_proj", 7), (2, "mlp", 11), (0, "mlp", 0)]

@@ -10,11 +10,11 @@ import pytest
 from faulty_server import serving
 from tiny_guards import save
 
-from ssn_eval.errors import ParamsError, SsnError
+from ssn_eval.core.errors import ParamsError, SsnError
+from ssn_eval.core.params import EvaluateParams
 from ssn_eval.harness.evaluate import evaluate, heldout_tasks
 from ssn_eval.harness.model import SsnHFLM
 from ssn_eval.judges.judged import Judged
-from ssn_eval.params import EvaluateParams
 from ssn_eval.prompts import Prompt
 
 LANGS = ("en", "sw")

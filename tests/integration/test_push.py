@@ -14,8 +14,8 @@ import pytest
 from click.testing import CliRunner, Result
 from huggingface_hub import DatasetCard, ModelCard
 
-from ssn_eval import files
 from ssn_eval.cli import main
+from ssn_eval.core import files
 
 NEEDED = (example_files.MODEL, "artifacts/sets/ss.json", "ss.json", "pairs.jsonl")
 

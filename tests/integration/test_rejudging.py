@@ -15,11 +15,11 @@ from click.testing import CliRunner
 from runs_made import C, R, other_task, results, write
 
 from ssn_eval.cli import main
-from ssn_eval.errors import MismatchError, ParamsError, SsnError
+from ssn_eval.core.errors import MismatchError, ParamsError, SsnError
+from ssn_eval.core.languages import LANGUAGES
 from ssn_eval.harness import rejudging
 from ssn_eval.harness.replayed import ReplayLM
 from ssn_eval.judges import Exchange, Verdict, get_judge
-from ssn_eval.languages import LANGUAGES
 from ssn_eval.runs import rates, samples
 
 

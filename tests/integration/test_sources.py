@@ -16,7 +16,14 @@ from datasets import config
 from small_copies import EMPTY, ROWS, multijail, prompt, write_all
 
 from ssn_eval import prompts
-from ssn_eval.errors import EmptySetError, FormatError, MismatchError, MissingInputError, SsnError, UnknownNameError
+from ssn_eval.core.errors import (
+    EmptySetError,
+    FormatError,
+    MismatchError,
+    MissingInputError,
+    SsnError,
+    UnknownNameError,
+)
 from ssn_eval.harness import datasets
 from ssn_eval.harness.sources import copies
 from ssn_eval.harness.sources.catalogue import SOURCES, source

@@ -12,13 +12,21 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from ssn_eval import activations, adapters, models, store
+from ssn_eval import activations, adapters, models
 from ssn_eval.cli import main
-from ssn_eval.errors import EmptySetError, FormatError, MismatchError, MissingInputError, ParamsError, UnknownNameError
+from ssn_eval.core import store
+from ssn_eval.core.errors import (
+    EmptySetError,
+    FormatError,
+    MismatchError,
+    MissingInputError,
+    ParamsError,
+    UnknownNameError,
+)
+from ssn_eval.core.neurons import NeuronSet
+from ssn_eval.core.store import NeuronFile
 from ssn_eval.interventions import MEAN, SUPPRESS, Intervention, Layers, Op, intervene, intervene_all
 from ssn_eval.interventions import reference as references
-from ssn_eval.neurons import NeuronSet
-from ssn_eval.store import NeuronFile
 
 CHOSEN = NeuronSet.of([(0, "q_proj", 1), (1, "mlp", 3), (2, "o_proj", 5)])
 MORE = NeuronSet.of([(0, "mlp", 7), (3, "v_proj", 2)])

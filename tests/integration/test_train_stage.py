@@ -10,8 +10,9 @@ import pytest
 import yaml
 from safetensors.numpy import load_file
 
-from ssn_eval import files, models, selection, store
-from ssn_eval.neurons import NeuronSet
+from ssn_eval import models, selection
+from ssn_eval.core import files, origin, store
+from ssn_eval.core.neurons import NeuronSet
 from ssn_eval.organism import lexicon, tokenizer
 from ssn_eval.organism.settings import OrganismSettings
 from ssn_eval.organism.training import build_model
@@ -101,7 +102,7 @@ def test_a_method_without_neurons(folder, monkeypatch, capsys, method, said):
 
 def test_a_set_of_another_model(folder, monkeypatch, capsys):
     file = store.load_neurons(Path("sets/ss_late.json"))
-    other = store.ModelRef("other", "b" * 64, file.model.model_type, file.model.geometry)
+    other = origin.ModelRef("other", "b" * 64, file.model.model_type, file.model.geometry)
     store.save_neurons(Path("sets/ss_late.json"), store.NeuronFile(file.neurons, other))
     assert stage(monkeypatch, "ss_late") == 2
     assert "another model" in capsys.readouterr().err and not Path("train").exists()

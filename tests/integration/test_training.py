@@ -11,7 +11,7 @@ import torch
 from interrupting import interrupted
 
 from ssn_eval import adapters, checkpoints, training
-from ssn_eval.errors import (
+from ssn_eval.core.errors import (
     EmptySetError,
     FormatError,
     MismatchError,
@@ -19,12 +19,12 @@ from ssn_eval.errors import (
     ParamsError,
     UnknownNameError,
 )
-from ssn_eval.languages import language
-from ssn_eval.neurons import NeuronSet
+from ssn_eval.core.languages import language
+from ssn_eval.core.neurons import NeuronSet
+from ssn_eval.core.params import TrainParams
 from ssn_eval.organism import lexicon, tokenizer
 from ssn_eval.organism.settings import OrganismSettings
 from ssn_eval.organism.training import build_model
-from ssn_eval.params import TrainParams
 from ssn_eval.prompts import Prompt, render
 from ssn_eval.training import Pair
 

@@ -12,15 +12,15 @@ import torch
 from interrupting import interrupted
 
 from ssn_eval import adapters, training
-from ssn_eval.errors import EmptySetError, MismatchError, MissingInputError, ParamsError
-from ssn_eval.languages import language
-from ssn_eval.methods import LOSSES, Method
+from ssn_eval.core.errors import EmptySetError, MismatchError, MissingInputError, ParamsError
+from ssn_eval.core.languages import language
+from ssn_eval.core.methods import LOSSES, Method
+from ssn_eval.core.neurons import NeuronSet
+from ssn_eval.core.params import TrainParams
 from ssn_eval.models import Loaded
-from ssn_eval.neurons import NeuronSet
 from ssn_eval.organism import lexicon, tokenizer
 from ssn_eval.organism.settings import OrganismSettings
 from ssn_eval.organism.training import build_model
-from ssn_eval.params import TrainParams
 from ssn_eval.training import Pair, answers, gaps, trainers
 
 SETTINGS = TrainParams(steps=8, batch_size=4, pairs=4)
@@ -195,7 +195,7 @@ def test_an_ordinary_lora_is_saved_and_loaded_like_ours(organism, tmp_path):
     with torch.no_grad():
         expected = tuned(input_ids=ids).logits
     from ssn_eval.architectures import geometry
-    from ssn_eval.store import ModelRef
+    from ssn_eval.core.origin import ModelRef
 
     ref = ModelRef("m", "a" * 64, "llama", geometry(model))
     adapters.save(tuned, tmp_path / "lora", ref, {"method": "lora"})

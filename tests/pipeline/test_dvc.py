@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from closure import listed  # noqa: E402
 from project import ROOT, copy_of_project, dvc, start  # noqa: E402
 
-from ssn_eval.files import is_portable  # noqa: E402
+from ssn_eval.core.files import is_portable
 
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 SMALL = {

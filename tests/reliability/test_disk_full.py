@@ -23,25 +23,14 @@ import pytest
 from models_on_disk import llama
 from readers import GEOMETRY, MODEL, ROOT
 
-from ssn_eval import (
-    adapters,
-    baking,
-    deltas,
-    files,
-    interventions,
-    lineage,
-    models,
-    params,
-    prompts,
-    repetitions,
-    store,
-    training,
-)
-from ssn_eval.files import DiskFullError
-from ssn_eval.importance.accumulate import Progress, Share, Sums
+from ssn_eval import adapters, baking, deltas, interventions, lineage, models, prompts, repetitions, training
+from ssn_eval.core import files, params, store
+from ssn_eval.core.files import DiskFullError
+from ssn_eval.core.neurons import NeuronSet
+from ssn_eval.core.processes import Share
+from ssn_eval.importance.accumulate import Progress, Sums
 from ssn_eval.interventions import reference
 from ssn_eval.interventions.reference import PERCENTILES, Activations
-from ssn_eval.neurons import NeuronSet
 
 SIZE = 4 << 20
 PAGE = 4096

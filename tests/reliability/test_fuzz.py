@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from readers import READERS, Reader
 
-from ssn_eval.errors import SsnError
+from ssn_eval.core.errors import SsnError
 
 EXAMPLES = int(os.environ.get("SSN_FUZZ", "40"))
 """files per test; `make test-slow` asks for many more"""

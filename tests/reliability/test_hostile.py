@@ -20,9 +20,10 @@ import pytest
 import torch
 from readers import GEOMETRY, MODEL, NEURONS, ROOT
 
-from ssn_eval import adapters, calibration, checkpoints, files, interchange, models, params, prompts, store
-from ssn_eval.errors import FormatError, MissingInputError, ParamsError, SsnError
-from ssn_eval.neurons import Geometry, NeuronSet
+from ssn_eval import adapters, calibration, checkpoints, interchange, models, prompts
+from ssn_eval.core import files, origin, params, store
+from ssn_eval.core.errors import FormatError, MissingInputError, ParamsError, SsnError
+from ssn_eval.core.neurons import Geometry, NeuronSet
 
 
 def safetensors(header: object, size: int | None = None) -> bytes:
@@ -100,7 +101,7 @@ def test_yaml_that_multiplies_itself(tmp_path):
     lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 12)]
     path = tmp_path / "params.yaml"
     path.write_text("\n".join([*lines, "model: organism", "languages: *a11", "models: {organism: {pretrained: *a11}}"]))
-    code = "import sys; from pathlib import Path; from ssn_eval.params import load\n"
+    code = "import sys; from pathlib import Path; from ssn_eval.core.params import load\n"
     code += "try: load(Path(sys.argv[1]))\nexcept Exception as error: print(type(error).__name__, str(error)[:200])"
     assert "ParamsError" in limited(code, str(path))
 
@@ -186,7 +187,7 @@ def test_a_table_that_unpacks_to_gigabytes(tmp_path, kind):
     parquet.write_table(pa.table(columns), path, compression="zstd")
     assert path.stat().st_size < 1 << 20
     code = (
-        "import sys; from pathlib import Path; from ssn_eval import interchange; from ssn_eval.neurons import Geometry\n"
+        "import sys; from pathlib import Path; from ssn_eval import interchange; from ssn_eval.core.neurons import Geometry\n"
         "try: interchange.decode(Path(sys.argv[1]), 'parquet', Geometry({'layers.0.q_proj': 4}))\n"
         "except Exception as error: print(type(error).__name__, error)"
     )
@@ -280,7 +281,7 @@ def test_what_a_set_says_of_another_model_is_not_believed(tmp_path):
     with pytest.raises(SsnError, match="does not exist"):
         store.load_neurons(tmp_path / "s.json")
     wide: Mapping[str, int] = dict.fromkeys(GEOMETRY.widths, 10**5)
-    liar = store.ModelRef(MODEL.id, MODEL.weights, MODEL.model_type, Geometry(wide))
+    liar = origin.ModelRef(MODEL.id, MODEL.weights, MODEL.model_type, Geometry(wide))
     found = store.NeuronFile(NeuronSet.from_keys({"layers.0.q_proj": [99_999]}), liar)
     with pytest.raises(SsnError, match="belongs to"):
         found.model.refuse_other(MODEL, "it")

@@ -17,15 +17,16 @@ from click.testing import CliRunner
 from models_on_disk import llama
 from readers import ROOT
 
-from ssn_eval import checkpoints, lock, repetitions, training
+from ssn_eval import checkpoints, repetitions, training
 from ssn_eval.cli import main
-from ssn_eval.lock import BusyError, hold, path_of
-from ssn_eval.params import TrainParams
+from ssn_eval.core import lock
+from ssn_eval.core.lock import BusyError, hold, path_of
+from ssn_eval.core.params import TrainParams
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from ssn_eval.lock import hold
+from ssn_eval.core.lock import hold
 with hold(Path(sys.argv[1]), "test run"):
     print("held", flush=True)
     time.sleep(60)

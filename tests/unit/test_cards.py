@@ -6,8 +6,9 @@ import pytest
 from huggingface_hub import DatasetCard, ModelCard, ModelCardData
 
 from ssn_eval import cards
-from ssn_eval.neurons import Geometry, NeuronSet
-from ssn_eval.store import ModelRef, NeuronFile
+from ssn_eval.core.neurons import Geometry, NeuronSet
+from ssn_eval.core.origin import ModelRef
+from ssn_eval.core.store import NeuronFile
 
 SHAPE = Geometry({"layers.0.q_proj": 8, "layers.0.mlp": 12, "layers.1.q_proj": 8, "layers.1.mlp": 12})
 BASE = ModelRef("you/model-8b", "ab" * 32, "llama", SHAPE, "c0ffee")

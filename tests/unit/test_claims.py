@@ -11,8 +11,9 @@ import pytest
 import yaml
 from rich.console import Console
 
-from ssn_eval import params, repetitions
-from ssn_eval.errors import EmptySetError, MismatchError, ParamsError, UnknownNameError
+from ssn_eval import repetitions
+from ssn_eval.core import params
+from ssn_eval.core.errors import EmptySetError, MismatchError, ParamsError, UnknownNameError
 from ssn_eval.report import claims, paper
 from ssn_eval.report.results import Condition, Results
 from ssn_eval.report.verdicts import Claim, Part

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from ssn_eval import store
 from ssn_eval.cli import main
-from ssn_eval.neurons import Geometry, NeuronSet
+from ssn_eval.core import origin, store
+from ssn_eval.core.neurons import Geometry, NeuronSet
 
 GEOMETRY = Geometry({f"layers.{i}.{site}": 20 for i in range(2) for site in ("q_proj", "o_proj")})
-MODEL = store.ModelRef("tiny", "a" * 64, "llama", GEOMETRY)
-OTHER = store.ModelRef("other", "b" * 64, "llama", GEOMETRY)
+MODEL = origin.ModelRef("tiny", "a" * 64, "llama", GEOMETRY)
+OTHER = origin.ModelRef("other", "b" * 64, "llama", GEOMETRY)
 COMMANDS = ("identify", "select", "show", "diff", "combine", "export", "import", "calibrate", "report", "doctor")
 
 
@@ -41,12 +41,12 @@ def object_of(result: Result) -> dict:
     return json.loads(result.stdout)
 
 
-def saved(path: Path, by_key: dict[str, list[int]], model: store.ModelRef = MODEL) -> Path:
+def saved(path: Path, by_key: dict[str, list[int]], model: origin.ModelRef = MODEL) -> Path:
     store.save_neurons(path, store.NeuronFile(NeuronSet.from_keys(by_key), model, {"what": "test"}))
     return path
 
 
-def scored(path: Path, first: int, label: str, lang: str = "th", model: store.ModelRef = MODEL) -> Path:
+def scored(path: Path, first: int, label: str, lang: str = "th", model: origin.ModelRef = MODEL) -> Path:
     """Scores that fall from neuron `first` on, around the end: the top of each site starts there."""
     values = {key: np.roll(np.arange(20, 0, -1), first).astype(np.float32) for key in GEOMETRY.widths}
     made = {"label": label, "lang": lang, "method": "exact"}
@@ -108,7 +108,7 @@ def test_show_a_score_file(tmp_path):
 
 def test_show_takes_the_experts_of_a_layer_together(tmp_path):
     experts = [f"layers.0.mlp.{e}" for e in range(3)]
-    model = store.ModelRef("moe", "c" * 64, "mixtral", Geometry(dict.fromkeys(["layers.0.q_proj", *experts], 2)))
+    model = origin.ModelRef("moe", "c" * 64, "mixtral", Geometry(dict.fromkeys(["layers.0.q_proj", *experts], 2)))
     values = {key: np.full(2, i, dtype=np.float32) for i, key in enumerate(["layers.0.q_proj", *experts])}
     store.save_scores(tmp_path / "s.safetensors", store.ScoreFile(values, model))
     assert object_of(ssn("show", tmp_path / "s.safetensors", "--json"))["mean"] == {

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from ssn_eval import store
 from ssn_eval.cli import main
-from ssn_eval.neurons import SITES, Geometry, NeuronSet
+from ssn_eval.core import origin, store
+from ssn_eval.core.neurons import SITES, Geometry, NeuronSet
 
 GEOMETRY = Geometry({f"layers.{i}.{site}": 20 for i in range(2) for site in SITES})
-MODEL = store.ModelRef("tiny", "a" * 64, "llama", GEOMETRY)
-OTHER = store.ModelRef("other", "b" * 64, "llama", GEOMETRY)
+MODEL = origin.ModelRef("tiny", "a" * 64, "llama", GEOMETRY)
+OTHER = origin.ModelRef("other", "b" * 64, "llama", GEOMETRY)
 MLP = {"layers.0.mlp": [3], "layers.1.mlp": [0, 19]}
 ENDINGS = {"sntune": "txt", "lape": "pth", "jsonl": "jsonl", "csv": "csv", "parquet": "parquet"}
 
@@ -39,12 +39,12 @@ def object_of(result: Result) -> dict:
     return json.loads(result.stdout)
 
 
-def saved(path: Path, by_key: dict[str, list[int]], model: store.ModelRef = MODEL) -> Path:
+def saved(path: Path, by_key: dict[str, list[int]], model: origin.ModelRef = MODEL) -> Path:
     store.save_neurons(path, store.NeuronFile(NeuronSet.from_keys(by_key), model, {"what": "test"}))
     return path
 
 
-def scored(path: Path, model: store.ModelRef = MODEL) -> Path:
+def scored(path: Path, model: origin.ModelRef = MODEL) -> Path:
     values = {key: np.arange(20, dtype=np.float32) for key in GEOMETRY.widths}
     store.save_scores(path, store.ScoreFile(values, model, {}))
     return path

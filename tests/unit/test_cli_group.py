@@ -17,7 +17,7 @@ from rich.table import Table
 
 from ssn_eval.cli import main, output
 from ssn_eval.cli.group import Group, examples, unbroken
-from ssn_eval.errors import ParamsError
+from ssn_eval.core.errors import ParamsError
 
 HEAVY = (
     "torch",
@@ -91,8 +91,8 @@ NOISY = """
 import logging, os, subprocess, sys, warnings
 import click
 from ssn_eval.cli.group import Group
-from ssn_eval.errors import ParamsError
-from ssn_eval.progress import track
+from ssn_eval.core.errors import ParamsError
+from ssn_eval.core.progress import track
 
 @click.group(cls=Group)
 def main(): pass

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from ssn_eval import files
-from ssn_eval.errors import FormatError, MissingInputError
+from ssn_eval.core import files
+from ssn_eval.core.errors import FormatError, MissingInputError
 
 
 def test_an_exception_leaves_what_was_there_and_nothing_else(tmp_path):

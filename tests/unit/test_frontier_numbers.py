@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from ssn_eval.errors import EmptySetError
+from ssn_eval.core.errors import EmptySetError
 from ssn_eval.report.frontier import Point, area, envelope, frontiers, height, table
 from ssn_eval.report.frontier_figure import draw
 from ssn_eval.sweep import Cell, FrontierParams, Scenario, counted, plan

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tiny_guards import tokenizer
 
-from ssn_eval.errors import MismatchError
+from ssn_eval.core.errors import MismatchError
 from ssn_eval.judges.api import multijail, strongreject
 from ssn_eval.judges.guards import harmbench, llamaguard, polyguard, qwen3guard, wildguard
 from ssn_eval.judges.guards.prompting import question, render

@@ -15,8 +15,9 @@ import pytest
 import torch
 from pyarrow import parquet
 
-from ssn_eval import interchange, store
-from ssn_eval.errors import (
+from ssn_eval import interchange
+from ssn_eval.core import origin, store
+from ssn_eval.core.errors import (
     EmptySetError,
     FormatError,
     MismatchError,
@@ -25,8 +26,8 @@ from ssn_eval.errors import (
     SsnError,
     UnknownNameError,
 )
+from ssn_eval.core.neurons import SITES, Geometry, NeuronSet
 from ssn_eval.interchange import carried, decode, encode
-from ssn_eval.neurons import SITES, Geometry, NeuronSet
 
 WIDTH = {"q_proj": 16, "k_proj": 8, "v_proj": 8, "o_proj": 16, "mlp": 24}
 GEOMETRY = Geometry({f"layers.{i}.{site}": WIDTH[site] for i in range(3) for site in SITES})
@@ -65,7 +66,7 @@ def test_every_set_that_a_format_carries_comes_back(tmp_path, kind):
         neurons = NeuronSet.of(rng.sample(able, size))
         path = tmp_path / f"n.{kind}"
         if kind == "csv":
-            model = store.ModelRef("m", "a" * 64, "llama", GEOMETRY)
+            model = origin.ModelRef("m", "a" * 64, "llama", GEOMETRY)
             store.save_neurons(path, store.NeuronFile(neurons, model))
         else:
             path.write_bytes(encode(neurons, kind, GEOMETRY))

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ssn_eval.errors import ConflictError, EmptySetError, FormatError, MismatchError, ParamsError, UnknownNameError
+from ssn_eval.core.errors import ConflictError, EmptySetError, FormatError, MismatchError, ParamsError, UnknownNameError
+from ssn_eval.core.neurons import Geometry, NeuronSet
+from ssn_eval.core.origin import ModelRef
 from ssn_eval.interventions import MEAN, NONE, SUPPRESS, Intervention, Layers, Op, combine, describe_all, parse_op
 from ssn_eval.interventions import reference as references
 from ssn_eval.interventions.ops import parse_layers, parse_positions
 from ssn_eval.interventions.plan import plan
 from ssn_eval.interventions.reference import Activations, Reference
-from ssn_eval.neurons import Geometry, NeuronSet
-from ssn_eval.store import ModelRef
 
 SHAPE = Geometry({"layers.0.q_proj": 4, "layers.0.mlp": 6, "layers.1.q_proj": 4, "layers.1.mlp": 6})
 A = NeuronSet.of([(0, "q_proj", 1), (1, "mlp", 2)])

@@ -6,10 +6,10 @@ import re
 
 import pytest
 
-from ssn_eval.errors import FormatError, UnknownNameError
+from ssn_eval.core.errors import FormatError, UnknownNameError
+from ssn_eval.core.languages import LANGUAGES
 from ssn_eval.judges.notation import BREAK, derive, parse
 from ssn_eval.judges.rules import KINDS, compile_phrases, fold, load_rules, phrase_file
-from ssn_eval.languages import LANGUAGES
 
 
 def found(phrases: list[str], script: str, text: str) -> bool:

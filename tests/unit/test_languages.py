@@ -6,8 +6,8 @@ import dataclasses
 
 import pytest
 
-from ssn_eval.errors import UnknownNameError
-from ssn_eval.languages import HIGH_RESOURCE, LANGUAGES, TIERS, by_tier, language
+from ssn_eval.core.errors import UnknownNameError
+from ssn_eval.core.languages import HIGH_RESOURCE, LANGUAGES, TIERS, by_tier, language
 
 NEEDED = [
     "en",

@@ -1,70 +1,54 @@
-"""The table of layers (docs/reference/modules.md) holds: a module imports only from lower layers, and the page names every module."""
+"""A package of `ssn_eval` imports only from packages before it, and nothing lies outside a package."""
 
 from __future__ import annotations
 
 import ast
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
-LAYERS = (
-    ("errors",),
-    ("dvclock", "files", "languages", "lock", "memory", "methods", "neurons", "progress", "residency"),
-    ("checkpoints", "hub", "presets", "prompts", "statistics", "store", "sweep"),
-    (
-        *("architectures", "cards", "deltas", "generation", "interchange", "judges", "lineage"),
-        *("params", "reliability", "selection"),
-    ),
-    ("adapters", "calibration", "importance", "interventions", "models", "runs", "stability", "targets"),
-    ("activations", "baking", "identification", "organism", "publishing", "training"),
-    ("corpora", "frontier", "repetitions", "report"),
-    ("harness",),
-    ("stages",),
-    ("cli",),
+PACKAGE = ROOT / "ssn_eval"
+ORDER = (
+    *("core", "models", "report", "judges", "organism", "prompts", "identification", "interventions", "training"),
+    *("harness", "exchange", "stages", "cli"),
 )
-LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
+KNOWS_LM_EVAL = ("harness", "stages", "cli")
 
 
 def modules() -> list[Path]:
-    return sorted(
-        p for p in (ROOT / "ssn_eval").rglob("*.py") if "tasks" not in p.relative_to(ROOT / "ssn_eval").parts[:1]
-    )
+    return sorted(p for p in PACKAGE.rglob("*.py") if "tasks" not in p.relative_to(PACKAGE).parts[:1])
 
 
-def unit(name: str) -> str:
-    return name.split(".")[1]
+def imports(path: Path) -> list[str]:
+    """Every module that a file imports, inside functions too."""
+    names: list[str] = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names += [f"{node.module}.{alias.name}" for alias in node.names]
+    return names
 
 
-def test_a_module_imports_only_from_its_own_or_lower_layers():
+def own_imports(path: Path) -> list[str]:
+    return [name for name in imports(path) if name.split(".")[0] == "ssn_eval"]
+
+
+def room(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("name", ORDER)
+def test_a_package_imports_only_from_packages_before_it(name: str):
+    for path in (PACKAGE / name).rglob("*.py"):
+        for imported in own_imports(path):
+            other = imported.split(".")[1]
+            if other in ORDER:
+                assert ORDER.index(other) <= ORDER.index(name), f"{path.relative_to(ROOT)} imports {imported}"
+
+
+def test_only_harness_stages_and_cli_import_lm_eval():
     for path in modules():
-        parts = path.relative_to(ROOT).with_suffix("").parts
-        if len(parts) == 2 and parts[1] == "__init__":
-            continue
-        mine = parts[1]
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
-            if isinstance(node, ast.ImportFrom) and node.module:
-                names = [f"{node.module}.{a.name}" for a in node.names] if node.module == "ssn_eval" else [node.module]
-            for name in names:
-                if name.startswith("ssn_eval.") and unit(name) in LEVEL and unit(name) != mine:
-                    assert LEVEL[unit(name)] < LEVEL[mine], f"{path.relative_to(ROOT)} imports {name}"
-
-
-def test_only_harness_and_above_import_lm_eval():
-    for path in modules():
-        mine = path.relative_to(ROOT / "ssn_eval").parts[0].removesuffix(".py")
-        if mine not in ("harness", "cli", "stages"):
-            text = path.read_text(encoding="utf-8")
-            assert "import lm_eval" not in text and "from lm_eval" not in text, path
-
-
-def test_every_module_has_its_layer_and_its_line_on_the_page():
-    page = (ROOT / "docs" / "reference" / "modules.md").read_text(encoding="utf-8")
-    for path in modules():
-        name = path.relative_to(ROOT / "ssn_eval").as_posix()
-        if path.stat().st_size and path.name != "__init__.py":
-            assert f"`{name}`" in page, f"docs/reference/modules.md has no line for {name}"
-        assert name.split("/")[0].removesuffix(".py") in (*LEVEL, "__init__"), name
-
-
-def test_package_init_is_empty():
-    assert (ROOT / "ssn_eval" / "__init__.py").read_text() == ""
+        if room(path) not in KNOWS_LM_EVAL:
+            assert not [name for name in imports(path) if name.split(".")[0] == "lm_eval"], path.relative_to(ROOT)

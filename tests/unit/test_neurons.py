@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from ssn_eval.errors import EmptySetError, FormatError, MismatchError, UnknownNameError
-from ssn_eval.neurons import (
+from ssn_eval.core.errors import EmptySetError, FormatError, MismatchError, UnknownNameError
+from ssn_eval.core.neurons import (
     SITES,
     Geometry,
     Neuron,

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from ssn_eval.errors import EmptySetError
-from ssn_eval.languages import language
+from ssn_eval.core.errors import EmptySetError
+from ssn_eval.core.languages import language
 from ssn_eval.organism.behaviour import is_refusal, mean, measure
 from ssn_eval.organism.lexicon import Lexicon, load
 from ssn_eval.organism.questions import LABELS, items

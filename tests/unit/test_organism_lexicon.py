@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from ssn_eval.errors import FormatError, MissingInputError, UnknownNameError
-from ssn_eval.languages import HIGH_RESOURCE, language
+from ssn_eval.core.errors import FormatError, MissingInputError, UnknownNameError
+from ssn_eval.core.languages import HIGH_RESOURCE, language
 from ssn_eval.organism.lexicon import DANGER, ORGANISM_LANGUAGES, default_folder, load
 
 

@@ -6,8 +6,8 @@ from collections import Counter
 
 import pytest
 
-from ssn_eval.errors import ParamsError, UnknownNameError
-from ssn_eval.languages import HIGH_RESOURCE, language
+from ssn_eval.core.errors import ParamsError, UnknownNameError
+from ssn_eval.core.languages import HIGH_RESOURCE, language
 from ssn_eval.organism import corpus
 from ssn_eval.organism.lexicon import Lexicon, load
 from ssn_eval.organism.questions import LABELS, SPLITS, Item, items, pair_split

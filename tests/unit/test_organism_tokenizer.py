@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from transformers import PreTrainedTokenizerFast
 
-from ssn_eval.languages import language
+from ssn_eval.core.languages import language
 from ssn_eval.organism import tokenizer
 from ssn_eval.organism.corpus import Example
 from ssn_eval.organism.lexicon import Lexicon, load

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ssn_eval import params
-from ssn_eval.errors import MissingInputError, ParamsError, UnknownNameError
-from ssn_eval.methods import METHODS
+from ssn_eval.core import params
+from ssn_eval.core.errors import MissingInputError, ParamsError, UnknownNameError
+from ssn_eval.core.methods import METHODS
 
 SHIPPED = Path(__file__).resolve().parents[2] / "params.yaml"
 

@@ -9,9 +9,9 @@ import pytest
 import yaml
 from pydantic import TypeAdapter
 
-from ssn_eval import params, presets
-from ssn_eval.errors import ParamsError, SsnError, UnknownNameError
-from ssn_eval.presets import Preset
+from ssn_eval.core import params, presets
+from ssn_eval.core.errors import ParamsError, SsnError, UnknownNameError
+from ssn_eval.core.presets import Preset
 
 SHIPPED = Path(__file__).resolve().parents[2] / "params.yaml"
 NHR = ("zh", "th", "bn", "sw", "jv")

@@ -10,7 +10,7 @@ import sys
 
 CODE = """
 import time
-from ssn_eval.progress import progress, track, waiting
+from ssn_eval.core.progress import progress, track, waiting
 with progress("outer", 4) as advance:
     for _ in track(range(4), "inner", 4):
         time.sleep(0.15); advance()

@@ -14,7 +14,7 @@ import results_made
 from results_made import LANGS, SELECT, counts, rates, write
 from rich.console import Console
 
-from ssn_eval.errors import FormatError, MissingInputError, SsnError
+from ssn_eval.core.errors import FormatError, MissingInputError, SsnError
 from ssn_eval.report import canvas
 from ssn_eval.report import page as report_page
 from ssn_eval.report.page import build

@@ -13,9 +13,9 @@ import yaml
 from click.testing import CliRunner
 from results_made import LANGS, SELECT, write
 
-from ssn_eval import params
 from ssn_eval.cli import main
-from ssn_eval.errors import FormatError, MismatchError, MissingInputError
+from ssn_eval.core import params
+from ssn_eval.core.errors import FormatError, MismatchError, MissingInputError
 from ssn_eval.report import claims, page, provenance, sidebyside
 from ssn_eval.report.beside import Beside, read_accuracy, read_claims, read_frontier
 from ssn_eval.report.frontier import frontiers
@@ -43,7 +43,7 @@ def run(tmp_path: Path) -> Path:
         "cmd": "python -m ssn_eval.stages.train ssn artifacts/model",
         "deps": [
             {"path": "data/organism", "md5": "aa11", "size": 7},
-            {"path": "ssn_eval/errors.py", "md5": "bb22", "size": 9},
+            {"path": "ssn_eval/core/errors.py", "md5": "bb22", "size": 9},
         ],
         "params": {"params.yaml": {"train": {"pairs": 64}, "hr": "en"}},
         "outs": [{"path": "artifacts/train/ssn", "md5": "cc33", "size": 1234}],
@@ -101,7 +101,7 @@ def test_provenance_says_params_hashes_and_commands_of_this_runs_stages(run: Pat
     said = spoken(text)
     assert "python -m ssn_eval.stages.train ssn artifacts/model" in said and "pairs: 64" in said
     assert "data/organism – 7 aa11" in said and "artifacts/train/ssn train@ssn 1,234 cc33" in said
-    assert "left.over" not in said and "ssn_eval/errors.py" not in said and "stages.report" not in said
+    assert "left.over" not in said and "ssn_eval/core/errors.py" not in said and "stages.report" not in said
     assert "12.5" not in said, "times differ between machines"
     assert "train@ssn 12.5 20.2 1.00 – –" in spoken(text_of(run, tmp_path / "timed", Beside(machine=True)))
 

@@ -13,7 +13,14 @@ from statsmodels.stats.contingency_tables import mcnemar as other_mcnemar
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
-from ssn_eval.errors import EmptySetError, FormatError, MismatchError, MissingInputError, SsnError, UnknownNameError
+from ssn_eval.core.errors import (
+    EmptySetError,
+    FormatError,
+    MismatchError,
+    MissingInputError,
+    SsnError,
+    UnknownNameError,
+)
 from ssn_eval.runs import pairs, rates, samples
 
 

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 import yaml
 
-from ssn_eval import selection, store
-from ssn_eval.neurons import Geometry
+from ssn_eval import selection
+from ssn_eval.core import origin, store
+from ssn_eval.core.neurons import Geometry
 from ssn_eval.stages import select, validate
 from ssn_eval.stages.common import run
 
@@ -23,11 +24,11 @@ GEOMETRY = Geometry({f"layers.{i}.{site}": width for i in range(4) for site, wid
 LANGS = ("en", "zh", "th", "bn", "sw")
 
 
-def model(weights: str = "a" * 64) -> store.ModelRef:
-    return store.ModelRef("tiny", weights, "llama", GEOMETRY)
+def model(weights: str = "a" * 64) -> origin.ModelRef:
+    return origin.ModelRef("tiny", weights, "llama", GEOMETRY)
 
 
-def write(path: Path, seed: int, label: str, ref: store.ModelRef | None = None) -> None:
+def write(path: Path, seed: int, label: str, ref: origin.ModelRef | None = None) -> None:
     """Scores that all languages share for the larger part."""
     parts = [np.random.default_rng([part, label == "harmful"]) for part in (1000, seed)]
     values = {k: parts[0].random(w) * 3 + parts[1].random(w) for k, w in GEOMETRY.widths.items()}

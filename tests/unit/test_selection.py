@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from ssn_eval import selection
-from ssn_eval.errors import EmptySetError, FormatError, MismatchError, ParamsError, UnknownNameError
-from ssn_eval.neurons import Geometry, NeuronSet
+from ssn_eval.core.errors import EmptySetError, FormatError, MismatchError, ParamsError, UnknownNameError
+from ssn_eval.core.neurons import Geometry, NeuronSet
 
 WIDTHS = {"layers.0.q_proj": 40, "layers.0.mlp": 60, "layers.1.q_proj": 40, "layers.1.mlp": 60}
 

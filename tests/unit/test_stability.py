@@ -7,8 +7,8 @@ import pytest
 from scipy.stats import spearmanr
 
 from ssn_eval import reliability, stability
-from ssn_eval.errors import MismatchError
-from ssn_eval.neurons import Geometry, NeuronSet
+from ssn_eval.core.errors import MismatchError
+from ssn_eval.core.neurons import Geometry, NeuronSet
 
 GEOMETRY = Geometry({"layers.0.q_proj": 40, "layers.0.mlp": 60, "layers.1.q_proj": 12})
 EMPTY = NeuronSet(frozenset())

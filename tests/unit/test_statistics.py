@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from ssn_eval.errors import EmptySetError, MismatchError
-from ssn_eval.statistics import (
+from ssn_eval.core.errors import EmptySetError, MismatchError
+from ssn_eval.core.statistics import (
     Rate,
     cluster_bootstrap,
     contrast,

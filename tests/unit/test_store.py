@@ -7,10 +7,11 @@ import json
 import numpy as np
 import pytest
 
-from ssn_eval import store
-from ssn_eval.errors import FormatError, MismatchError, MissingInputError, ParamsError, SsnError
-from ssn_eval.neurons import Geometry, NeuronSet
-from ssn_eval.store import ModelRef, NeuronFile, ScoreFile
+from ssn_eval.core import store
+from ssn_eval.core.errors import FormatError, MismatchError, MissingInputError, ParamsError, SsnError
+from ssn_eval.core.neurons import Geometry, NeuronSet
+from ssn_eval.core.origin import ModelRef
+from ssn_eval.core.store import NeuronFile, ScoreFile
 
 WIDTHS = {"layers.0.q_proj": 4, "layers.0.mlp": 6, "layers.1.q_proj": 4, "layers.1.mlp": 6}
 MODEL = ModelRef("org/model", "ab" * 32, "llama", Geometry(WIDTHS), "main")

@@ -9,9 +9,9 @@ import pytest
 from pydantic import TypeAdapter
 
 from ssn_eval import selection, targets
-from ssn_eval.errors import EmptySetError, MismatchError, ParamsError, UnknownNameError
-from ssn_eval.neurons import ATTENTION, Geometry, NeuronSet
-from ssn_eval.presets import Preset
+from ssn_eval.core.errors import EmptySetError, MismatchError, ParamsError, UnknownNameError
+from ssn_eval.core.neurons import ATTENTION, Geometry, NeuronSet
+from ssn_eval.core.presets import Preset
 
 LAYERS = 4
 GEOMETRY = Geometry({f"layers.{i}.{site}": 50 for i in range(LAYERS) for site in ("q_proj", "o_proj", "mlp")})

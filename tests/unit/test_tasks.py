@@ -10,9 +10,9 @@ import pytest
 from lm_eval.tasks import TaskManager
 from lm_eval.tasks._yaml_loader import load_yaml
 
+from ssn_eval.core.languages import by_tier, language
 from ssn_eval.harness.bootstrap import tasks_folder
 from ssn_eval.harness.sources.catalogue import SOURCES
-from ssn_eval.languages import by_tier, language
 from ssn_eval.organism.lexicon import ORGANISM_LANGUAGES
 
 FILES = sorted(tasks_folder().glob("*/*.yaml"))

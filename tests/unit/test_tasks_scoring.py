@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ssn_eval.errors import FormatError
+from ssn_eval.core.errors import FormatError
 from ssn_eval.harness.scoring import harmful, harmless
 from ssn_eval.judges import Verdict
 from ssn_eval.judges.judged import Judged, what_it_says

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ssn_eval.errors import FormatError
+from ssn_eval.core.errors import FormatError
 from ssn_eval.harness.sources.source import Source, json_value
 from ssn_eval.prompts import Label, Prompt
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from ssn_eval.errors import UnknownNameError
+from ssn_eval.core.errors import UnknownNameError
 from ssn_eval.harness.sources.advbench_x import ADVBENCH_X
 from ssn_eval.harness.sources.aya_redteaming import AYA_REDTEAMING
 from ssn_eval.harness.sources.csrt import CSRT

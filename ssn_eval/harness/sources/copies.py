@@ -10,7 +10,7 @@ import os
 import re
 from pathlib import Path
 
-from ssn_eval.errors import MissingInputError
+from ssn_eval.core.errors import MissingInputError
 from ssn_eval.harness.sources.source import Source
 from ssn_eval.prompts import Label
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ssn_eval import prompts
-from ssn_eval.errors import EmptySetError, FormatError, MismatchError, UnknownNameError
+from ssn_eval.core.errors import EmptySetError, FormatError, MismatchError, UnknownNameError
 from ssn_eval.harness.sources.copies import fetched, in_folder, local_copy
 from ssn_eval.harness.sources.source import Source
 from ssn_eval.prompts import Label, Prompt

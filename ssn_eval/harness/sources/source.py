@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ssn_eval import files
-from ssn_eval.errors import FormatError
+from ssn_eval.core import files
+from ssn_eval.core.errors import FormatError
 from ssn_eval.prompts import Label, Prompt
 
 

@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from ssn_eval.errors import FormatError
+from ssn_eval.core.errors import FormatError
 from ssn_eval.harness.sources.source import Source
 from ssn_eval.prompts import Label, Prompt
 

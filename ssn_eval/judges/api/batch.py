@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from threading import Lock
 from typing import Any
 
-from ssn_eval.errors import MissingInputError
+from ssn_eval.core.errors import MissingInputError
+from ssn_eval.core.progress import progress
 from ssn_eval.judges.api.endpoint import Answer, Endpoint, ExchangeError
-from ssn_eval.progress import progress
 
 START = 3
 """Failures in a row, before anything was answered, that end the run."""

@@ -11,8 +11,8 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ssn_eval import files
-from ssn_eval.errors import FormatError
+from ssn_eval.core import files
+from ssn_eval.core.errors import FormatError
 from ssn_eval.judges.api.endpoint import Answer
 
 

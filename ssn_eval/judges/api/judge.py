@@ -12,7 +12,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from ssn_eval import files
+from ssn_eval.core import files
 from ssn_eval.judges.api import multijail, strongreject
 from ssn_eval.judges.api.batch import ask_all
 from ssn_eval.judges.api.cache import Cache

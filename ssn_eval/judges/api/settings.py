@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from ssn_eval.errors import MissingInputError, ParamsError
+from ssn_eval.core.errors import MissingInputError, ParamsError
 
 _PACKAGES = ("openai", "tenacity")
 

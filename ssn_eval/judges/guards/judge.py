@@ -10,7 +10,8 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Protocol
 
-from ssn_eval.errors import UnknownNameError
+from ssn_eval.core.errors import UnknownNameError
+from ssn_eval.core.progress import progress
 from ssn_eval.judges.guards import harmbench, llamaguard, polyguard, qwen3guard, wildguard
 from ssn_eval.judges.guards.adapter import Adapter
 from ssn_eval.judges.guards.local import LocalModel
@@ -18,7 +19,6 @@ from ssn_eval.judges.guards.prompting import question, render
 from ssn_eval.judges.guards.served import ServedModel
 from ssn_eval.judges.guards.source import Source
 from ssn_eval.judges.verdict import Exchange, Verdict
-from ssn_eval.progress import progress
 
 VERSION = "1"
 FAMILIES: dict[str, Callable[[str], Adapter]] = {

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ssn_eval import memory, residency
-from ssn_eval.errors import MissingInputError, ParamsError
+from ssn_eval.core.errors import MissingInputError, ParamsError
 from ssn_eval.judges.guards.source import Source
 
 if TYPE_CHECKING:

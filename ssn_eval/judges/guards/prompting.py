@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ssn_eval.errors import MismatchError
+from ssn_eval.core.errors import MismatchError
 from ssn_eval.judges.guards.adapter import Adapter
 
 if TYPE_CHECKING:

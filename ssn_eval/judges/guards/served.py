@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ssn_eval import residency
-from ssn_eval.errors import MissingInputError
+from ssn_eval.core.errors import MissingInputError
 from ssn_eval.judges.guards.source import Source
 
 

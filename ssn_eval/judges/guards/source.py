@@ -7,8 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ssn_eval import files
-from ssn_eval.errors import MissingInputError
+from ssn_eval.core import files
+from ssn_eval.core.errors import MissingInputError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
-from ssn_eval.errors import UnknownNameError
+from ssn_eval.core.errors import UnknownNameError
 
 Tier = Literal["HR", "MR", "LR"]
 TIERS: tuple[Tier, ...] = ("HR", "MR", "LR")

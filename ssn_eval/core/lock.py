@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ssn_eval.errors import SsnError
+from ssn_eval.core.errors import SsnError
 
 
 class BusyError(SsnError):

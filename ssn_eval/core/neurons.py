@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from ssn_eval.errors import EmptySetError, FormatError, MismatchError, UnknownNameError
+from ssn_eval.core.errors import EmptySetError, FormatError, MismatchError, UnknownNameError
 
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
 MLP = ("mlp",)

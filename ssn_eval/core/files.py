@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ssn_eval.errors import FormatError, MissingInputError, SsnError
+from ssn_eval.core.errors import FormatError, MissingInputError, SsnError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _SAID = ("No space left", "Disk quota exceeded", "File too large", "file write failed", "unexpected pos")

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import scipy
 
-from ssn_eval.errors import EmptySetError, MismatchError
+from ssn_eval.core.errors import EmptySetError, MismatchError
 
 CONFIDENCE = 0.95
 RESAMPLES = 2000

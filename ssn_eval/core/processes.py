@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ssn_eval.errors import ParamsError
-from ssn_eval.importance.accumulate import Share
+from ssn_eval.core.errors import ParamsError
 
 if TYPE_CHECKING:
     from accelerate import PartialState
+
+
+@dataclass(frozen=True)
+class Share:
+    """Which of several processes this is, and how their sums come together."""
+
+    rank: int = 0
+    world: int = 1
+    add: Callable[[np.ndarray], np.ndarray] = lambda values: values
+    """elementwise sum over all processes"""
 
 
 def share() -> Share:

@@ -12,12 +12,12 @@ import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from ssn_eval import files, methods, presets
-from ssn_eval.errors import MissingInputError, ParamsError, UnknownNameError
-from ssn_eval.languages import language
-from ssn_eval.methods import METHODS, Method
-from ssn_eval.neurons import expand_sites
-from ssn_eval.presets import KEYS, SETS, Preset, check_all
+from ssn_eval.core import files, methods, presets
+from ssn_eval.core.errors import MissingInputError, ParamsError, UnknownNameError
+from ssn_eval.core.languages import language
+from ssn_eval.core.methods import METHODS, Method
+from ssn_eval.core.neurons import expand_sites
+from ssn_eval.core.presets import KEYS, SETS, Preset, check_all
 from ssn_eval.sweep import FrontierParams
 
 T = TypeVar("T")

@@ -16,7 +16,7 @@ from typing import Literal, get_args
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
-from ssn_eval.errors import ParamsError
+from ssn_eval.core.errors import ParamsError
 
 Weights = Literal["neurons", "mask", "lora", "full"]
 Loss = Literal["sft", "dpo", "rdpo", "kto", "orpo", "simpo", "mpo"]

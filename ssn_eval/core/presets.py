@@ -16,11 +16,11 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter
 from pydantic.dataclasses import dataclass
 
-from ssn_eval.errors import ParamsError, UnknownNameError
-from ssn_eval.files import is_portable
-from ssn_eval.languages import TIERS, language
-from ssn_eval.methods import METHODS, Method
-from ssn_eval.neurons import expand_sites
+from ssn_eval.core.errors import ParamsError, UnknownNameError
+from ssn_eval.core.files import is_portable
+from ssn_eval.core.languages import TIERS, language
+from ssn_eval.core.methods import METHODS, Method
+from ssn_eval.core.neurons import expand_sites
 
 SETS = ("ms_hr", "ss", "private")
 """the named sets that `select` always makes, beside the per-language ones and the random controls of SS"""

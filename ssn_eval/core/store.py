@@ -1,0 +1,164 @@
+"""Scores and neuron sets on disk, with the model they belong to and how they were made.
+
+Scores: safetensors, one float32 tensor `(width,)` per site key, everything else as JSON in the header entry `ssn`
+(`ssn-scores/1`).
+Neuron sets: JSON (`ssn-neurons/1`), or safetensors with one int64 tensor of indices per site key. Never a pickle.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ssn_eval.core import files
+from ssn_eval.core.errors import FormatError, ParamsError
+from ssn_eval.core.neurons import NeuronSet, parse_key
+from ssn_eval.core.origin import ModelRef
+from ssn_eval.core.tensors import read_tensors, write_tensors
+
+if TYPE_CHECKING:
+    from ssn_eval.core.origin import ModelRef
+
+
+Scores = Mapping[str, np.ndarray]
+"""site key → importance of every neuron there, `(width,)`, float32, ≥ 0."""
+
+SCORES_FORMAT = "ssn-scores/1"
+NEURONS_FORMAT = "ssn-neurons/1"
+
+
+@dataclass(frozen=True)
+class ScoreFile:
+    """Scores with their origin."""
+
+    scores: Scores
+    model: ModelRef
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class NeuronFile:
+    """A neuron set with its origin."""
+
+    neurons: NeuronSet
+    model: ModelRef
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+
+def save_scores(path: Path, file: ScoreFile) -> None:
+    """Write scores as safetensors with their origin in the header.
+
+    Raises:
+        FormatError: a score is NaN or infinite; names the site.
+    """
+    for key, values in file.scores.items():
+        if not np.isfinite(values).all():
+            raise FormatError(
+                f"The scores of {key} hold NaN or infinite values; nothing was written. Score in float32."
+            )
+    tensors = {key: np.ascontiguousarray(values, dtype=np.float32) for key, values in file.scores.items()}
+    write_tensors(path, tensors, SCORES_FORMAT, file.model, file.provenance)
+
+
+def load_scores(path: Path) -> ScoreFile:
+    """Read scores.
+
+    Raises:
+        MissingInputError: no such file.
+        FormatError: truncated, tampered with, of another format, or not finite.
+    """
+    tensors, model, provenance = read_tensors(path, SCORES_FORMAT)
+    for key, values in tensors.items():
+        parse_key(key)
+        if values.dtype != np.float32 or values.ndim != 1 or len(values) != model.geometry.widths.get(key):
+            raise FormatError(f"{path}: {key} is {values.dtype} {values.shape}, expected float32 of the model's width.")
+        if not np.isfinite(values).all():
+            raise FormatError(f"{path}: the scores of {key} hold NaN or infinite values.")
+    return ScoreFile(tensors, model, provenance)
+
+
+def save_neurons(path: Path, file: NeuronFile) -> None:
+    """Write a neuron set as `.json`, `.safetensors` or `.csv`, by the ending.
+
+    Raises:
+        ParamsError: another ending.
+    """
+    if path.suffix == ".json":
+        value = {"format": NEURONS_FORMAT, "model": file.model.to_json(), "neurons": file.neurons.by_key()}
+        files.write_json(path, {**value, "provenance": dict(file.provenance)})
+    elif path.suffix == ".safetensors":
+        tensors = {key: np.asarray(indices, dtype=np.int64) for key, indices in file.neurons.by_key().items()}
+        write_tensors(path, tensors, NEURONS_FORMAT, file.model, file.provenance)
+    elif path.suffix == ".csv":
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(("layer", "site", "index"))
+        writer.writerows(file.neurons)
+        files.write_text(path, text.getvalue())
+    else:
+        raise ParamsError(f"Cannot write a neuron set to {path}; the ending must be .json, .safetensors or .csv.")
+
+
+def load_neurons(path: Path) -> NeuronFile:
+    """Read a neuron set from `.json` or `.safetensors`, and check it against the shapes that it names itself.
+
+    Raises:
+        MissingInputError: no such file.
+        FormatError: truncated, tampered with, or of another format.
+        MismatchError: an index outside the model's shape.
+    """
+    if path.suffix == ".safetensors":
+        tensors, model, provenance = read_tensors(path, NEURONS_FORMAT)
+        if any(v.dtype != np.int64 or v.ndim != 1 for v in tensors.values()):
+            raise FormatError(f"{path} is not a neuron set: expected int64 vectors of indices.")
+        neurons = NeuronSet.from_keys({key: values.tolist() for key, values in tensors.items()})
+    else:
+        data = files.read_json(path, f"a neuron set ({NEURONS_FORMAT})")
+        if not isinstance(data, Mapping) or data.get("format") != NEURONS_FORMAT:
+            raise FormatError(f'{path} is not a neuron set: it lacks "format": "{NEURONS_FORMAT}".')
+        by_key, provenance = data.get("neurons"), data.get("provenance", {})
+        if not isinstance(by_key, Mapping) or not all(_are_indices(v) for v in by_key.values()):
+            raise FormatError(f"{path}: `neurons` must map layers.<i>.<site> to lists of whole numbers.")
+        model = ModelRef.from_json(data.get("model", {}))
+        neurons = NeuronSet.from_keys(by_key)
+    model.geometry.check(neurons, str(path))
+    return NeuronFile(neurons, model, provenance if isinstance(provenance, Mapping) else {})
+
+
+def _are_indices(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(i, int) and not isinstance(i, bool) for i in value)
+
+
+def model_of(path: Path) -> ModelRef:
+    """The model that a neuron set or score file belongs to; nothing is loaded.
+
+    Raises:
+        MissingInputError, FormatError: it is neither.
+    """
+    from ssn_eval.core import store
+
+    return (store.load_scores(path) if holds_scores(path) else store.load_neurons(path)).model
+
+
+def holds_scores(path: Path) -> bool:
+    """Whether a file is a score file, by its header; a damaged or missing file is left to the loaders and their messages."""
+    from safetensors import SafetensorError, safe_open
+
+    from ssn_eval.core.store import SCORES_FORMAT
+    from ssn_eval.core.tensors import refuse_huge_header
+
+    if path.suffix != ".safetensors" or not path.is_file():
+        return False
+    refuse_huge_header(path)
+    try:
+        with safe_open(path, framework="numpy") as handle:
+            return json.loads((handle.metadata() or {}).get("ssn", "{}")).get("format") == SCORES_FORMAT
+    except (SafetensorError, OSError, ValueError, AttributeError):
+        return False
