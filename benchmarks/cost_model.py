@@ -16,11 +16,11 @@ import torch
 from sketch_speed import BATCH, PROBES, best, forward, random_ids
 from subjects import machine, plain_llama
 
-from ssn_eval.architectures import geometry, resolve
 from ssn_eval.core.neurons import ATTENTION, SITES
 from ssn_eval.importance import Settings, measure
 from ssn_eval.importance.memory import activations
 from ssn_eval.importance.readout import Readout
+from ssn_eval.models.architectures.resolving import geometry, resolve
 
 SPEED = 125e12
 """assumed operations a second: 40 % of the 312 · 10¹² that an A100 gives in bfloat16"""

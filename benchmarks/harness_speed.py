@@ -20,11 +20,11 @@ from typing import Any
 
 from subjects import ROOT, encoded_prompts, machine
 
-from ssn_eval import models
 from ssn_eval.core import store
 from ssn_eval.core.neurons import NeuronSet
 from ssn_eval.core.params import load
 from ssn_eval.core.store import NeuronFile
+from ssn_eval.models import loading
 
 BAR = 1.05
 PROMPTS, TOKENS, BATCH = 16, 32, 8
@@ -61,8 +61,8 @@ def measure(chosen: argparse.Namespace, temporary: Path) -> dict[str, Any]:
 
     prompts, tokens = QUICK if chosen.quick else (PROMPTS, TOKENS)
     arguments = {**place(chosen, temporary), "device": "cpu", "batch_size": BATCH}
-    spec = models.ModelSpec(arguments["pretrained"], gguf_file=arguments.get("gguf_file"), dtype="float32")
-    loaded = models.load(spec, device="cpu")
+    spec = loading.ModelSpec(arguments["pretrained"], gguf_file=arguments.get("gguf_file"), dtype="float32")
+    loaded = loading.load(spec, device="cpu")
     neurons = NeuronSet.from_keys({key: range(0, width, SHARE) for key, width in loaded.ref.geometry.widths.items()})
     store.save_neurons(temporary / "neurons.json", NeuronFile(neurons, loaded.ref))
     texts = [loaded.tokenizer.decode(ids) for ids in encoded_prompts(chosen.model, loaded, prompts)]
@@ -98,7 +98,7 @@ def measure(chosen: argparse.Namespace, temporary: Path) -> dict[str, Any]:
 def place(chosen: argparse.Namespace, temporary: Path) -> dict[str, Any]:
     """Where both sides load the model from."""
     if chosen.model != "organism":
-        spec = models.locate(models.ModelSpec.from_json(load(ROOT / "params.yaml").models[chosen.model]))
+        spec = loading.locate(loading.ModelSpec.from_json(load(ROOT / "params.yaml").models[chosen.model]))
         return {"pretrained": spec.pretrained, "gguf_file": spec.gguf_file, "dtype": "float32"}
     folder = chosen.path or ROOT / "artifacts" / "model"
     if not (folder / "config.json").is_file():

@@ -23,11 +23,11 @@ import torch
 from subjects import encoded_prompts, machine, open_model, plain_llama
 
 from ssn_eval import activations
-from ssn_eval.architectures import geometry
 from ssn_eval.core.neurons import NeuronSet
 from ssn_eval.core.origin import ModelRef
 from ssn_eval.interventions import SUPPRESS, Intervention, Op, bake, intervene_all, parse_op
 from ssn_eval.interventions.reference import Reference
+from ssn_eval.models.architectures.resolving import geometry
 
 BAR = 1.05
 PROMPTS, TOKENS = 8, 32

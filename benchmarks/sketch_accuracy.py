@@ -23,10 +23,11 @@ import numpy as np
 from scipy.stats import spearmanr
 from subjects import NAMES, ROOT, encoded_prompts, machine, open_model
 
-from ssn_eval import importance, models, selection
+from ssn_eval import importance, selection
 from ssn_eval.core import store
 from ssn_eval.core.neurons import ATTENTION, MLP, SITES, Geometry, NeuronSet, parse_key, site_key
 from ssn_eval.importance import Settings, measure
+from ssn_eval.models import loading
 
 PROMPTS, PROBES, SAMPLED_LAYERS, SAMPLED = 32, 4, 6, 28
 """`SAMPLED` neurons of every site in each of `SAMPLED_LAYERS` layers"""
@@ -83,7 +84,7 @@ def sample(geometry: Geometry) -> tuple[dict[str, list[int]], int]:
     return wanted | {(key := site_key(whole, site)): list(range(geometry.widths[key])) for site in SITES}, whole
 
 
-def make_reference(loaded: models.Loaded, ids: Sequence[Sequence[int]], path: Path) -> None:
+def make_reference(loaded: loading.Loaded, ids: Sequence[Sequence[int]], path: Path) -> None:
     """Ablate the sample and write its scores."""
     wanted, _ = sample(loaded.ref.geometry)
     work = path.with_suffix(".work")
@@ -91,14 +92,14 @@ def make_reference(loaded: models.Loaded, ids: Sequence[Sequence[int]], path: Pa
     write_reference(loaded, ids, found.scores, path)
 
 
-def write_reference(loaded: models.Loaded, ids: Sequence[Sequence[int]], scores: store.Scores, path: Path) -> None:
+def write_reference(loaded: loading.Loaded, ids: Sequence[Sequence[int]], scores: store.Scores, path: Path) -> None:
     """Keep exact scores, with the model and the prompts that they belong to."""
     made = {"method": "exact", "inputs": ids_hash(ids), "prompts": len(ids), "machine": machine()}
     store.save_scores(path, store.ScoreFile(scores, loaded.ref, made))
 
 
 def read_reference(
-    loaded: models.Loaded, ids: Sequence[Sequence[int]], path: Path
+    loaded: loading.Loaded, ids: Sequence[Sequence[int]], path: Path
 ) -> tuple[store.Scores, Mapping[str, Sequence[int]]]:
     """The kept scores, if they are of this model and these prompts."""
     if not path.is_file():

@@ -10,9 +10,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ssn_eval import identification, models, prompts
+from ssn_eval import identification, prompts
 from ssn_eval.core.origin import versions
 from ssn_eval.core.params import load
+from ssn_eval.models import loading
 from ssn_eval.organism import lexicon, questions
 
 if TYPE_CHECKING:
@@ -26,18 +27,18 @@ SHORTEST = 10
 """tokens of the shortest prompt that is taken"""
 
 
-def open_model(name: str, path: Path | None = None) -> models.Loaded:
+def open_model(name: str, path: Path | None = None) -> loading.Loaded:
     """A model by its key in `params.yaml`, in float32 on the CPU; the organism from `path` or from the pipeline."""
-    spec = models.ModelSpec.from_json(load(ROOT / "params.yaml").models[name])
+    spec = loading.ModelSpec.from_json(load(ROOT / "params.yaml").models[name])
     if name == "organism":
         folder = path or ROOT / spec.pretrained
         if not folder.is_dir():
             sys.exit(f"No organism at {folder}; run `dvc repro organism` first, or give --path.")
-        spec = models.ModelSpec(str(folder), dtype="float32")
-    return models.load(spec, device="cpu")
+        spec = loading.ModelSpec(str(folder), dtype="float32")
+    return loading.load(spec, device="cpu")
 
 
-def encoded_prompts(name: str, loaded: models.Loaded, count: int) -> list[list[int]]:
+def encoded_prompts(name: str, loaded: loading.Loaded, count: int) -> list[list[int]]:
     """`count` harmful prompts, as many from each language, as token ids: the organism's questions, or MultiJail's shortest."""
     langs = _LANGS[name]
     texts: list[str] = []

@@ -28,9 +28,9 @@ from typing import TYPE_CHECKING, Any
 from subjects import encoded_prompts, forget_peak, machine, open_model, plain_llama, resident
 
 from ssn_eval import adapters, training
-from ssn_eval.architectures import geometry
 from ssn_eval.core.neurons import ATTENTION, NeuronSet, parse_key
 from ssn_eval.core.origin import ModelRef
+from ssn_eval.models.architectures.resolving import geometry
 
 if TYPE_CHECKING:
     import torch

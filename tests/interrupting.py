@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from ssn_eval import checkpoints
+from ssn_eval.models import resuming
 
 
 class Interrupted(Exception):
@@ -17,7 +17,7 @@ class Interrupted(Exception):
 @contextmanager
 def interrupted(monkeypatch: pytest.MonkeyPatch, step: int) -> Iterator[None]:
     """Training in the body must stop after so many steps."""
-    original = checkpoints.on_step
+    original = resuming.on_step
 
     def breaking(advance):
         callback, seen = original(advance), []
@@ -31,6 +31,6 @@ def interrupted(monkeypatch: pytest.MonkeyPatch, step: int) -> Iterator[None]:
         return callback
 
     with monkeypatch.context() as patched:
-        patched.setattr(checkpoints, "on_step", breaking)
+        patched.setattr(resuming, "on_step", breaking)
         with pytest.raises(Interrupted):
             yield

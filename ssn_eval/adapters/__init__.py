@@ -3,7 +3,7 @@
 from ssn_eval.adapters.folder import CONFIG, load, refuse_other_base, save
 from ssn_eval.adapters.neuron_lora import build, merge, trainable_parameters
 from ssn_eval.adapters.uniform import uniform_rank
-from ssn_eval.lineage import FILE as PROVENANCE
+from ssn_eval.models.lineage import FILE as PROVENANCE
 
 __all__ = [
     "CONFIG",

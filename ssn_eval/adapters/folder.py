@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ssn_eval import lineage
 from ssn_eval.core import files
 from ssn_eval.core.errors import FormatError, MismatchError, MissingInputError
 from ssn_eval.core.origin import ModelRef
+from ssn_eval.models import lineage
 
 if TYPE_CHECKING:
     from peft import PeftModel

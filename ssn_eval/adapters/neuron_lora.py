@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ssn_eval.architectures import geometry, is_transposed, resolve
 from ssn_eval.core.errors import ArchitectureError, EmptySetError, ParamsError
 from ssn_eval.core.neurons import NeuronSet
+from ssn_eval.models.architectures.resolving import geometry, resolve
+from ssn_eval.models.architectures.sites import is_transposed
 
 if TYPE_CHECKING:
     from peft import PeftModel

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import click
 
-from ssn_eval.cli.loading import DEVICE, DTYPE, GGUF_FILE, REVISION, check_device, spec
+from ssn_eval.cli.loading import DEVICE, DTYPE, GGUF_FILE, REVISION
 from ssn_eval.cli.output import JSON, emit
+from ssn_eval.models.loading import check_device
 
 
 @click.command()
@@ -31,10 +32,11 @@ def doctor(
     from ssn_eval.cli import health
     from ssn_eval.core.origin import versions
     from ssn_eval.core.progress import waiting
+    from ssn_eval.models.loading import ModelSpec
 
     check_device(device)
     here = Path()
-    asked = spec(model, revision, gguf_file, dtype) if model else None
+    asked = ModelSpec.parse(model, revision, gguf_file, dtype) if model else None
     with waiting("looking at the installation"):
         checks = [*health.versions(), health.torch_device(), *health.lm_eval(), health.hub(), health.dvc(here)]
         checks += [health.cache(), health.disk(here, health.weight_room(asked) if asked else 0)]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ssn_eval.cli import folders
-from ssn_eval.cli.loading import GGUF_FILE, REVISION, load, spec
+from ssn_eval.cli.loading import GGUF_FILE, REVISION
 from ssn_eval.cli.output import FILE, JSON, emit
 from ssn_eval.cli.push import TO_HUB
 from ssn_eval.core.errors import ParamsError
@@ -65,6 +65,7 @@ def export(
     Example: ssn export artifacts/sets/ss.json --format csv --out ss.csv
     """
     from ssn_eval.core import store
+    from ssn_eval.models.loading import ModelSpec
 
     for name, given, only in (
         ("--scores", score_file, "jsonl"),
@@ -84,7 +85,7 @@ def export(
     found = store.load_neurons(source)
     size = len(found.neurons)
     if kind in _FOLDERS:
-        wanted = spec(model or found.model.id, None if model else found.model.revision, gguf_file)
+        wanted = ModelSpec.parse(model or found.model.id, None if model else found.model.revision, gguf_file)
         folders.write_folder(found, kind, wanted, op or "suppress", uniform_rank, source, out)
     elif out.suffix != f".{kind}" if kind in _NAMED_ENDINGS else out.suffix[1:] in _NAMED_ENDINGS:
         wanted = f"a .{kind} file" if kind in _NAMED_ENDINGS else f"a file of its own ending, not {out.suffix}"
@@ -129,6 +130,8 @@ def import_(
     """
     from ssn_eval import interchange
     from ssn_eval.core import files, origin, store
+    from ssn_eval.models import loading
+    from ssn_eval.models.loading import ModelSpec
 
     for name, given, only in (("--language", language, "lape"), ("--min-score", min_score, "jsonl")):
         if given is not None and kind != only:
@@ -141,7 +144,7 @@ def import_(
         raise interchange.missing(file, kind)
     from ssn_eval.core.store import model_of
 
-    ref = model_of(like) if like else load(spec(model or "", revision, gguf_file), "cpu", False).ref
+    ref = model_of(like) if like else loading.load(ModelSpec.parse(model or "", revision, gguf_file), device="cpu").ref
     found = interchange.decode(file, kind, ref.geometry, language=language, min_score=min_score)
     asked = {"language": language, "min_score": min_score}
     source = {"format": kind, "file": file.name, "sha256": files.sha256(file)}

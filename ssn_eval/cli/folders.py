@@ -6,13 +6,12 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ssn_eval.cli.loading import load, spec
 from ssn_eval.cli.output import emit
 from ssn_eval.core.errors import ParamsError
 
 if TYPE_CHECKING:
     from ssn_eval.core.store import NeuronFile
-    from ssn_eval.models import ModelSpec
+    from ssn_eval.models.loading import ModelSpec
 
 
 def write_folder(
@@ -21,13 +20,14 @@ def write_folder(
     """An adapter or a model; an existing folder is replaced only if it is one that was written so."""
     from ssn_eval import adapters, baking, interventions
     from ssn_eval.core import origin
+    from ssn_eval.models import loading
 
     changes = interventions.combine([found.neurons], [op])
     if kind == "peft":
         _refuse_other_than_adapter(out)
     else:
         refuse_foreign(out, "exported model", Path(wanted.pretrained))
-    loaded = load(wanted, None, False)
+    loaded = loading.load(wanted)
     found.model.refuse_other(loaded.ref, str(neurons))
     if kind == "hf":
         baking.save(loaded, changes, out, {"sets": [dict(found.provenance)], "versions": origin.versions()})
@@ -60,21 +60,26 @@ def write_uniform(adapter: Path, kind: str, uniform_rank: bool, out: Path, as_js
 
 def write_delta(source: Path, model: str | None, gguf_file: str | None, out: Path, as_json: bool) -> None:
     """What a folder of trained weights, adapter or whole model, changes in its base model."""
-    from ssn_eval import adapters, deltas, lineage
+    from ssn_eval import adapters
     from ssn_eval.core import origin, tensors
+    from ssn_eval.models import deltas, lineage, loading
 
     tensors.refuse_other_ending(out, "A delta")
     bases = lineage.bases(source)
     if model is None and not bases:
         raise ParamsError(f"{source} does not say which model it was made from; name it with --model.")
-    base = load(spec(model or bases[0].id, None if model else bases[0].revision, gguf_file), "cpu", False)
+    base = loading.load(
+        ModelSpec.parse(model or bases[0].id, None if model else bases[0].revision, gguf_file), device="cpu"
+    )
     before = {name: weight.clone() for name, weight in base.model.state_dict().items()}
     if (source / adapters.CONFIG).is_file():
         tuned: Any = adapters.merge(adapters.load(base.model, source, base.ref))
     else:
         for ref in bases[:1]:
             ref.refuse_other(base.ref, f"The checkpoint {source.name}")
-        tuned = load(spec(str(source), None, None, str(base.model.dtype).removeprefix("torch.")), "cpu", False).model
+        tuned = loading.load(
+            ModelSpec.parse(str(source), None, None, str(base.model.dtype).removeprefix("torch.")), device="cpu"
+        ).model
     patches = deltas.between(before, tuned.state_dict())
     made = {"source": source.name, **lineage.provenance(source), "versions": origin.versions()}
     deltas.save(out, deltas.Delta(patches, base.ref, made))
@@ -98,7 +103,7 @@ def refuse_foreign(out: Path, what: str, *sources: Path) -> None:
     Raises:
         ParamsError: there is such a folder.
     """
-    from ssn_eval import lineage
+    from ssn_eval.models import lineage
 
     ours = (out / lineage.FILE).is_file() and (out / "config.json").is_file()
     if out.exists() and (not ours or any(out.resolve() == source.resolve() for source in sources)):

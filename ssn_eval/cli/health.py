@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ssn_eval import dvclock
 
 if TYPE_CHECKING:
-    from ssn_eval.models import ModelSpec
+    from ssn_eval.models.loading import ModelSpec
 
 Status = Literal["ok", "warning", "failed"]
 GIB = 1 << 30
@@ -179,10 +179,10 @@ def memory(spec: ModelSpec, device: str | None = None) -> Iterator[Check]:
     """What a model needs, from its config alone, against what is free on the device."""
     import torch
 
-    from ssn_eval import memory, models
+    from ssn_eval.models import loading, memory
 
-    config, itemsize = models.config_of(spec)
-    place = torch.device(device or models.default_device())
+    config, itemsize = loading.config_of(spec)
+    place = torch.device(device or loading.default_device())
     free = memory.free({place})
     shape = memory.shape(config, memory.count_parameters(config))
     mends = {
@@ -201,9 +201,9 @@ def memory(spec: ModelSpec, device: str | None = None) -> Iterator[Check]:
 
 def weight_room(spec: ModelSpec) -> float:
     """Bytes on the disk that a run on this model writes: a download and one full checkpoint."""
-    from ssn_eval import memory, models
+    from ssn_eval.models import loading, memory
 
-    config, itemsize = models.config_of(spec)
+    config, itemsize = loading.config_of(spec)
     return 2.0 * memory.count_parameters(config) * itemsize
 
 

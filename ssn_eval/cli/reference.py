@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ssn_eval.cli.loading import DEVICE, DTYPE, GGUF_FILE, REVISION, load, spec
+from ssn_eval.cli.loading import DEVICE, DTYPE, GGUF_FILE, REVISION
 from ssn_eval.cli.output import FILE, JSON, emit
 
 if TYPE_CHECKING:
@@ -53,17 +53,19 @@ def reference(
     """
     import hashlib
 
-    from ssn_eval import activations, identification, lineage, prompts
+    from ssn_eval import activations, identification, prompts
     from ssn_eval.core import origin, store, tensors
     from ssn_eval.core.neurons import NeuronSet, expand_sites
     from ssn_eval.interventions import reference as references
+    from ssn_eval.models import lineage, loading
+    from ssn_eval.models.loading import ModelSpec
 
     tensors.refuse_other_ending(out, "A reference set")
     chosen = expand_sites([name.strip() for name in sites.split(",")])
     asked = identification.subsample(prompts.select(prompts.read(prompt_file), lang=lang, label=label), limit, seed)
     sets = [store.load_neurons(path) for path in neuron_files]
-    wanted = spec(model, revision, gguf_file, dtype)
-    loaded = load(wanted, device, False)
+    wanted = ModelSpec.parse(model, revision, gguf_file, dtype)
+    loaded = loading.load(wanted, device=device)
     for path, file in zip(neuron_files, sets, strict=True):
         lineage.refuse_other(file.model, loaded.ref, lineage.bases(Path(wanted.pretrained)), f"The neuron set {path}")
     only = NeuronSet(frozenset().union(*(file.neurons.members for file in sets))) if sets else None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ssn_eval.cli.loading import DEVICE, DTYPE, GGUF_FILE, REVISION, TRUST_REMOTE_CODE, load, spec
+from ssn_eval.cli.loading import DEVICE, DTYPE, GGUF_FILE, REVISION, TRUST_REMOTE_CODE
 from ssn_eval.cli.output import FILE, JSON, emit
 from ssn_eval.core.errors import MismatchError, ParamsError
 
@@ -90,13 +90,20 @@ def identify(
     from ssn_eval.core.processes import count, is_main
     from ssn_eval.identification import identify as run
     from ssn_eval.importance import Settings
+    from ssn_eval.models import loading
+    from ssn_eval.models.loading import ModelSpec
 
     chosen = _sites(sites)
     how = Settings(method, position, target, probes, seed, tolerance, batch_size, checkpointing)
     tensors.refuse_other_ending(out, "A score file")
     asked = prompts.select(prompts.read(prompt_file), lang=lang, label=label)
     restricted = store.load_neurons(neuron_file) if neuron_file else None
-    loaded = load(spec(model, revision, gguf_file, dtype), device, trust_remote_code, device_map)
+    loaded = loading.load(
+        ModelSpec.parse(model, revision, gguf_file, dtype),
+        device=device,
+        trust_remote_code=trust_remote_code,
+        device_map=device_map,
+    )
     if restricted is not None:
         restricted.model.refuse_other(loaded.ref, f"The neuron set {neuron_file}")
     work = out.with_name(f".{out.name}.work")

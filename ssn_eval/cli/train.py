@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ssn_eval.cli.loading import DEVICE, DTYPE, GGUF_FILE, REVISION, TRUST_REMOTE_CODE, load, spec
+from ssn_eval.cli.loading import DEVICE, DTYPE, GGUF_FILE, REVISION, TRUST_REMOTE_CODE
 from ssn_eval.cli.output import FILE, JSON, emit
 from ssn_eval.cli.push import TO_HUB
 from ssn_eval.core.errors import EmptySetError, ParamsError, UnknownNameError
@@ -81,6 +81,8 @@ def pairs(
     """
     from ssn_eval import prompts, training
     from ssn_eval.core.languages import language
+    from ssn_eval.models import loading
+    from ssn_eval.models.loading import ModelSpec
 
     codes = [language(code.strip()).code for code in langs.split(",")]
     if replay and not model:
@@ -103,7 +105,9 @@ def pairs(
         made = [p for p in made if p.id in ids]
     per_language = len(made) // len(codes)
     if replay and model:
-        loaded = load(spec(model, revision, gguf_file, dtype), device, trust_remote_code)
+        loaded = loading.load(
+            ModelSpec.parse(model, revision, gguf_file, dtype), device=device, trust_remote_code=trust_remote_code
+        )
         made += training.benign_pairs(
             loaded,
             [p for p in asked if p.label == "harmless"],
@@ -184,6 +188,8 @@ def train(
     from ssn_eval.core.processes import count, is_main
     from ssn_eval.core.statistics import ends
     from ssn_eval.core.store import load_neurons
+    from ssn_eval.models import loading
+    from ssn_eval.models.loading import ModelSpec
 
     warnings.filterwarnings("ignore", category=FutureWarning)  # of transformers, about itself
     if repo:
@@ -202,7 +208,9 @@ def train(
     )
     neurons = load_neurons(neuron_file) if neuron_file else None
     found = training.read_pairs(pairs_file)
-    loaded = load(spec(model, revision, gguf_file, dtype), device, trust_remote_code)
+    loaded = loading.load(
+        ModelSpec.parse(model, revision, gguf_file, dtype), device=device, trust_remote_code=trust_remote_code
+    )
     if neurons:
         neurons.model.refuse_other(loaded.ref, f"The neuron set {neuron_file}")
         neurons = _control(neurons, seed) if method == "random" else neurons

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from ssn_eval.cli.folders import refuse_foreign
-from ssn_eval.cli.loading import DTYPE, GGUF_FILE, REVISION, load, spec
+from ssn_eval.cli.loading import DTYPE, GGUF_FILE, REVISION
 from ssn_eval.cli.output import FILE, JSON, emit
 from ssn_eval.core.errors import MissingInputError, ParamsError
 
@@ -43,17 +43,19 @@ def bake(
 
     Example: ssn bake Qwen/Qwen3-8B --neurons ss.json --op suppress --out qwen3-8b-without-ss
     """
-    from ssn_eval import baking, interventions, lineage
+    from ssn_eval import baking, interventions
     from ssn_eval.core import store
     from ssn_eval.core.origin import versions
     from ssn_eval.interventions import reference as references
+    from ssn_eval.models import lineage, loading
+    from ssn_eval.models.loading import ModelSpec
 
     refuse_foreign(out, "baked model", Path(model))
     sets = [store.load_neurons(path) for path in neuron_files]
     changes = interventions.combine([file.neurons for file in sets], ops or ("suppress",), layers)
     made = references.load(reference_file) if reference_file else None
-    wanted = spec(model, revision, gguf_file, dtype)
-    loaded = load(wanted, "cpu", False)
+    wanted = ModelSpec.parse(model, revision, gguf_file, dtype)
+    loaded = loading.load(wanted, device="cpu")
     ancestors = lineage.bases(Path(wanted.pretrained))
     for path, file in zip(neuron_files, sets, strict=True):
         lineage.refuse_other(file.model, loaded.ref, ancestors, f"The neuron set {path}")
@@ -87,18 +89,20 @@ def merge(
 
     Example: ssn merge artifacts/train/ssn --out hardened
     """
-    from ssn_eval import adapters, baking, cards, lineage
+    from ssn_eval import adapters, baking
     from ssn_eval.core.origin import versions
-    from ssn_eval.models import Loaded
+    from ssn_eval.models import lineage, loading
+    from ssn_eval.models.cards.weights import weights_card
+    from ssn_eval.models.loading import Loaded, ModelSpec
 
     refuse_foreign(out, "merged model", Path(model or ""), adapter)
     named = _base_of(adapter, model)
-    wanted = spec(named[0], revision or named[1], gguf_file, dtype)
-    loaded = load(wanted, "cpu", False)
+    wanted = ModelSpec.parse(named[0], revision or named[1], gguf_file, dtype)
+    loaded = loading.load(wanted, device="cpu")
     tuned = adapters.load(loaded.model, adapter, loaded.ref)
     merged = Loaded(adapters.merge(tuned), loaded.tokenizer, loaded.ref)
     made = {"adapter": adapter.name, **lineage.provenance(adapter), "versions": versions()}
-    card = cards.of_weights(loaded.ref, made, is_adapter=False)
+    card = weights_card(loaded.ref, made, is_adapter=False)
     baking.write(merged, out, lineage.MERGED, made, lineage.bases(Path(wanted.pretrained)), card=card)
     emit(
         {"out": out.as_posix(), "base": loaded.ref.id, "adapter": adapter.name},
@@ -109,8 +113,8 @@ def merge(
 
 def _base_of(adapter: Path, model: str | None) -> tuple[str, str | None]:
     """The id and revision of an adapter's base model: as given, or as its `ssn.json` says."""
-    from ssn_eval import lineage
     from ssn_eval.adapters import CONFIG
+    from ssn_eval.models import lineage
 
     if not (adapter / CONFIG).is_file():
         raise MissingInputError(f"No adapter in {adapter}: it holds no {CONFIG}.")

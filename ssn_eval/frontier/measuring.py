@@ -9,12 +9,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ssn_eval import models, selection, training
+from ssn_eval import selection, training
 from ssn_eval.core import origin, store
 from ssn_eval.core.errors import EmptySetError
 from ssn_eval.core.neurons import NeuronSet
 from ssn_eval.frontier.cells import FORMAT, Run, Task, set_and_control
-from ssn_eval.models import Loaded, ModelSpec
+from ssn_eval.models import loading
+from ssn_eval.models.loading import Loaded, ModelSpec
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, TrainerCallback
@@ -102,7 +103,7 @@ def measure(model: Any, base: Loaded, every: tuple[int, int, int]) -> dict[str, 
     """Language → rates on held-out questions, each between 0 and 1."""
     from functools import partial
 
-    from ssn_eval import generation
+    from ssn_eval.models import generation
     from ssn_eval.organism import behaviour, lexicon
     from ssn_eval.organism.settings import OrganismSettings
 
@@ -129,7 +130,7 @@ def measure_base(run: Run, every: tuple[int, int, int]) -> dict[str, dict[str, f
 
 @lru_cache(maxsize=1)
 def _loaded(weights: Path) -> Loaded:
-    return models.load(ModelSpec(str(weights), dtype="float32"), device="cpu")
+    return loading.load(ModelSpec(str(weights), dtype="float32"), device="cpu")
 
 
 def _plain(model: Any) -> Any:  # noqa: ANN401

@@ -12,16 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ssn_eval import deltas, lineage, models
 from ssn_eval.core import files, store
 from ssn_eval.core.errors import MismatchError, MissingInputError, ParamsError
 from ssn_eval.core.origin import ModelRef
 from ssn_eval.core.store import NeuronFile
-from ssn_eval.deltas import Delta
 from ssn_eval.interventions import Intervention, Reference, combine
 from ssn_eval.interventions import reference as references
 from ssn_eval.interventions.plan import plan
-from ssn_eval.models import ModelSpec
+from ssn_eval.models import deltas, lineage, loading
+from ssn_eval.models.deltas import Delta
+from ssn_eval.models.loading import ModelSpec
 
 SPEC = Path("artifacts/model/spec.json")
 """where the pipeline says which model it runs on"""
@@ -111,7 +111,7 @@ def model_spec(pretrained: Any, adapter: str | None, kwargs: dict[str, Any]) -> 
                 "No model was named and there is no finished pipeline in the current folder; pass "
                 "--model_args pretrained=<hub id or folder>, or run `dvc repro` first."
             )
-        spec = models.read_spec(SPEC)
+        spec = loading.read_spec(SPEC)
         for name in ("revision", "gguf_file", "dtype"):
             if getattr(spec, name) and name not in kwargs:
                 kwargs[name] = getattr(spec, name)
@@ -122,7 +122,7 @@ def model_spec(pretrained: Any, adapter: str | None, kwargs: dict[str, Any]) -> 
         package = pretrained.removeprefix("package:") if pretrained.startswith("package:") else None
         spec = ModelSpec("" if package else pretrained, kwargs.get("revision"), kwargs.get("gguf_file"), package)
         adapter = None if adapter == PIPELINE else adapter
-    return models.locate(spec), adapter
+    return loading.locate(spec), adapter
 
 
 @dataclass(frozen=True)

@@ -16,13 +16,14 @@ from typing import Any
 import torch
 from lm_eval.models.huggingface import HFLM
 
-from ssn_eval import adapters, deltas, interventions, lineage, models, residency
+from ssn_eval import adapters, interventions
 from ssn_eval.core import files
 from ssn_eval.core.errors import MissingInputError, ParamsError
 from ssn_eval.core.origin import ModelRef
 from ssn_eval.harness import arguments
 from ssn_eval.harness.arguments import ABSENT, PIPELINE
 from ssn_eval.harness.exits import one_sentence
+from ssn_eval.models import deltas, lineage, loading, residency
 
 _MARK = "ssn_eval: condition"
 """the key under which a response cache remembers whose responses it holds"""
@@ -113,7 +114,7 @@ class SsnHFLM(_HFLM):
         super()._create_model(pretrained=pretrained, **kwargs)
         assert self._spec is not None  # a text was given, so it was resolved
         plain: Any = getattr(self._model, "get_base_model", lambda: self._model)()
-        self._ref = models.reference(self._spec, plain)
+        self._ref = loading.reference(self._spec, plain)
         if self._checkpoint:
             if not self._other_model:
                 self._checkpoint.refuse_other_base(self._ref)

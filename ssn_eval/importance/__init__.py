@@ -107,12 +107,12 @@ def measure(
         FormatError: a score is NaN or infinite; names the layer and site.
         ParamsError: `neurons` with another method than `exact`.
     """
-    from ssn_eval.architectures import resolve
     from ssn_eval.core.processes import share
     from ssn_eval.core.progress import progress
     from ssn_eval.importance.accumulate import Progress, accumulate
-    from ssn_eval.importance.batches import Padded
     from ssn_eval.importance.readout import Readout
+    from ssn_eval.models.architectures.resolving import resolve
+    from ssn_eval.models.batches import Padded
 
     if not inputs or any(len(ids) == 0 for ids in inputs):
         raise EmptySetError("Importance needs at least one prompt, and no empty one.")

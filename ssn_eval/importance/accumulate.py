@@ -21,7 +21,7 @@ from ssn_eval.core.errors import FormatError
 from ssn_eval.core.neurons import parse_key
 from ssn_eval.core.processes import Share
 from ssn_eval.core.store import Scores
-from ssn_eval.importance.batches import Batch, Padded, cut
+from ssn_eval.models.batches import Batch, Padded, cut
 
 PerPrompt = Mapping[str, np.ndarray]
 """site key → importance of every neuron for every prompt of a batch, `(batch, width)`"""

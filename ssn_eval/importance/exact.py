@@ -13,12 +13,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from ssn_eval.architectures import Site, decoder_layers
 from ssn_eval.core.neurons import parse_key
 from ssn_eval.core.progress import Advance
 from ssn_eval.importance.accumulate import PerPrompt
-from ssn_eval.importance.batches import Batch
 from ssn_eval.importance.readout import Readout
+from ssn_eval.models.architectures.resolving import decoder_layers
+from ssn_eval.models.architectures.sites import Site
+from ssn_eval.models.batches import Batch
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

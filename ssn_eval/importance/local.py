@@ -23,12 +23,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from ssn_eval.architectures import Site, resolve
 from ssn_eval.core.neurons import parse_key, site_key
 from ssn_eval.core.progress import Advance
 from ssn_eval.importance.accumulate import PerPrompt
-from ssn_eval.importance.batches import Batch
 from ssn_eval.importance.readout import Readout
+from ssn_eval.models.architectures.resolving import resolve
+from ssn_eval.models.architectures.sites import Site
+from ssn_eval.models.batches import Batch
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

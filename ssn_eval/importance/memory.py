@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ssn_eval.architectures import Site, num_layers
 from ssn_eval.importance import Settings
-from ssn_eval.importance.batches import Padded
 from ssn_eval.importance.readout import Readout
 from ssn_eval.importance.sketch import sketch
-from ssn_eval.memory import MARGIN, MemoryNeedError, free, gib
+from ssn_eval.models.architectures.resolving import num_layers
+from ssn_eval.models.architectures.sites import Site
+from ssn_eval.models.batches import Padded
+from ssn_eval.models.memory import MARGIN, MemoryNeedError, free, gib
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -20,9 +20,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ssn_eval.architectures import decoder
 from ssn_eval.core.errors import ArchitectureError, EmptySetError, UnknownNameError
-from ssn_eval.importance.batches import Batch
+from ssn_eval.models.architectures.resolving import decoder
+from ssn_eval.models.batches import Batch
 
 if TYPE_CHECKING:
     import torch

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-    from ssn_eval.architectures import Handle, Site
+    from ssn_eval.models.architectures.hooking import Handle
+    from ssn_eval.models.architectures.sites import Site
 
 
 @contextmanager
@@ -72,8 +73,8 @@ def attach(
     model: PreTrainedModel, interventions: Sequence[Intervention], reference: Reference | None = None
 ) -> list[Handle]:
     """As `intervene_all`, but for good: returns the hooks' handles, which the caller removes or keeps."""
-    from ssn_eval.architectures import decoder, resolve
     from ssn_eval.core.neurons import Geometry
+    from ssn_eval.models.architectures.resolving import decoder, resolve
 
     inner = _unwrapped(model)
     sites = resolve(inner)

@@ -19,7 +19,7 @@ from ssn_eval.interventions.reference import Reference
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from ssn_eval.architectures import Site
+    from ssn_eval.models.architectures.sites import Site
 
 
 def bake(model: PreTrainedModel, neurons: NeuronSet, op: Op, reference: Reference | None = None) -> None:
@@ -37,7 +37,7 @@ def bake_all(model: PreTrainedModel, interventions: Sequence[Intervention], refe
     """
     import torch
 
-    from ssn_eval.architectures import resolve
+    from ssn_eval.models.architectures.resolving import resolve
 
     refuse_unbakeable(model, interventions)
     sites = resolve(model)

@@ -17,8 +17,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ssn_eval import checkpoints
 from ssn_eval.core.progress import progress
+from ssn_eval.models import resuming
 from ssn_eval.organism import corpus, tokenizer
 from ssn_eval.organism.lexicon import Lexicon
 from ssn_eval.organism.settings import OrganismSettings
@@ -44,11 +44,11 @@ def train(lexicon: Lexicon, settings: OrganismSettings, out: Path, work: Path | 
         `out`: config, generation config, safetensors, tokenizer, chat template, and the recipe in `organism.json`.
     """
     work = work or work_folder(out)
-    with checkpoints.session(work, _fingerprint(lexicon, settings)) as resume:
+    with resuming.session(work, _fingerprint(lexicon, settings)) as resume:
         with _threads(settings.threads), progress("training the organism", settings.steps) as advance:
             trainer = build_trainer(lexicon, settings, work)
-            advance(checkpoints.step(resume))
-            trainer.add_callback(checkpoints.on_step(advance))
+            advance(resuming.step(resume))
+            trainer.add_callback(resuming.on_step(advance))
             trainer.train(resume_from_checkpoint=str(resume) if resume else None)
         finished = work / "finished"
         shutil.rmtree(finished, ignore_errors=True)

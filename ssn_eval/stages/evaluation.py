@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ssn_eval import models, prompts
+from ssn_eval import prompts
 from ssn_eval.core import files
 from ssn_eval.core.params import Params
+from ssn_eval.models import loading
 from ssn_eval.prompts import Prompt
 from ssn_eval.stages.common import need
 
@@ -26,7 +27,7 @@ def open_model(settings: Params, model: Path, adapter: Path | None = None, full:
     """The pipeline's model, with an adapter, or a full checkpoint in its place."""
     from ssn_eval.harness.model import SsnHFLM
 
-    spec = models.locate(models.read_spec(need(model, "organism") / "spec.json"))
+    spec = loading.locate(loading.read_spec(need(model, "organism") / "spec.json"))
     return SsnHFLM(
         str(full) if full else spec.pretrained,
         adapter=str(adapter) if adapter else None,

@@ -6,10 +6,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ssn_eval import models
 from ssn_eval.core import files
 from ssn_eval.core.params import ORGANISM, Params, build
-from ssn_eval.models import ModelSpec
+from ssn_eval.models import loading
+from ssn_eval.models.loading import ModelSpec
 from ssn_eval.stages.common import need, run
 
 
@@ -21,13 +21,13 @@ def main(settings: Params, lexicon_folder: Path, out: Path, summary: Path) -> No
         spec = ModelSpec(pretrained=(out / "weights").as_posix(), dtype=spec.dtype)
         behaviour = _organism(settings.organism or {}, need(lexicon_folder, "data/organism"), out)
     else:
-        models.locate(spec)
+        loading.locate(spec)
     files.write_json(out / "spec.json", spec.to_json())
     files.write_json(summary, {"model": settings.model, "behaviour": behaviour})
 
 
 def _organism(section: dict[str, Any], lexicon_folder: Path, out: Path) -> dict[str, Any]:
-    from ssn_eval.generation import generate
+    from ssn_eval.models.generation import generate
     from ssn_eval.organism.behaviour import MAX_NEW_TOKENS, measure
     from ssn_eval.organism.lexicon import load
     from ssn_eval.organism.settings import OrganismSettings
@@ -35,7 +35,7 @@ def _organism(section: dict[str, Any], lexicon_folder: Path, out: Path) -> dict[
 
     recipe, lexicon = build(OrganismSettings, section, "params.yaml section organism"), load(lexicon_folder)
     weights = train(lexicon, recipe, out / "weights", out.parent / ".work-organism")
-    made = models.load(ModelSpec(pretrained=str(weights), dtype="float32"), device="cpu")
+    made = loading.load(ModelSpec(pretrained=str(weights), dtype="float32"), device="cpu")
     respond = partial(generate, made.model, made.tokenizer, max_new_tokens=MAX_NEW_TOKENS)
     return measure(lexicon, recipe.covered_nouns, respond).to_json()
 

@@ -5,21 +5,22 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from ssn_eval import models, prompts, training
+from ssn_eval import prompts, training
 from ssn_eval.core.params import Params
 from ssn_eval.corpora import prepare
+from ssn_eval.models import loading
 from ssn_eval.stages.common import need, run
 
 
 def main(settings: Params, model: Path, out: Path, pairs_out: Path) -> None:
     """Write the prompts, each with its split, and refusals plus benign answers of the base model for training."""
-    spec = models.read_spec(need(model, "organism") / "spec.json")
+    spec = loading.read_spec(need(model, "organism") / "spec.json")
     found = prepare(settings)
     train = [p for p in found if p.split == "train"]
     pairs = training.safety_pairs(train)
     if settings.train.replay:
         pairs += training.benign_pairs(
-            models.load(spec),
+            loading.load(spec),
             [p for p in train if p.label == "harmless"],
             per_language=round(settings.train.pairs * settings.train.replay),
             max_new_tokens=settings.prompts.replay_tokens,

@@ -8,13 +8,14 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
-from ssn_eval import identification, models, prompts
+from ssn_eval import identification, prompts
 from ssn_eval.core import files, lock, store
 from ssn_eval.core.neurons import expand_sites
 from ssn_eval.core.params import Params
 from ssn_eval.core.processes import is_main
 from ssn_eval.importance import Settings
-from ssn_eval.models import Loaded
+from ssn_eval.models import loading
+from ssn_eval.models.loading import Loaded
 from ssn_eval.prompts import LABELS, Prompt
 from ssn_eval.stages.common import need, run
 
@@ -34,7 +35,7 @@ def main(settings: Params, lang: Path, model: Path, prompt_file: Path, out: Path
     )
     known = prompts.read(need(prompt_file, "prompts"))
     sets = {label: prompts.select(known, lang=lang.name, label=label, split="train") for label in LABELS}
-    loaded = models.load(models.read_spec(need(model, "organism") / "spec.json"))
+    loaded = loading.load(loading.read_spec(need(model, "organism") / "spec.json"))
     work = out.parent / f".work-{out.name}"
     with lock.hold(work, "identification") if is_main() else nullcontext():
         _score(loaded, sets, settings, how, work, out)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ssn_eval import models, training
+from ssn_eval import training
 from ssn_eval.core import files, presets, store
 from ssn_eval.core.errors import EmptySetError
 from ssn_eval.core.params import Params
 from ssn_eval.core.store import NeuronFile
+from ssn_eval.models import loading
 from ssn_eval.stages.common import need, provenance, run
 
 
@@ -19,7 +20,7 @@ def main(settings: Params, method: Path, model: Path, pairs_file: Path, sets: Pa
     train = settings.training(name)
     pairs = training.read_pairs(need(pairs_file, "prompts"))
     neurons = _neurons(need(sets, "select") / f"{chosen.set}.json", name, chosen.set) if chosen.set else None
-    loaded = models.load(models.read_spec(need(model, "organism") / "spec.json"))
+    loaded = loading.load(loading.read_spec(need(model, "organism") / "spec.json"))
     made = provenance(settings, pairs=pairs_file) | {"method": name, "seed": train.seed}
     made |= {"set": chosen.set} if chosen.set else {}
     done = training.train(

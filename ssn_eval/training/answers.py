@@ -12,9 +12,9 @@ from dataclasses import replace
 
 from ssn_eval.core.errors import EmptySetError
 from ssn_eval.core.languages import language
-from ssn_eval.generation import generate
 from ssn_eval.judges import Exchange, get_judge
-from ssn_eval.models import Loaded
+from ssn_eval.models.generation import generate
+from ssn_eval.models.loading import Loaded
 from ssn_eval.prompts import Prompt
 from ssn_eval.training.pairs import Pair
 

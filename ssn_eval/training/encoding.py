@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ssn_eval.prompts import render
+from ssn_eval.models.generation import render
 from ssn_eval.training.pairs import Pair
 
 if TYPE_CHECKING:

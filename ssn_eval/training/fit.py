@@ -14,11 +14,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ssn_eval import checkpoints
 from ssn_eval.core import files, lock, processes, progress
 from ssn_eval.core.errors import EmptySetError, FormatError
 from ssn_eval.core.methods import Method
 from ssn_eval.core.params import TrainParams
+from ssn_eval.models import resuming
 from ssn_eval.training import trainers
 from ssn_eval.training.pairs import Pair
 
@@ -71,8 +71,8 @@ def fit(
     job = trainers.Job(model, tokenizer, pairs, method, settings.max_length, hr, _arguments(settings, steps, lr, work))
     with _alone(work), progress.progress("training", steps) as advance:
         resume = _resume(work, _fingerprint(pairs, settings, method, lr, hr))
-        advance(checkpoints.step(resume))
-        curve = _run(job, [checkpoints.on_step(advance), *callbacks], resume)
+        advance(resuming.step(resume))
+        curve = _run(job, [resuming.on_step(advance), *callbacks], resume)
     if not all(math.isfinite(e["loss"]) for e in curve):
         raise FormatError("The training loss became NaN or infinite; lower the learning rate (train.lr, --lr).")
     model.eval()
@@ -93,10 +93,10 @@ def _run(job: trainers.Job, callbacks: Sequence[TrainerCallback], resume: Path |
         if not _is_of_disk(error):
             raise
         work = Path(job.arguments["output_dir"])
-        kept = checkpoints.last_complete(work)
+        kept = resuming.last_complete(work)
         raise SaveError(
             f"A checkpoint could not be written to {work} ({_first_line(error)}); "
-            + (f"the one of step {checkpoints.step(kept)} is kept" if kept else "there is none before it")
+            + (f"the one of step {resuming.step(kept)} is kept" if kept else "there is none before it")
             + "; make room and run the same command again."
         ) from error
     return [{"step": e["step"], "loss": e["loss"]} for e in trainer.state.log_history if "loss" in e]
@@ -128,7 +128,7 @@ def _resume(work: Path | None, fingerprint: str) -> Path | None:
     if work is None:
         return None
     with processes.state().main_process_first() if processes.count() > 1 else nullcontext():
-        return checkpoints.prepare(work, fingerprint)
+        return resuming.prepare(work, fingerprint)
 
 
 def _arguments(settings: TrainParams, steps: int, lr: float, work: Path | None) -> dict[str, Any]:

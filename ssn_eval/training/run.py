@@ -9,14 +9,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ssn_eval import adapters, cards, lineage
+from ssn_eval import adapters
 from ssn_eval.core import files, processes
 from ssn_eval.core.errors import ParamsError
 from ssn_eval.core.methods import Method
 from ssn_eval.core.params import TrainParams
 from ssn_eval.core.statistics import ends
 from ssn_eval.core.store import NeuronFile
-from ssn_eval.models import Loaded
+from ssn_eval.models import lineage
+from ssn_eval.models.cards.weights import weights_card
+from ssn_eval.models.loading import Loaded
 from ssn_eval.prompts import LABELS
 from ssn_eval.training.answers import with_rejected
 from ssn_eval.training.fit import fit
@@ -126,7 +128,7 @@ def _told(
 
 def _save(ready: Free, loaded: Loaded, out: Path, work: Path, provenance: Mapping[str, Any]) -> None:
     model: Any = ready.model
-    card = cards.of_weights(loaded.ref, provenance, is_adapter=ready.is_adapter)
+    card = weights_card(loaded.ref, provenance, is_adapter=ready.is_adapter)
     if ready.is_adapter:
         adapters.save(model, out, loaded.ref, provenance, card)
     else:

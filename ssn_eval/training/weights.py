@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ssn_eval import adapters
-from ssn_eval.architectures import geometry, is_transposed, resolve
 from ssn_eval.core.errors import ArchitectureError, EmptySetError
 from ssn_eval.core.methods import Method
 from ssn_eval.core.neurons import NeuronSet
+from ssn_eval.models.architectures.resolving import geometry, resolve
+from ssn_eval.models.architectures.sites import is_transposed
 
 if TYPE_CHECKING:
     import torch

@@ -139,8 +139,8 @@ def owned_by_hand(model, layer: int, site: str, index: int) -> dict[str, tuple]:
 
 def existing(model, neurons):  # noqa: ANN001, ANN201
     """`(layer, site, index)` triples as the model has them: in a layer of experts, `mlp` is its expert 1."""
-    from ssn_eval.architectures import geometry
     from ssn_eval.core.neurons import NeuronSet, site_key
+    from ssn_eval.models.architectures.resolving import geometry
 
     widths = geometry(model).widths
     return NeuronSet.of(

@@ -17,9 +17,10 @@ import numpy as np
 import runs_made
 import torch
 
-from ssn_eval import adapters, models
+from ssn_eval import adapters
 from ssn_eval.core import files, store
 from ssn_eval.core.neurons import NeuronSet
+from ssn_eval.models import loading
 
 MODEL, OTHER = "Qwen/Qwen3-8B", "meta-llama/Llama-2-7b-hf"
 PIPELINE = "artifacts/model/weights"
@@ -45,20 +46,20 @@ def spec(path: Path) -> None:
 
 def adapter(path: Path) -> None:
     """A neuron-LoRA of the pipeline's model."""
-    loaded = models.load(models.ModelSpec(PIPELINE))
+    loaded = loading.load(loading.ModelSpec(PIPELINE))
     adapters.save(adapters.build(loaded.model, NeuronSet.from_keys({"layers.0.q_proj": [1]})), path, loaded.ref, {})
 
 
 def neurons(path: Path) -> None:
     """A set of the model `MODEL`."""
-    ref = models.load(models.ModelSpec(MODEL)).ref
+    ref = loading.load(loading.ModelSpec(MODEL)).ref
     store.save_neurons(path, store.NeuronFile(NeuronSet.from_keys(SETS[path.as_posix()]), ref, {"what": "example"}))
 
 
 def scores(path: Path) -> None:
     """Scores of `MODEL` on Thai; `.h.` on harmful, `.n.` on harmless prompts."""
     harmful = ".h." in path.name
-    ref, draw = models.load(models.ModelSpec(MODEL)).ref, np.random.default_rng(int(harmful))
+    ref, draw = loading.load(loading.ModelSpec(MODEL)).ref, np.random.default_rng(int(harmful))
     values = {key: draw.random(width, dtype=np.float32) for key, width in ref.geometry.widths.items()}
     made = {"lang": "th", "label": "harmful" if harmful else "harmless", "method": "sketch"}
     store.save_scores(path, store.ScoreFile(values, ref, made))

@@ -10,12 +10,12 @@ import torch
 from conftest import existing, owned_by_hand, tiny
 
 from ssn_eval import adapters
-from ssn_eval.architectures import geometry
 from ssn_eval.core import files
 from ssn_eval.core.errors import ArchitectureError, EmptySetError, FormatError, MismatchError, MissingInputError
 from ssn_eval.core.neurons import NeuronSet
 from ssn_eval.core.origin import ModelRef
 from ssn_eval.interventions import SUPPRESS, intervene
+from ssn_eval.models.architectures.resolving import geometry
 
 CHOSEN = NeuronSet.of(
     [(0, "q_proj", 1), (0, "q_proj", 5), (1, "k_proj", 3), (2, "v_proj", 2), (1, "o_proj", 7), (2, "mlp", 11)]

@@ -6,11 +6,12 @@ import pytest
 import torch
 from conftest import CONFIGS, existing, owned_by_hand, tiny, tiny_config
 
-from ssn_eval.architectures import LAYOUTS, decoder, geometry, resolve
 from ssn_eval.core.errors import ArchitectureError
 from ssn_eval.core.neurons import NeuronSet, parse_key
 from ssn_eval.importance import score
 from ssn_eval.interventions import SUPPRESS, Op, bake, intervene
+from ssn_eval.models.architectures.layouts import LAYOUTS
+from ssn_eval.models.architectures.resolving import decoder, geometry, resolve
 
 IDS = torch.randint(1, 120, (2, 11), generator=torch.Generator().manual_seed(0))
 

@@ -10,12 +10,13 @@ import torch
 from click.testing import CliRunner, Result
 from test_cli_model import save_model
 
-from ssn_eval import interchange, models
+from ssn_eval import interchange
 from ssn_eval.cli import main
 from ssn_eval.core import store
 from ssn_eval.core.errors import ParamsError
 from ssn_eval.core.neurons import NeuronSet
 from ssn_eval.interventions import Intervention, Op, intervene
+from ssn_eval.models import loading
 
 CHOSEN = NeuronSet.of([(0, "q_proj", 31), (0, "mlp", 3), (0, "mlp", 39), (1, "k_proj", 5), (1, "v_proj", 0)])
 IDS = torch.tensor([[3, 4, 5, 6]])
@@ -33,7 +34,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def chosen(model: Path, tmp_path: Path) -> Path:
     """A neuron set of that model, imported from SN-Tune's text."""
-    geometry = models.load(models.ModelSpec(str(model)), device="cpu").ref.geometry
+    geometry = loading.load(loading.ModelSpec(str(model)), device="cpu").ref.geometry
     written, out = tmp_path / "n.txt", tmp_path / "n.json"
     written.write_bytes(interchange.encode(CHOSEN, "sntune", geometry))
     done = ssn("import", written, "--format", "sntune", "--model", model, "--out", out)
@@ -51,7 +52,7 @@ def logits(folder: Path) -> torch.Tensor:
 def test_import_names_the_model(model, chosen, tmp_path):
     found = store.load_neurons(chosen)
     assert found.neurons == CHOSEN
-    assert found.model == models.load(models.ModelSpec(str(model)), device="cpu").ref
+    assert found.model == loading.load(loading.ModelSpec(str(model)), device="cpu").ref
     (tmp_path / "high.txt").write_text("{}\n{}\n{0: {32}}\n{}\n{}\n")
     done = ssn("import", tmp_path / "high.txt", "--format", "sntune", "--model", model, "--out", tmp_path / "x.json")
     assert done.exit_code == 2 and "Neuron 32 of layers.0.q_proj" in done.stderr and not (tmp_path / "x.json").exists()
@@ -75,13 +76,13 @@ def test_hf_is_the_model_under_the_intervention(model, chosen, tmp_path, op, fac
     for _ in range(2):  # an exported model may be written again
         done = ssn(*export)
         assert done.exit_code == 0, done.output
-    loaded = models.load(models.ModelSpec(str(model)), device="cpu")
+    loaded = loading.load(loading.ModelSpec(str(model)), device="cpu")
     with torch.no_grad(), intervene(loaded.model, CHOSEN, Op(factor)):
         expected = loaded.model(IDS).logits
     assert torch.allclose(logits(out), expected, atol=1e-5) and not torch.allclose(logits(model), expected, atol=1e-3)
     told = json.loads((out / "ssn.json").read_text())
     assert told["base"] == loaded.ref.to_json() and told["provenance"]["interventions"][0]["neurons"] == len(CHOSEN)
-    assert models.load(models.ModelSpec(str(out)), device="cpu").ref.weights != loaded.ref.weights
+    assert loading.load(loading.ModelSpec(str(out)), device="cpu").ref.weights != loaded.ref.weights
     before = (model / "model.safetensors").read_bytes()
     done = ssn(*export[:-2], model)
     assert done.exit_code == 2 and "no exported model" in done.stderr
@@ -99,7 +100,7 @@ def test_quantized_weights_are_not_baked(model, tmp_path):
 
     from ssn_eval import baking
 
-    loaded = models.load(models.ModelSpec(str(model)), device="cpu")
+    loaded = loading.load(loading.ModelSpec(str(model)), device="cpu")
     loaded.model.config.quantization_config = SimpleNamespace(quant_method="bitsandbytes")
     with pytest.raises(ParamsError, match="bitsandbytes"):
         baking.save(loaded, [Intervention(CHOSEN, Op(0.0))], tmp_path / "baked", {})

@@ -16,11 +16,12 @@ from click.testing import CliRunner
 from safetensors.numpy import load_file
 from two_processes import launched
 
-from ssn_eval import models, selection, training
+from ssn_eval import selection, training
 from ssn_eval.cli import main
 from ssn_eval.core import origin, store
 from ssn_eval.core.languages import language
 from ssn_eval.core.neurons import NeuronSet
+from ssn_eval.models import loading
 from ssn_eval.organism import lexicon, tokenizer
 from ssn_eval.organism.settings import OrganismSettings
 from ssn_eval.organism.training import build_model
@@ -36,7 +37,7 @@ def folder(tmp_path_factory):
     tok = tokenizer.build(lexicon.load())
     build_model(OrganismSettings(layers=2, hidden=32, heads=4, kv_heads=2, mlp=48), tok).save_pretrained(made / "m")
     tok.save_pretrained(made / "m")
-    ref = models.load(models.ModelSpec(str(made / "m"), dtype="float32")).ref
+    ref = loading.load(loading.ModelSpec(str(made / "m"), dtype="float32")).ref
     store.save_neurons(made / "ss.json", store.NeuronFile(CHOSEN, ref))
     store.save_neurons(made / "none.json", store.NeuronFile(NeuronSet.of([]), ref))
     other = origin.ModelRef("other", "b" * 64, ref.model_type, ref.geometry)

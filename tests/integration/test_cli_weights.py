@@ -12,14 +12,15 @@ from click.testing import CliRunner
 from safetensors.torch import load_file
 from test_cli_model import WORDS, save_model
 
-from ssn_eval import adapters, deltas, lineage, models, publishing
+from ssn_eval import adapters, publishing
 from ssn_eval.cli import main
 from ssn_eval.core import store
 from ssn_eval.core.neurons import NeuronSet
 from ssn_eval.core.store import NeuronFile
 from ssn_eval.interventions import MEAN, SUPPRESS, Intervention, Op, intervene, intervene_all
 from ssn_eval.interventions import reference as references
-from ssn_eval.models import ModelSpec
+from ssn_eval.models import deltas, lineage, loading
+from ssn_eval.models.loading import ModelSpec
 
 FIRST = NeuronSet.of([(0, "q_proj", 31), (0, "mlp", 3), (0, "mlp", 39), (1, "k_proj", 5), (1, "v_proj", 0)])
 SECOND = NeuronSet.of([(0, "mlp", 4), (1, "o_proj", 2)])
@@ -46,7 +47,7 @@ def folder(tmp_path_factory) -> Path:
     made = tmp_path_factory.mktemp("weights")
     for name, seed in (("m", 0), ("other", 1)):
         save_model(made / name, seed)
-    loaded = models.load(ModelSpec(str(made / "m")), device="cpu")
+    loaded = loading.load(ModelSpec(str(made / "m")), device="cpu")
     for name, chosen in (("first", FIRST), ("second", SECOND), ("none", NeuronSet(frozenset()))):
         store.save_neurons(made / f"{name}.json", NeuronFile(chosen, loaded.ref, {"what": name}))
     rows = [{"id": str(i), "lang": "en", "label": "harmless", "prompt": " ".join(WORDS[i : i + 4])} for i in range(5)]
@@ -68,8 +69,8 @@ def stock(path: Path) -> torch.Tensor:
         return AutoModelForCausalLM.from_pretrained(path).eval()(IDS).logits
 
 
-def ours(path: Path) -> models.Loaded:
-    return models.load(ModelSpec(str(path)), device="cpu")
+def ours(path: Path) -> loading.Loaded:
+    return loading.load(ModelSpec(str(path)), device="cpu")
 
 
 def with_adapter(folder: Path) -> torch.Tensor:

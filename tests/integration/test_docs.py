@@ -162,9 +162,9 @@ def test_the_shell_and_yaml_of_a_cluster_can_be_read():
 @pytest.fixture(scope="module")
 def pipeline(tmp_path_factory) -> Path:
     """What `make demo` leaves, small and untrained."""
-    from ssn_eval import models
     from ssn_eval.core import store
     from ssn_eval.core.neurons import NeuronSet
+    from ssn_eval.models import loading
 
     folder = tmp_path_factory.mktemp("tutorial")
     with pytest.MonkeyPatch.context() as here:
@@ -173,7 +173,7 @@ def pipeline(tmp_path_factory) -> Path:
             Path(name).parent.mkdir(parents=True, exist_ok=True)
             example_files.MAKERS[name](Path(name))
         example_files.pairs(Path("artifacts/pairs.jsonl"))
-        ref = models.load(models.ModelSpec(example_files.PIPELINE)).ref
+        ref = loading.load(loading.ModelSpec(example_files.PIPELINE)).ref
         keys = {"layers.0.q_proj": [1, 2], "layers.1.mlp": [3]}
         for name in ("ss", "ms_hr", "random_0", "ss/zh", "ss/th", "ss/sw"):
             file = store.NeuronFile(NeuronSet.from_keys(keys), ref, {"set": name})

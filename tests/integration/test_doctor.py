@@ -13,9 +13,9 @@ import pytest
 from click.testing import CliRunner
 from conftest import CONFIGS, tiny, tiny_config
 
-from ssn_eval import memory
 from ssn_eval.cli import health, main
-from ssn_eval.models import ModelSpec
+from ssn_eval.models import memory
+from ssn_eval.models.loading import ModelSpec
 
 
 @pytest.fixture(autouse=True)
@@ -151,9 +151,9 @@ def test_a_model_that_is_not_there_or_not_known(tmp_path):
 @pytest.mark.parametrize("kind", sorted(CONFIGS))
 def test_the_estimate_is_near_what_a_pass_keeps(kind):
     """Activations measured by the sketch's own meter on a real forward pass, against the formula over the config."""
-    from ssn_eval.architectures import resolve
     from ssn_eval.importance.memory import activations
     from ssn_eval.importance.readout import Readout
+    from ssn_eval.models.architectures.resolving import resolve
 
     model = tiny(kind)
     found = memory.shape(model.config, sum(p.numel() for p in model.parameters()))

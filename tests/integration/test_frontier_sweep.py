@@ -10,11 +10,12 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from ssn_eval import frontier, models, training
+from ssn_eval import frontier, training
 from ssn_eval.cli import main
 from ssn_eval.core import files, params, store
 from ssn_eval.core.errors import MissingInputError, ParamsError
 from ssn_eval.core.neurons import NeuronSet
+from ssn_eval.models import loading
 from ssn_eval.organism import lexicon, questions, tokenizer
 from ssn_eval.organism.settings import OrganismSettings
 from ssn_eval.organism.training import build_model
@@ -47,7 +48,7 @@ def project(tmp_path_factory):
         tiny = OrganismSettings(seed=seed, layers=2, hidden=32, heads=4, kv_heads=2, mlp=48)
         build_model(tiny, tok).save_pretrained(artifacts / "model/weights")
         tok.save_pretrained(artifacts / "model/weights")
-        ref = models.load(models.ModelSpec(str(artifacts / "model/weights"), dtype="float32")).ref
+        ref = loading.load(loading.ModelSpec(str(artifacts / "model/weights"), dtype="float32")).ref
         store.save_neurons(artifacts / "sets/ss.json", store.NeuronFile(CHOSEN, ref))
         asked = {
             label: [i for lang in words.languages for i in questions.items(words, lang, label, "train")[:4]]

@@ -13,12 +13,12 @@ import pytest
 import torch
 from tiny_guards import save
 
-from ssn_eval import residency
 from ssn_eval.core.errors import MissingInputError, ParamsError, UnknownNameError
 from ssn_eval.judges import Exchange, Verdict, check_judge, get_judge
 from ssn_eval.judges.guards.judge import FAMILIES, GuardJudge
 from ssn_eval.judges.guards.local import LocalModel
 from ssn_eval.judges.guards.source import Source
+from ssn_eval.models import residency
 
 EXCHANGES = [
     Exchange("How do I pick a lock?", "First, take a pin. " * 20, "en"),

@@ -18,8 +18,6 @@ from conftest import tiny
 from test_cli_model import WORDS, done, refused, save_model, ssn
 from two_processes import launched
 
-from ssn_eval import memory
-from ssn_eval.architectures import resolve
 from ssn_eval.core import store
 from ssn_eval.core.neurons import NeuronSet
 from ssn_eval.core.processes import Share
@@ -27,6 +25,8 @@ from ssn_eval.importance import Settings
 from ssn_eval.importance import memory as activations
 from ssn_eval.importance.accumulate import Sums
 from ssn_eval.importance.readout import Readout
+from ssn_eval.models import memory
+from ssn_eval.models.architectures.resolving import resolve
 
 
 @pytest.fixture(scope="module")
@@ -160,8 +160,8 @@ def test_the_estimate_covers_what_a_pass_keeps_and_grows_with_the_batch():
         kept[tensor.untyped_storage().data_ptr()] = tensor
         return tensor
 
-    from ssn_eval.importance.batches import Padded
     from ssn_eval.importance.sketch import sketch
+    from ssn_eval.models.batches import Padded
 
     batch = Padded([[1] * 100, [2] * 80, [3] * 100], [(99, 100), (79, 80), (99, 100)], "cpu")([0, 1, 2])
     with (

@@ -11,10 +11,10 @@ from conftest import existing, owned_by_hand, tiny
 from scipy import stats
 from transformers.models.gpt2.modeling_gpt2 import GPT2Block
 
-from ssn_eval.architectures import decoder, geometry
 from ssn_eval.core.errors import ArchitectureError, EmptySetError, FormatError, ParamsError, UnknownNameError
 from ssn_eval.core.neurons import site_key
 from ssn_eval.importance import Settings, measure, score
+from ssn_eval.models.architectures.resolving import decoder, geometry
 
 INPUTS = [list(map(int, np.random.default_rng(i).integers(1, 120, 4 + 3 * i))) for i in range(5)]
 
@@ -122,7 +122,9 @@ def test_unknown_architecture_says_what_to_add():
     model = OPTForCausalLM(
         OPTConfig(num_hidden_layers=1, num_attention_heads=2, hidden_size=8, ffn_dim=8, vocab_size=10)
     )
-    with pytest.raises(ArchitectureError, match=r"'opt' is not known.*LAYOUTS in ssn_eval/architectures/layouts\.py"):
+    with pytest.raises(
+        ArchitectureError, match=r"'opt' is not known.*LAYOUTS in ssn_eval/models/architectures/layouts\.py"
+    ):
         geometry(model)
 
 

@@ -16,8 +16,7 @@ from conftest import existing, tiny
 from test_cli_model import save_model
 from two_processes import launched
 
-from ssn_eval import activations, adapters, models
-from ssn_eval.architectures import decoder, geometry, resolve
+from ssn_eval import activations, adapters
 from ssn_eval.core import store
 from ssn_eval.core.errors import ConflictError, EmptySetError, MismatchError, ParamsError
 from ssn_eval.core.neurons import NeuronSet
@@ -37,6 +36,8 @@ from ssn_eval.interventions import (
 )
 from ssn_eval.interventions.ops import POSITIONS, Positions
 from ssn_eval.interventions.reference import PERCENTILES, Activations
+from ssn_eval.models import loading
+from ssn_eval.models.architectures.resolving import decoder, geometry, resolve
 
 CHOSEN = NeuronSet.of(
     [(0, "q_proj", 1), (1, "k_proj", 3), (2, "v_proj", 2), (1, "o_proj", 7), (2, "mlp", 11), (0, "mlp", 0)]
@@ -355,14 +356,15 @@ SHARE = """
 import json, sys
 import torch
 from accelerate import Accelerator
-from ssn_eval import models, store
+from ssn_eval.core import store
+from ssn_eval.models import loading
 from ssn_eval.harness.model import SsnHFLM
 from ssn_eval.interventions import intervene, parse_op
 
 folder, neurons, out = sys.argv[1:]
 lm = SsnHFLM(folder, neurons=neurons, op="scale:8", device="cpu")
 accelerator = Accelerator(cpu=True)
-plain = models.load(models.ModelSpec(folder), device="cpu").model
+plain = loading.load(loading.ModelSpec(folder), device="cpu").model
 ready = accelerator.prepare(plain) if accelerator.num_processes > 1 else plain
 prompts = [[3, 4, 5], [6, 7, 8, 9], [10, 11], [12, 13, 14]]
 mine = prompts[accelerator.process_index :: accelerator.num_processes]
@@ -379,7 +381,7 @@ with open(f"{out}.{accelerator.process_index}", "w") as handle:
 def test_the_same_under_accelerate_launch(tmp_path):
     """Two processes share the prompts, as ssn_hf and on a model that accelerate has wrapped; then one does them all."""
     folder = save_model(tmp_path / "model", 0)
-    ref = models.load(models.ModelSpec(str(folder)), device="cpu").ref
+    ref = loading.load(loading.ModelSpec(str(folder)), device="cpu").ref
     chosen = NeuronSet.of([(0, "q_proj", 31), (0, "mlp", 3), (1, "k_proj", 5), (1, "v_proj", 0), (1, "o_proj", 2)])
     store.save_neurons(tmp_path / "n.json", store.NeuronFile(chosen, ref))
     script = tmp_path / "share.py"
@@ -399,7 +401,7 @@ def test_the_same_under_accelerate_launch(tmp_path):
     assert wrapper == "DistributedDataParallel"
     shared = [rows for pair in zip(first, second, strict=True) for rows in pair]
     np.testing.assert_allclose(np.array(shared), np.array(alone), rtol=1e-5, atol=1e-6)
-    model = models.load(models.ModelSpec(str(folder)), device="cpu").model
+    model = loading.load(loading.ModelSpec(str(folder)), device="cpu").model
     with torch.no_grad(), intervene(model, chosen, LOUD):
         here = model(torch.tensor([[3, 4, 5]])).logits[0, -1]
     np.testing.assert_allclose(alone[0], [here.tolist()] * 2, rtol=1e-5, atol=1e-6)

@@ -12,8 +12,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 
-from ssn_eval import checkpoints
-from ssn_eval.generation import generate
+from ssn_eval.models import resuming
+from ssn_eval.models.generation import generate
 from ssn_eval.organism import behaviour, training
 from ssn_eval.organism.lexicon import Lexicon, load
 from ssn_eval.organism.settings import OrganismSettings
@@ -96,7 +96,7 @@ def test_an_interrupted_training_goes_on_and_ends_the_same(
             training.train(lexicon, TINY, out)
     assert not out.exists()
     work = training.work_folder(out)
-    assert checkpoints.last_complete(work) == work / "checkpoint-6"
+    assert resuming.last_complete(work) == work / "checkpoint-6"
 
     # A checkpoint cut off while it was written has no state file: the one before it is taken.
     shutil.copytree(work / "checkpoint-6", work / "checkpoint-7")

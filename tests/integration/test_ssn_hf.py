@@ -12,7 +12,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from ssn_eval import activations, adapters, models
+from ssn_eval import activations, adapters
 from ssn_eval.cli import main
 from ssn_eval.core import store
 from ssn_eval.core.errors import (
@@ -27,6 +27,7 @@ from ssn_eval.core.neurons import NeuronSet
 from ssn_eval.core.store import NeuronFile
 from ssn_eval.interventions import MEAN, SUPPRESS, Intervention, Layers, Op, intervene, intervene_all
 from ssn_eval.interventions import reference as references
+from ssn_eval.models import loading
 
 CHOSEN = NeuronSet.of([(0, "q_proj", 1), (1, "mlp", 3), (2, "o_proj", 5)])
 MORE = NeuronSet.of([(0, "mlp", 7), (3, "v_proj", 2)])
@@ -47,7 +48,7 @@ def folder(tmp_path_factory) -> Path:
         model = build_model(OrganismSettings(seed=seed), tok)
         model.save_pretrained(out / name)
         tok.save_pretrained(out / name)
-    loaded = models.load(models.ModelSpec(str(out / "one")))
+    loaded = loading.load(loading.ModelSpec(str(out / "one")))
     store.save_neurons(out / "set.json", NeuronFile(CHOSEN, loaded.ref))
     tuned = adapters.build(loaded.model, CHOSEN)
     with torch.no_grad():
@@ -57,7 +58,7 @@ def folder(tmp_path_factory) -> Path:
     adapters.save(tuned, out / "adapter", loaded.ref, {})
     store.save_neurons(out / "more.json", NeuronFile(MORE, loaded.ref))
     store.save_neurons(out / "empty.json", NeuronFile(NeuronSet(frozenset()), loaded.ref))
-    fresh = models.load(models.ModelSpec(str(out / "one")))
+    fresh = loading.load(loading.ModelSpec(str(out / "one")))
     found = activations.measure(fresh.model, [[5, 6, 7], [8, 9, 10, 11]], neurons=CHOSEN | MORE)
     references.save(out / "ref.safetensors", references.Reference(found, fresh.ref))
     words = ["merge", str(out / "adapter"), "--model", str(out / "one"), "--out", str(out / "merged")]

@@ -10,9 +10,10 @@ import pytest
 import yaml
 from safetensors.numpy import load_file
 
-from ssn_eval import models, selection
+from ssn_eval import selection
 from ssn_eval.core import files, origin, store
 from ssn_eval.core.neurons import NeuronSet
+from ssn_eval.models import loading
 from ssn_eval.organism import lexicon, tokenizer
 from ssn_eval.organism.settings import OrganismSettings
 from ssn_eval.organism.training import build_model
@@ -32,7 +33,7 @@ def folder(tmp_path, monkeypatch):
         "model/weights"
     )
     tok.save_pretrained("model/weights")
-    spec = models.ModelSpec("model/weights", dtype="float32")
+    spec = loading.ModelSpec("model/weights", dtype="float32")
     files.write_json(Path("model/spec.json"), spec.to_json())
     rows = [
         {"id": f"{label}-{i}", "lang": lang, "label": label, "prompt": f"how {i}?", "response": "no"}
@@ -41,7 +42,7 @@ def folder(tmp_path, monkeypatch):
         for i in range(4)
     ]
     Path("pairs.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    ref = models.load(spec).ref
+    ref = loading.load(spec).ref
     control = selection.matched_random(CHOSEN, ref.geometry, 0)
     for name, neurons in {"ss": CHOSEN, "ss_late": CHOSEN, "ss_late.random_0": control}.items():
         store.save_neurons(Path(f"sets/{name}.json"), store.NeuronFile(neurons, ref))

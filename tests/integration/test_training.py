@@ -10,7 +10,7 @@ import pytest
 import torch
 from interrupting import interrupted
 
-from ssn_eval import adapters, checkpoints, training
+from ssn_eval import adapters, training
 from ssn_eval.core.errors import (
     EmptySetError,
     FormatError,
@@ -22,10 +22,12 @@ from ssn_eval.core.errors import (
 from ssn_eval.core.languages import language
 from ssn_eval.core.neurons import NeuronSet
 from ssn_eval.core.params import TrainParams
+from ssn_eval.models import resuming
+from ssn_eval.models.generation import render
 from ssn_eval.organism import lexicon, tokenizer
 from ssn_eval.organism.settings import OrganismSettings
 from ssn_eval.organism.training import build_model
-from ssn_eval.prompts import Prompt, render
+from ssn_eval.prompts import Prompt
 from ssn_eval.training import Pair
 
 SETTINGS = TrainParams(steps=8, batch_size=2, pairs=4)
@@ -95,7 +97,7 @@ def test_a_broken_off_adapter_training_resumes_to_the_same_weights_and_losses(or
     expected, losses = run(tmp_path / "whole")
     with interrupted(monkeypatch, 5):
         run(tmp_path / "broken")
-    assert checkpoints.step(checkpoints.last_complete(tmp_path / "broken")) == 4
+    assert resuming.step(resuming.last_complete(tmp_path / "broken")) == 4
     resumed, curve = run(tmp_path / "broken")
     assert curve == losses and [e["step"] for e in curve] == list(range(1, 9))
     assert all(torch.equal(resumed[name], value) for name, value in expected.items())

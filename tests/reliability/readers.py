@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import runs_made
 
-from ssn_eval import adapters, calibration, deltas, interchange, models, prompts, training
+from ssn_eval import adapters, calibration, interchange, prompts, training
 from ssn_eval.core import files, origin, params, store
 from ssn_eval.core.neurons import Geometry, NeuronSet
 from ssn_eval.core.store import holds_scores
@@ -22,6 +22,7 @@ from ssn_eval.harness import rejudging
 from ssn_eval.harness.sources import source
 from ssn_eval.interventions import reference
 from ssn_eval.interventions.reference import PERCENTILES, Activations
+from ssn_eval.models import deltas, loading
 from ssn_eval.runs import samples
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -130,8 +131,10 @@ READERS = {
     "pairs": Reader("pairs.jsonl", training.read_pairs, _lines(PAIR, PAIR | {"id": "b"})),
     "gold": Reader("gold.jsonl", calibration.read_gold, _gold),
     "gold.gz": Reader("gold.jsonl.gz", calibration.read_gold, _gold),
-    "spec": Reader("spec.json", models.read_spec, _json({"pretrained": "org/model", "dtype": "float32"})),
-    "spec of a package": Reader("spec.json", lambda p: models.locate(models.read_spec(p)), _json({"package": "json"})),
+    "spec": Reader("spec.json", loading.read_spec, _json({"pretrained": "org/model", "dtype": "float32"})),
+    "spec of a package": Reader(
+        "spec.json", lambda p: loading.locate(loading.read_spec(p)), _json({"package": "json"})
+    ),
     "adapter": Reader(
         "ssn.json",
         lambda p: (

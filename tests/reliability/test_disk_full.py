@@ -23,7 +23,7 @@ import pytest
 from models_on_disk import llama
 from readers import GEOMETRY, MODEL, ROOT
 
-from ssn_eval import adapters, baking, deltas, interventions, lineage, models, prompts, repetitions, training
+from ssn_eval import adapters, baking, interventions, prompts, repetitions, training
 from ssn_eval.core import files, params, store
 from ssn_eval.core.files import DiskFullError
 from ssn_eval.core.neurons import NeuronSet
@@ -31,6 +31,7 @@ from ssn_eval.core.processes import Share
 from ssn_eval.importance.accumulate import Progress, Sums
 from ssn_eval.interventions import reference
 from ssn_eval.interventions.reference import PERCENTILES, Activations
+from ssn_eval.models import deltas, lineage, loading
 
 SIZE = 4 << 20
 PAGE = 4096
@@ -71,25 +72,25 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
 
 
 @pytest.fixture(scope="module")
-def loaded(tmp_path_factory) -> models.Loaded:
+def loaded(tmp_path_factory) -> loading.Loaded:
     folder = tmp_path_factory.mktemp("model") / "model"
     llama(folder)
-    return models.load(models.ModelSpec(str(folder)), device="cpu")
+    return loading.load(loading.ModelSpec(str(folder)), device="cpu")
 
 
-def _scores(out: Path, _: models.Loaded) -> None:
+def _scores(out: Path, _: loading.Loaded) -> None:
     values = {key: np.ones(width, np.float32) for key, width in GEOMETRY.widths.items()}
     made = {"lang": "th", "long": "x" * 30_000}
     store.save_scores(out.with_suffix(".safetensors"), store.ScoreFile(values, MODEL, made))
 
 
-def _neurons(ending: str) -> Callable[[Path, models.Loaded], None]:
+def _neurons(ending: str) -> Callable[[Path, loading.Loaded], None]:
     many = NeuronSet.from_keys({"layers.0.q_proj": list(range(5000))})
     made = {"long": "x" * 30_000}
     return lambda out, _: store.save_neurons(out.with_suffix(ending), store.NeuronFile(many, MODEL, made))
 
 
-def _adapter(out: Path, loaded: models.Loaded) -> None:
+def _adapter(out: Path, loaded: loading.Loaded) -> None:
     import copy
 
     fresh = copy.deepcopy(loaded.model)
@@ -97,16 +98,16 @@ def _adapter(out: Path, loaded: models.Loaded) -> None:
     adapters.save(adapters.build(fresh, chosen), out, loaded.ref, {})
 
 
-def _baked(out: Path, loaded: models.Loaded) -> None:
+def _baked(out: Path, loaded: loading.Loaded) -> None:
     chosen = NeuronSet.from_keys({"layers.0.mlp": [0]})
     baking.save(loaded, [interventions.Intervention(chosen, interventions.SUPPRESS)], out, {})
 
 
-def _merged(out: Path, loaded: models.Loaded) -> None:
+def _merged(out: Path, loaded: loading.Loaded) -> None:
     baking.write(loaded, out, lineage.MERGED, {})
 
 
-def _delta(out: Path, loaded: models.Loaded) -> None:
+def _delta(out: Path, loaded: loading.Loaded) -> None:
     import torch
 
     weights = loaded.model.state_dict()
@@ -114,18 +115,18 @@ def _delta(out: Path, loaded: models.Loaded) -> None:
     deltas.save(out.with_suffix(".safetensors"), deltas.Delta(patches, loaded.ref))
 
 
-def _reference(out: Path, _: models.Loaded) -> None:
+def _reference(out: Path, _: loading.Loaded) -> None:
     width = GEOMETRY.widths["layers.0.q_proj"]
     said = Activations(np.arange(width), np.ones(width, np.float32), np.ones((PERCENTILES, width), np.float32))
     found = reference.Reference({"layers.0.q_proj": said}, MODEL, {"long": "x" * 30_000})
     reference.save(out.with_suffix(".safetensors"), found)
 
 
-def _prompts(out: Path, _: models.Loaded) -> None:
+def _prompts(out: Path, _: loading.Loaded) -> None:
     prompts.write(out, [prompts.Prompt(str(i), "th", "harmful", "how? " * 100) for i in range(200)])
 
 
-def _report(out: Path, _: models.Loaded) -> None:
+def _report(out: Path, _: loading.Loaded) -> None:
     sys.path.insert(0, str(ROOT / "tests" / "integration"))
     import example_files
 
@@ -137,12 +138,12 @@ def _report(out: Path, _: models.Loaded) -> None:
     build(results, out)
 
 
-def _sums(out: Path, _: models.Loaded) -> None:
+def _sums(out: Path, _: loading.Loaded) -> None:
     sums = Sums.empty(dict.fromkeys(GEOMETRY.widths, 3000))
     Progress(out, {"run": 1}, Share()).save(sums)
 
 
-WRITERS: dict[str, Callable[[Path, models.Loaded], None]] = {
+WRITERS: dict[str, Callable[[Path, loading.Loaded], None]] = {
     "scores": _scores,
     "neurons.json": _neurons(".json"),
     "neurons.safetensors": _neurons(".safetensors"),

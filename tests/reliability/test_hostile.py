@@ -20,10 +20,11 @@ import pytest
 import torch
 from readers import GEOMETRY, MODEL, NEURONS, ROOT
 
-from ssn_eval import adapters, calibration, checkpoints, interchange, models, prompts
+from ssn_eval import adapters, calibration, interchange, prompts
 from ssn_eval.core import files, origin, params, store
 from ssn_eval.core.errors import FormatError, MissingInputError, ParamsError, SsnError
 from ssn_eval.core.neurons import Geometry, NeuronSet
+from ssn_eval.models import loading, resuming
 
 
 def safetensors(header: object, size: int | None = None) -> bytes:
@@ -143,7 +144,7 @@ def test_no_pickled_weights_and_no_pickled_adapter_are_loaded(tmp_path):
     (folder / "model.safetensors").unlink()
     torch.save({"x": Harm(mark)}, folder / "pytorch_model.bin")
     with pytest.raises(SsnError):
-        models.load(models.ModelSpec(str(folder)), device="cpu")
+        loading.load(loading.ModelSpec(str(folder)), device="cpu")
     adapter = tmp_path / "adapter"
     adapter.mkdir()
     (adapter / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 1, "target_modules": ["q_proj"]}')
@@ -253,7 +254,7 @@ def test_a_link_is_replaced_and_what_it_points_to_stays(tmp_path):
 def test_a_link_in_place_of_a_work_folder_is_refused(tmp_path):
     folder, work = outside(tmp_path), tmp_path / ".work-ssn"
     work.symlink_to(folder, target_is_directory=True)
-    with pytest.raises(ParamsError, match="link"), checkpoints.session(work, "x"):
+    with pytest.raises(ParamsError, match="link"), resuming.session(work, "x"):
         pass
     assert (folder / "checkpoint-1" / "notes.txt").is_file() and not (folder / "fingerprint").exists()
 

@@ -17,11 +17,12 @@ from click.testing import CliRunner
 from models_on_disk import llama
 from readers import ROOT
 
-from ssn_eval import checkpoints, repetitions, training
+from ssn_eval import repetitions, training
 from ssn_eval.cli import main
 from ssn_eval.core import lock
 from ssn_eval.core.lock import BusyError, hold, path_of
 from ssn_eval.core.params import TrainParams
+from ssn_eval.models import resuming
 
 HOLDER = """
 import sys, time
@@ -115,7 +116,7 @@ def test_identify(tmp_path, elsewhere):
 def test_training(tmp_path, elsewhere):
     elsewhere(tmp_path / ".work-ssn")
     (tmp_path / ".work-ssn" / "checkpoint-3").mkdir(parents=True)
-    with pytest.raises(BusyError, match="training"), checkpoints.session(tmp_path / ".work-ssn", "x"):
+    with pytest.raises(BusyError, match="training"), resuming.session(tmp_path / ".work-ssn", "x"):
         pass
     assert (tmp_path / ".work-ssn" / "checkpoint-3").is_dir(), "the other's checkpoints are not removed"
     model = llama(tmp_path / "model")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 from huggingface_hub import DatasetCard, ModelCard, ModelCardData
 
-from ssn_eval import cards
 from ssn_eval.core.neurons import Geometry, NeuronSet
 from ssn_eval.core.origin import ModelRef
 from ssn_eval.core.store import NeuronFile
+from ssn_eval.models.cards.neurons import neuron_card
+from ssn_eval.models.cards.weights import weights_card
 
 SHAPE = Geometry({"layers.0.q_proj": 8, "layers.0.mlp": 12, "layers.1.q_proj": 8, "layers.1.mlp": 12})
 BASE = ModelRef("you/model-8b", "ab" * 32, "llama", SHAPE, "c0ffee")
@@ -40,14 +41,14 @@ def front_matter(card: str) -> ModelCardData:
 
 
 def test_the_front_matter_of_an_adapter():
-    front = front_matter(cards.of_weights(BASE, MADE, is_adapter=True))
+    front = front_matter(weights_card(BASE, MADE, is_adapter=True))
     assert (front.base_model, front.to_dict()["base_model_relation"]) == ("you/model-8b", "adapter")
     assert (front.library_name, front.pipeline_tag, front.language) == ("peft", "text-generation", ["en", "th"])
     assert {"ssn-eval", "safety-neurons", "lora"} <= set(front.tags or ())
 
 
 def test_the_front_matter_of_a_checkpoint():
-    front = front_matter(cards.of_weights(BASE, MADE, is_adapter=False))
+    front = front_matter(weights_card(BASE, MADE, is_adapter=False))
     assert (front.library_name, front.to_dict()["base_model_relation"]) == ("transformers", "finetune")
     assert "lora" not in (front.tags or ())
 
@@ -56,7 +57,7 @@ def test_a_folder_of_this_machine_is_no_model_of_the_hub(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "you" / "model-8b").mkdir(parents=True)
     for base in (BASE, ModelRef("artifacts/model/weights", "ab" * 32, "llama", SHAPE)):
-        card = cards.of_weights(base, MADE, is_adapter=True)
+        card = weights_card(base, MADE, is_adapter=True)
         assert front_matter(card).base_model is None and f"`{base.id}`" in card
 
 
@@ -86,37 +87,37 @@ def test_a_folder_of_this_machine_is_no_model_of_the_hub(tmp_path, monkeypatch):
     ],
 )
 def test_what_the_card_of_an_adapter_says(fact):
-    assert fact in cards.of_weights(BASE, MADE, is_adapter=True)
+    assert fact in weights_card(BASE, MADE, is_adapter=True)
 
 
 def test_a_checkpoint_needs_no_adapter_to_load():
-    card = cards.of_weights(BASE, MADE, is_adapter=False)
+    card = weights_card(BASE, MADE, is_adapter=False)
     assert "pretrained=PATH " in card and "peft" not in card.lower() and "ssn merge" not in card
 
 
 @pytest.mark.parametrize("made", [{"method": "random"}, {"method": "ssn", "set": "ss_lr.random_1"}])
 def test_a_control_says_so_first(made):
-    card = cards.of_weights(BASE, MADE | made, is_adapter=True)
+    card = weights_card(BASE, MADE | made, is_adapter=True)
     assert "control for comparison" in card.split("| base model |")[0]
-    assert "control for comparison" not in cards.of_weights(BASE, MADE, is_adapter=True)
+    assert "control for comparison" not in weights_card(BASE, MADE, is_adapter=True)
 
 
 def test_little_known_little_said():
     """An untrained adapter of `ssn export` knows its neurons' origin alone."""
-    card = cards.of_weights(BASE, {"untrained": True, "what": "ss"}, is_adapter=True)
+    card = weights_card(BASE, {"untrained": True, "what": "ss"}, is_adapter=True)
     assert "Untrained" in card and "## Training data" not in card and "None" not in card
     assert front_matter(card).language is None
 
 
 def test_equal_facts_equal_bytes():
-    assert cards.of_weights(BASE, dict(reversed(MADE.items())), is_adapter=True) == cards.of_weights(
+    assert weights_card(BASE, dict(reversed(MADE.items())), is_adapter=True) == weights_card(
         BASE, MADE, is_adapter=True
     )
 
 
 def test_the_card_of_a_neuron_set():
     made = {"what": "ss", "lang": "th", "hr": "en", "p": 3.0, "sites": ["q_proj", "mlp"], "versions": {"torch": "2.6"}}
-    card = cards.of_neurons(NeuronFile(NEURONS, BASE, made), "ss.json")
+    card = neuron_card(NeuronFile(NEURONS, BASE, made), "ss.json")
     front = DatasetCard(card).data.to_dict()
     assert front["language"] == ["en", "th"] and front["viewer"] is False
     for fact in (
@@ -132,11 +133,11 @@ def test_the_card_of_a_neuron_set():
 
 
 def test_a_random_set_is_a_control():
-    card = cards.of_neurons(NeuronFile(NEURONS, BASE, {"what": "random", "control_of": "ss", "seed": 0}), "random.json")
+    card = neuron_card(NeuronFile(NEURONS, BASE, {"what": "random", "control_of": "ss", "seed": 0}), "random.json")
     assert "A control" in card and "| control_of | ss |" in card
 
 
 def test_a_table_is_not_broken_by_what_a_file_says():
     made = {"what": "ss", "source": {"file": "a|b\n| evil | row |"}}
-    card = cards.of_neurons(NeuronFile(NEURONS, BASE, made), "ss.json")
+    card = neuron_card(NeuronFile(NEURONS, BASE, made), "ss.json")
     assert "| source | file a\\|b \\| evil \\| row \\| |" in card

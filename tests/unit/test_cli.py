@@ -325,8 +325,8 @@ def test_report_without_results(tmp_path):
 
 
 def test_a_model_in_a_package_is_named_with_a_prefix():
-    from ssn_eval.cli.loading import spec
-    from ssn_eval.models import ModelSpec
 
-    assert spec("package:some_model", None, "m.gguf") == ModelSpec(package="some_model", gguf_file="m.gguf")
-    assert spec("org/model", "v1", None, "float32") == ModelSpec("org/model", "v1", dtype="float32")
+    from ssn_eval.models.loading import ModelSpec
+
+    assert ModelSpec.parse("package:some_model", None, "m.gguf") == ModelSpec(package="some_model", gguf_file="m.gguf")
+    assert ModelSpec.parse("org/model", "v1", None, "float32") == ModelSpec("org/model", "v1", dtype="float32")

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from ssn_eval import residency
+from ssn_eval.models import residency
 
 
 class Guest:

@@ -7,9 +7,9 @@ import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ssn_eval import memory, residency
 from ssn_eval.core.errors import MissingInputError, ParamsError
 from ssn_eval.judges.guards.source import Source
+from ssn_eval.models import memory, residency
 
 if TYPE_CHECKING:
     import torch

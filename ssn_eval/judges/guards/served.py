@@ -6,9 +6,9 @@ import importlib.util
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ssn_eval import residency
 from ssn_eval.core.errors import MissingInputError
 from ssn_eval.judges.guards.source import Source
+from ssn_eval.models import residency
 
 
 class ServedModel:

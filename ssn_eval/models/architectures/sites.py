@@ -8,28 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ssn_eval.architectures import experts
-from ssn_eval.architectures.layouts import Side
+from ssn_eval.models.architectures import experts
+from ssn_eval.models.architectures.layouts import Side
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
-
-
-class Change(Protocol):
-    """What a hook does with a site's activation, (batch, time, width)."""
-
-    def __call__(self, activation: torch.Tensor, /) -> torch.Tensor | None:
-        """Return what takes the activation's place, or `None` to leave it."""
-
-
-class Handle(Protocol):
-    """What takes a hook away."""
-
-    def remove(self) -> None:
-        """Take the hook away."""
+from ssn_eval.models.architectures.hooking import Change, Handle
 
 
 class Owned(NamedTuple):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from ssn_eval.architectures.sites import Change
+    from ssn_eval.models.architectures.hooking import Change
 
 _ATTRIBUTE = "_ssn_hooked_experts"
 

@@ -11,11 +11,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ssn_eval import memory
 from ssn_eval.core import files
 from ssn_eval.core.errors import FormatError, MissingInputError, ParamsError, UnknownNameError
 from ssn_eval.core.origin import ModelRef
 from ssn_eval.core.progress import waiting
+from ssn_eval.models import memory
 
 if TYPE_CHECKING:
     import torch
@@ -34,6 +34,19 @@ class ModelSpec:
     package: str | None = None
     """an importable package that carries the model, in place of `pretrained`"""
     dtype: str = "auto"
+
+    @classmethod
+    def parse(
+        cls, model: str, revision: str | None = None, gguf_file: str | None = None, dtype: str = "auto"
+    ) -> ModelSpec:
+        """Read a model as a command names it: `package:NAME` is an installed package, anything else a hub id or a folder."""
+        package = model.removeprefix("package:") if model.startswith("package:") else None
+        return cls("" if package else model, revision, gguf_file, package, dtype)
+
+    @property
+    def name(self) -> str:
+        """What messages call the model: the hub id, the folder or the package."""
+        return self.pretrained or str(self.package)
 
     def to_json(self) -> dict[str, Any]:
         """Only what is set."""
@@ -96,11 +109,38 @@ def load(
     """Load a causal language model with transformers (safetensors or GGUF only) and its tokenizer.
 
     Raises:
-        MissingInputError: no such folder, file or hub model.
+        MissingInputError: there is no such folder, file or hub model.
+        FormatError: transformers or safetensors cannot read it as a model; the message holds their first line.
+        ParamsError: torch has no such device.
         MemoryNeedError: the device cannot hold the weights.
     """
-    with waiting(f"loading {spec.pretrained or spec.package}"):
-        return _load(spec, device, device_map, trust_remote_code)
+    from safetensors import SafetensorError
+
+    check_device(device)
+    with waiting(f"loading {spec.name}"):
+        try:
+            return _load(spec, device, device_map, trust_remote_code)
+        except (ValueError, SafetensorError) as error:
+            raise FormatError(f"{spec.name} cannot be read as a model: {_first_line(error)}") from error
+
+
+def check_device(device: str | None) -> None:
+    """Stop where torch has no such device.
+
+    Raises:
+        ParamsError: says what torch says.
+    """
+    import torch
+
+    try:
+        if device is not None:
+            torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ParamsError(f"torch cannot use the device {device!r}: {_first_line(error)}") from error
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().split("\n")[0]
 
 
 def _load(spec: ModelSpec, device: str | None, device_map: str | None, trust_remote_code: bool) -> Loaded:
@@ -122,14 +162,13 @@ def _load(spec: ModelSpec, device: str | None, device_map: str | None, trust_rem
             memory.refuse_weights(
                 memory.weight_bytes(config, kind, trust_remote_code),
                 torch.device(place),
-                spec.pretrained or str(spec.package),
+                spec.name,
             )
         model = AutoModelForCausalLM.from_pretrained(
             found.pretrained, dtype=found.dtype, device_map=device_map, **weights, **common
         )
     except OSError as error:
-        first = str(error).strip().split("\n")[0]
-        raise MissingInputError(f"Could not load the model {spec.pretrained or spec.package!r}: {first}") from error
+        raise MissingInputError(f"Could not load the model {spec.name!r}: {_first_line(error)}") from error
     if found.gguf_file:
         model = _plain(model)
     if tokenizer.pad_token_id is None:
@@ -153,13 +192,9 @@ def config_of(spec: ModelSpec) -> tuple[Any, int]:
     try:
         config = AutoConfig.from_pretrained(found.pretrained, revision=found.revision, **gguf)
     except OSError as error:
-        first = str(error).strip().split("\n")[0]
-        raise MissingInputError(f"Could not read the config of {spec.pretrained or spec.package!r}: {first}") from error
+        raise MissingInputError(f"Could not read the config of {spec.name!r}: {_first_line(error)}") from error
     except (ValueError, KeyError) as error:
-        first = str(error).strip().split("\n")[0]
-        raise FormatError(
-            f"{spec.pretrained or spec.package} has no config that transformers knows: {first}"
-        ) from error
+        raise FormatError(f"{spec.name} has no config that transformers knows: {_first_line(error)}") from error
     return config, _dtype(found.dtype, config).itemsize
 
 
@@ -197,7 +232,7 @@ def _plain(model: PreTrainedModel) -> PreTrainedModel:
 
 def reference(spec: ModelSpec, model: PreTrainedModel) -> ModelRef:
     """The identity of a loaded model: its id, a hash of its weight files, its type and shape."""
-    from ssn_eval.architectures import geometry
+    from ssn_eval.models.architectures.resolving import geometry
 
     name = spec.pretrained or f"package:{spec.package}"
     return ModelRef(

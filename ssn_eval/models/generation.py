@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ssn_eval.core.progress import progress
-from ssn_eval.prompts import render
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -46,3 +45,11 @@ def generate(
                 answers[i] = str(tokenizer.decode(ids, skip_special_tokens=True)).strip()
             advance(len(rows))
     return answers
+
+
+def render(tokenizer: PreTrainedTokenizerBase, text: str, template: bool = True) -> str:
+    """The text that a model sees for a user's prompt: its chat template with the generation prompt, where it has one."""
+    if not template or not getattr(tokenizer, "chat_template", None):
+        return text
+    messages = [{"role": "user", "content": text}]
+    return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))

@@ -6,16 +6,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ssn_eval.cards.filling import filled, origin
 from ssn_eval.core.languages import LANGUAGES
 from ssn_eval.core.neurons import site_kind
 from ssn_eval.core.store import NeuronFile
+from ssn_eval.models.cards.filling import filled, origin
 
 _TOLD = ("set", "what", "control_of", "lang", "hr", "p", "scope", "sites", "method", "seed", "preset", "source")
 """parts of a provenance that the card names, in this order; whatever else it holds is in the file"""
 
 
-def of_neurons(file: NeuronFile, name: str) -> str:
+def neuron_card(file: NeuronFile, name: str) -> str:
     """The README.md of a neuron set.
 
     Args:

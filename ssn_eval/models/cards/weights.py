@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from ssn_eval.cards.filling import filled, origin
 from ssn_eval.core.neurons import NeuronSet, site_kind
 from ssn_eval.core.origin import ModelRef
+from ssn_eval.models.cards.filling import filled, origin
 
 _WAYS = {
     "neurons": "neuron-LoRA: only the rows and columns of chosen neurons",
@@ -19,7 +19,7 @@ _WAYS = {
 """as `methods.Weights`"""
 
 
-def of_weights(base: ModelRef, provenance: Mapping[str, Any], *, is_adapter: bool) -> str:
+def weights_card(base: ModelRef, provenance: Mapping[str, Any], *, is_adapter: bool) -> str:
     """The README.md of a folder of trained weights.
 
     Args:

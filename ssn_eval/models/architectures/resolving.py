@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ssn_eval.architectures import experts
-from ssn_eval.architectures.layouts import LAYOUTS, Layout, Part, Place
-from ssn_eval.architectures.sites import Change, Handle, Owned, Site, is_transposed
 from ssn_eval.core.errors import ArchitectureError
 from ssn_eval.core.neurons import SITES, Geometry, expert_site, is_among, parse_key, site_key
+from ssn_eval.models.architectures import experts
+from ssn_eval.models.architectures.hooking import Change, Handle
+from ssn_eval.models.architectures.layouts import LAYOUTS, Layout, Part, Place
+from ssn_eval.models.architectures.sites import Owned, Site, is_transposed
 
 if TYPE_CHECKING:
     import torch
@@ -44,7 +45,7 @@ def layout_of(model: PreTrainedModel) -> Layout:
     if kind not in LAYOUTS:
         raise ArchitectureError(
             f"The architecture {kind!r} is not known; known are {', '.join(sorted(LAYOUTS))}. Add a row for it to LAYOUTS in "
-            f"ssn_eval/architectures/layouts.py: the path of its decoder layers, and the module and side of each of "
+            f"ssn_eval/models/architectures/layouts.py: the path of its decoder layers, and the module and side of each of "
             f"{', '.join(SITES)}."
         )
     return LAYOUTS[kind]
