@@ -16,8 +16,8 @@ from typing import Any
 
 from lm_eval.api.task import ConfigurableTask
 
-from ssn_eval.calibration import GoldRow, read_gold
 from ssn_eval.harness.task import JudgedTask
+from ssn_eval.judges.calibration import GoldRow, read_gold
 
 GOLD = Path(__file__).resolve().parents[2] / "shared" / "data" / "judged_responses.jsonl.gz"
 REPEATS = 5

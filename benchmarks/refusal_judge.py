@@ -19,10 +19,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ssn_eval.calibration import GoldRow, calibrate, read_gold
-from ssn_eval.judges import Verdict, get_judge
+from ssn_eval.judges.calibration import GoldRow, calibrate, read_gold
 from ssn_eval.judges.refusal import RefusalJudge
+from ssn_eval.judges.registry import get_judge
 from ssn_eval.judges.rules import KINDS, Rules, load_rules
+from ssn_eval.judges.verdict import Verdict
 
 GOLD = Path(__file__).resolve().parents[2] / "shared" / "data" / "judged_responses.jsonl.gz"
 

@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ssn_eval.judges import Verdict
 from ssn_eval.judges.judged import Judged, what_it_says
+from ssn_eval.judges.verdict import Verdict
 
 R = Verdict(True, None, False, False, "sorry")
 C = Verdict(False, None, False, False, "")

@@ -18,8 +18,8 @@ def calibrate(judge_name: str, gold: Path, as_json: bool) -> None:
 
     Example: ssn calibrate --judge refusal --gold judged_responses.jsonl.gz
     """
-    from ssn_eval import calibration
-    from ssn_eval.judges import check_judge, get_judge
+    from ssn_eval.judges import calibration
+    from ssn_eval.judges.registry import check_judge, get_judge
 
     check_judge(judge_name)
     judge = get_judge(judge_name)

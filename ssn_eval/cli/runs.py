@@ -35,7 +35,7 @@ def judge(samples: Path, judge_name: str, out: Path, limit: int | None, as_json:
     """
     from ssn_eval.core import lock
     from ssn_eval.harness.rejudging import rejudge
-    from ssn_eval.judges import check_judge, get_judge
+    from ssn_eval.judges.registry import check_judge, get_judge
 
     check_judge(judge_name)
     click.get_current_context().with_resource(lock.hold(out, "judgement"))

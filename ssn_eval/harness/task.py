@@ -15,9 +15,10 @@ from lm_eval.api.task import ConfigurableTask
 
 from ssn_eval.core.errors import MismatchError
 from ssn_eval.harness.exits import one_sentence
-from ssn_eval.judges import Exchange, Judge, check_judge, get_judge
 from ssn_eval.judges.judged import Judged, what_it_says
+from ssn_eval.judges.registry import Judge, check_judge, get_judge
 from ssn_eval.judges.reply_language import reply_languages
+from ssn_eval.judges.verdict import Exchange
 
 DEFAULT_JUDGE = "refusal"
 

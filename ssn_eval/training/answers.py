@@ -12,7 +12,8 @@ from dataclasses import replace
 
 from ssn_eval.core.errors import EmptySetError
 from ssn_eval.core.languages import language
-from ssn_eval.judges import Exchange, get_judge
+from ssn_eval.judges.registry import get_judge
+from ssn_eval.judges.verdict import Exchange
 from ssn_eval.models.generation import generate
 from ssn_eval.models.loading import Loaded
 from ssn_eval.prompts import Prompt

@@ -16,11 +16,12 @@ from faulty_server import ONCE, Server, completion, serving, transformers_serve
 from tiny_guards import save
 
 from ssn_eval.core.errors import MissingInputError, ParamsError
-from ssn_eval.judges import Exchange, check_judge, get_judge
 from ssn_eval.judges.api.batch import PATIENCE, START
 from ssn_eval.judges.api.endpoint import _retry_after
 from ssn_eval.judges.api.judge import ApiJudge
 from ssn_eval.judges.api.settings import Settings
+from ssn_eval.judges.registry import check_judge, get_judge
+from ssn_eval.judges.verdict import Exchange
 
 KEY = "sk-test-0123456789"
 

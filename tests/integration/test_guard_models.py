@@ -14,10 +14,11 @@ import torch
 from tiny_guards import save
 
 from ssn_eval.core.errors import MissingInputError, ParamsError, UnknownNameError
-from ssn_eval.judges import Exchange, Verdict, check_judge, get_judge
 from ssn_eval.judges.guards.judge import FAMILIES, GuardJudge
 from ssn_eval.judges.guards.local import LocalModel
 from ssn_eval.judges.guards.source import Source
+from ssn_eval.judges.registry import check_judge, get_judge
+from ssn_eval.judges.verdict import Exchange, Verdict
 from ssn_eval.models import residency
 
 EXCHANGES = [

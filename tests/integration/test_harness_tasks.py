@@ -26,8 +26,8 @@ from ssn_eval.core.errors import SsnError
 from ssn_eval.core.languages import LANGUAGES
 from ssn_eval.harness import datasets, task
 from ssn_eval.harness.bootstrap import tasks_folder
-from ssn_eval.judges import Exchange, Verdict
 from ssn_eval.judges.judged import Judged
+from ssn_eval.judges.verdict import Exchange, Verdict
 
 LEAVES = sorted(p.stem for p in tasks_folder().glob("*/*.yaml") if not p.stem.startswith("_"))
 

@@ -16,8 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from ssn_eval.calibration import Calibration, calibrate, read_gold
-from ssn_eval.judges import Exchange, get_judge
+from ssn_eval.judges.calibration import Calibration, calibrate, read_gold
+from ssn_eval.judges.registry import get_judge
+from ssn_eval.judges.verdict import Exchange
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,8 @@ from ssn_eval.core.errors import MismatchError, ParamsError, SsnError
 from ssn_eval.core.languages import LANGUAGES
 from ssn_eval.harness import rejudging
 from ssn_eval.harness.replayed import ReplayLM
-from ssn_eval.judges import Exchange, Verdict, get_judge
+from ssn_eval.judges.registry import get_judge
+from ssn_eval.judges.verdict import Exchange, Verdict
 from ssn_eval.runs import rates, samples
 
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from faulty_server import serving, transformers_serve
 
-from ssn_eval.judges import Exchange
 from ssn_eval.judges.api import multijail
 from ssn_eval.judges.api.judge import ApiJudge
 from ssn_eval.judges.api.settings import Settings
+from ssn_eval.judges.verdict import Exchange
 from ssn_eval.models import loading
 
 pytestmark = pytest.mark.skipif(

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import runs_made
 
-from ssn_eval import adapters, calibration, interchange, prompts, training
+from ssn_eval import adapters, interchange, prompts, training
 from ssn_eval.core import files, origin, params, store
 from ssn_eval.core.neurons import Geometry, NeuronSet
 from ssn_eval.core.store import holds_scores
@@ -22,6 +22,7 @@ from ssn_eval.harness import rejudging
 from ssn_eval.harness.sources import source
 from ssn_eval.interventions import reference
 from ssn_eval.interventions.reference import PERCENTILES, Activations
+from ssn_eval.judges import calibration
 from ssn_eval.models import deltas, loading
 from ssn_eval.runs import samples
 

@@ -20,10 +20,11 @@ import pytest
 import torch
 from readers import GEOMETRY, MODEL, NEURONS, ROOT
 
-from ssn_eval import adapters, calibration, interchange, prompts
+from ssn_eval import adapters, interchange, prompts
 from ssn_eval.core import files, origin, params, store
 from ssn_eval.core.errors import FormatError, MissingInputError, ParamsError, SsnError
 from ssn_eval.core.neurons import Geometry, NeuronSet
+from ssn_eval.judges import calibration
 from ssn_eval.models import loading, resuming
 
 
@@ -92,7 +93,7 @@ def test_a_gold_file_that_unpacks_to_gigabytes(tmp_path):
     with gzip.GzipFile(path, "wb", compresslevel=1) as handle:
         for _ in range(17):
             handle.write(b" " * (64 << 20))
-    code = "import sys; from pathlib import Path; from ssn_eval.calibration import read_gold\n"
+    code = "import sys; from pathlib import Path; from ssn_eval.judges.calibration import read_gold\n"
     code += "try: read_gold(Path(sys.argv[1]))\nexcept Exception as error: print(type(error).__name__, error)"
     assert "FormatError" in limited(code, str(path)) and path.stat().st_size < 20 << 20
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from ssn_eval.calibration import GoldRow, calibrate, read_gold
 from ssn_eval.core.errors import EmptySetError, FormatError, MismatchError, MissingInputError, UnknownNameError
+from ssn_eval.judges.calibration import GoldRow, calibrate, read_gold
 from ssn_eval.judges.verdict import Exchange, Verdict
 
 GOOD = {"lang": "en", "prompt": "p", "response": "r", "refusal": 1, "harmful": 0}

@@ -12,9 +12,10 @@ from replies import ANSWERS, DECLINES
 
 from ssn_eval.core.errors import FormatError, MismatchError, UnknownNameError
 from ssn_eval.core.languages import LANGUAGES
-from ssn_eval.judges import Exchange, Verdict, check_judge, get_judge, judge_names
 from ssn_eval.judges.refusal import RefusalJudge
+from ssn_eval.judges.registry import check_judge, get_judge, judge_names
 from ssn_eval.judges.rules import load_rules
+from ssn_eval.judges.verdict import Exchange, Verdict
 from ssn_eval.organism import lexicon, questions
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from ssn_eval.harness.scoring import harmful
-from ssn_eval.judges import Verdict
 from ssn_eval.judges.judged import Judged
 from ssn_eval.judges.reply_language import reply_languages
+from ssn_eval.judges.verdict import Verdict
 
 REFUSED, INVALID = Verdict(True, None, False, False, "sorry"), Verdict(False, None, True, False, "")
 

@@ -6,8 +6,8 @@ import pytest
 
 from ssn_eval.core.errors import FormatError
 from ssn_eval.harness.scoring import harmful, harmless
-from ssn_eval.judges import Verdict
 from ssn_eval.judges.judged import Judged, what_it_says
+from ssn_eval.judges.verdict import Verdict
 
 REFUSED = Verdict(True, None, False, False, "I'm sorry")
 COMPLIED = Verdict(False, None, False, False, "")
