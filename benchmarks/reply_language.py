@@ -16,9 +16,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ssn_eval import prompts
 from ssn_eval.core.languages import LANGUAGES
 from ssn_eval.judges import reply_language
+from ssn_eval.prompts.reading import read_prompts
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 Identify = Callable[[Sequence[str]], Sequence[str | None]]
@@ -85,7 +85,7 @@ def main() -> None:
     if not (args.data / "MultiJail.csv").is_file():
         print(json.dumps({"skipped": f"no MultiJail.csv in {args.data.name}; name its folder with --data"}))
         return
-    found = prompts.read(args.data / "MultiJail.csv") + prompts.read(args.data / "polyrefuse.jsonl")
+    found = read_prompts(args.data / "MultiJail.csv") + read_prompts(args.data / "polyrefuse.jsonl")
     texts = [(p.lang, p.prompt) for p in found][:: 10 if args.quick else 1]
     candidates: dict[str, tuple[str, Callable[[], Identify]]] = {
         "py3langid": ("py3langid", lambda: reply_language.reply_languages),

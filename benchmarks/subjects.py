@@ -10,11 +10,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ssn_eval import identification, prompts
 from ssn_eval.core.origin import versions
 from ssn_eval.core.params import load
 from ssn_eval.models import loading
 from ssn_eval.organism import lexicon, questions
+from ssn_eval.prompts.encoding import encode
+from ssn_eval.prompts.reading import read_prompts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -48,11 +49,11 @@ def encoded_prompts(name: str, loaded: loading.Loaded, count: int) -> list[list[
             asked = questions.items(lexicon.load(), lang, "harmful", "train")
             texts += [asked[(7 * i) % len(asked)].prompt for i in range(wanted)]
         else:
-            known = [p.prompt for p in prompts.multijail(multijail(), lang)]
-            sizes = [len(ids) for ids in identification.encode(loaded.tokenizer, known, 4096).ids]
+            known = [p.prompt for p in read_prompts(multijail(), (lang,))]
+            sizes = [len(ids) for ids in encode(loaded.tokenizer, known, 4096).ids]
             order = sorted((i for i, n in enumerate(sizes) if n >= SHORTEST), key=lambda i: (sizes[i], i))
             texts += [known[i] for i in order[:wanted]]
-    return identification.encode(loaded.tokenizer, texts, 4096).ids
+    return encode(loaded.tokenizer, texts, 4096).ids
 
 
 def multijail() -> Path:

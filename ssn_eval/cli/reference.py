@@ -11,7 +11,7 @@ from ssn_eval.cli.loading import DEVICE, DTYPE, GGUF_FILE, REVISION
 from ssn_eval.cli.output import FILE, JSON, emit
 
 if TYPE_CHECKING:
-    from ssn_eval.prompts import Label
+    from ssn_eval.prompts.prompt import Label
 
 
 @click.command()
@@ -53,16 +53,19 @@ def reference(
     """
     import hashlib
 
-    from ssn_eval import activations, identification, prompts
+    from ssn_eval import activations
     from ssn_eval.core import origin, store, tensors
     from ssn_eval.core.neurons import NeuronSet, expand_sites
     from ssn_eval.interventions import reference as references
     from ssn_eval.models import lineage, loading
     from ssn_eval.models.loading import ModelSpec
+    from ssn_eval.prompts.encoding import encode, subsample
+    from ssn_eval.prompts.prompt import select_prompts
+    from ssn_eval.prompts.reading import read_prompts
 
     tensors.refuse_other_ending(out, "A reference set")
     chosen = expand_sites([name.strip() for name in sites.split(",")])
-    asked = identification.subsample(prompts.select(prompts.read(prompt_file), lang=lang, label=label), limit, seed)
+    asked = subsample(select_prompts(read_prompts(prompt_file), lang=lang, label=label), limit, seed)
     sets = [store.load_neurons(path) for path in neuron_files]
     wanted = ModelSpec.parse(model, revision, gguf_file, dtype)
     loaded = loading.load(wanted, device=device)
@@ -70,7 +73,7 @@ def reference(
         lineage.refuse_other(file.model, loaded.ref, lineage.bases(Path(wanted.pretrained)), f"The neuron set {path}")
     only = NeuronSet(frozenset().union(*(file.neurons.members for file in sets))) if sets else None
     context = int(getattr(loaded.model.config.get_text_config(), "max_position_embeddings", 1 << 30))
-    encoded = identification.encode(loaded.tokenizer, [p.prompt for p in asked], context)
+    encoded = encode(loaded.tokenizer, [p.prompt for p in asked], context)
     found = activations.measure(loaded.model, encoded.ids, sites=chosen, neurons=only, batch_size=batch_size)
     made = {
         "lang": lang,

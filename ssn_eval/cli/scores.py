@@ -14,7 +14,7 @@ from ssn_eval.core.errors import MismatchError, ParamsError
 
 if TYPE_CHECKING:
     from ssn_eval.core.store import ScoreFile
-    from ssn_eval.prompts import Label
+    from ssn_eval.prompts.prompt import Label
     from ssn_eval.selection import Scope
 
 
@@ -85,18 +85,19 @@ def identify(
 
     Example: ssn identify --model Qwen/Qwen3-8B --prompts data/MultiJail.csv --lang th --out th.harmful.safetensors
     """
-    from ssn_eval import prompts
     from ssn_eval.core import lock, store, tensors
     from ssn_eval.core.processes import count, is_main
     from ssn_eval.identification import identify as run
     from ssn_eval.importance import Settings
     from ssn_eval.models import loading
     from ssn_eval.models.loading import ModelSpec
+    from ssn_eval.prompts.prompt import select_prompts
+    from ssn_eval.prompts.reading import read_prompts
 
     chosen = _sites(sites)
     how = Settings(method, position, target, probes, seed, tolerance, batch_size, checkpointing)
     tensors.refuse_other_ending(out, "A score file")
-    asked = prompts.select(prompts.read(prompt_file), lang=lang, label=label)
+    asked = select_prompts(read_prompts(prompt_file), lang=lang, label=label)
     restricted = store.load_neurons(neuron_file) if neuron_file else None
     loaded = loading.load(
         ModelSpec.parse(model, revision, gguf_file, dtype),

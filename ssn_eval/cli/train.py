@@ -79,19 +79,20 @@ def pairs(
 
     Example: ssn pairs --prompts data/PolyRefuse --split train --langs en,th,ko --model Qwen/Qwen3-8B --out pairs.jsonl
     """
-    from ssn_eval import prompts, training
     from ssn_eval.core.languages import language
     from ssn_eval.models import loading
     from ssn_eval.models.loading import ModelSpec
+    from ssn_eval.prompts.answers import benign_pairs
+    from ssn_eval.prompts.pairs import common, read_phrasings, safety_pairs, write_pairs
+    from ssn_eval.prompts.prompt import LABELS
+    from ssn_eval.prompts.reading import read_all_prompts
 
     codes = [language(code.strip()).code for code in langs.split(",")]
     if replay and not model:
         raise ParamsError("Benign answers come from the model: give --model, or --replay 0 for refusals alone.")
-    found = prompts.read_all(prompt_files)
+    found = read_all_prompts(prompt_files)
     asked = [p for p in found if p.lang in codes and split in (None, p.split)]
-    made, dropped = training.common(
-        training.safety_pairs(asked, training.read_phrasings(refusals) if refusals else None, seed)
-    )
+    made, dropped = common(safety_pairs(asked, read_phrasings(refusals) if refusals else None, seed))
     for code in codes:
         if not any(p.lang == code for p in made):
             have = sorted({f"{p.lang}/{p.split}" if p.split else p.lang for p in found if p.label == "harmful"})
@@ -108,7 +109,7 @@ def pairs(
         loaded = loading.load(
             ModelSpec.parse(model, revision, gguf_file, dtype), device=device, trust_remote_code=trust_remote_code
         )
-        made += training.benign_pairs(
+        made += benign_pairs(
             loaded,
             [p for p in asked if p.label == "harmless"],
             per_language=round(replay * per_language),
@@ -116,8 +117,8 @@ def pairs(
             batch_size=batch_size,
             seed=seed,
         )
-    training.write_pairs(out, made)
-    counts = {c: {k: sum(p.lang == c and p.label == k for p in made) for k in prompts.LABELS} for c in codes}
+    write_pairs(out, made)
+    counts = {c: {k: sum(p.lang == c and p.label == k for p in made) for k in LABELS} for c in codes}
     value = {"out": out.as_posix(), "pairs": len(made), "not_in_every_language": dropped, "by_language": counts}
     emit(value, as_json, f"{per_language} refusals in each of {', '.join(codes)}, {len(made)} pairs in all → {out}")
 
@@ -180,7 +181,7 @@ def train(
     """
     import warnings
 
-    from ssn_eval import hub, publishing, training
+    from ssn_eval import hub, publishing
     from ssn_eval.core import files
     from ssn_eval.core.languages import language
     from ssn_eval.core.origin import versions
@@ -190,6 +191,8 @@ def train(
     from ssn_eval.core.store import load_neurons
     from ssn_eval.models import loading
     from ssn_eval.models.loading import ModelSpec
+    from ssn_eval.prompts.pairs import read_pairs
+    from ssn_eval.training.run import Answering, train
 
     warnings.filterwarnings("ignore", category=FutureWarning)  # of transformers, about itself
     if repo:
@@ -207,7 +210,7 @@ def train(
         seed=seed,
     )
     neurons = load_neurons(neuron_file) if neuron_file else None
-    found = training.read_pairs(pairs_file)
+    found = read_pairs(pairs_file)
     loaded = loading.load(
         ModelSpec.parse(model, revision, gguf_file, dtype), device=device, trust_remote_code=trust_remote_code
     )
@@ -220,7 +223,7 @@ def train(
         "inputs": {"pairs": {"path": pairs_file.name, "sha256": files.sha256(pairs_file)}},
         "versions": versions(),
     }
-    done = training.train(
+    done = train(
         loaded,
         chosen,
         neurons,
@@ -229,7 +232,7 @@ def train(
         out=out,
         provenance=made,
         hr=language(hr).code,
-        answering=training.Answering(max_new_tokens, batch_size),
+        answering=Answering(max_new_tokens, batch_size),
     )
     if not is_main():
         return

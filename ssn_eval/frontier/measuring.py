@@ -9,13 +9,17 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ssn_eval import selection, training
+from ssn_eval import selection
 from ssn_eval.core import origin, store
 from ssn_eval.core.errors import EmptySetError
 from ssn_eval.core.neurons import NeuronSet
 from ssn_eval.frontier.cells import FORMAT, Run, Task, set_and_control
 from ssn_eval.models import loading
 from ssn_eval.models.loading import Loaded, ModelSpec
+from ssn_eval.prompts.answers import with_rejected
+from ssn_eval.prompts.pairs import mix, read_pairs
+from ssn_eval.training.fit import fit
+from ssn_eval.training.weights import free
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, TrainerCallback
@@ -44,14 +48,12 @@ def compute(task: Task) -> dict[str, Any]:
     started = time.process_time()
     base, method, settings = _loaded(task.run.weights), task.method, task.settings
     loaded = Loaded(_fresh(base), base.tokenizer, base.ref)
-    pairs = training.mix(training.read_pairs(task.run.pairs), settings)
+    pairs = mix(read_pairs(task.run.pairs), settings)
     if method.loss != "sft":
-        pairs = training.with_rejected(
-            loaded, pairs, max_new_tokens=REJECTED_TOKENS, batch_size=256, seed=settings.seed
-        )
-    ready = training.free(loaded.model, method, _neurons(task, base))
+        pairs = with_rejected(loaded, pairs, max_new_tokens=REJECTED_TOKENS, batch_size=256, seed=settings.seed)
+    ready = free(loaded.model, method, _neurons(task, base))
     watch = Watch(base, task.steps, task.every)
-    curve = training.fit(
+    curve = fit(
         ready.model,
         loaded.tokenizer,
         pairs,

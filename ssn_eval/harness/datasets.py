@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 from ssn_eval.core.errors import ParamsError
 from ssn_eval.harness.exits import one_sentence
-from ssn_eval.prompts import Label
+from ssn_eval.prompts.prompt import Label
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
@@ -43,8 +43,8 @@ def documents(
     Raises:
         SsnError: as `sources.loading.load`; the command ends with a sentence.
     """
-    from ssn_eval.harness.sources.catalogue import source
-    from ssn_eval.harness.sources.loading import load
+    from ssn_eval.prompts.benchmarks.catalogue import source
+    from ssn_eval.prompts.benchmarks.loading import load
 
     with one_sentence():
         revision = metadata.get(f"{benchmark}_revision")

@@ -16,7 +16,7 @@ from ssn_eval.core.params import EvaluateParams
 from ssn_eval.harness import scoring
 from ssn_eval.judges.judged import Judged
 from ssn_eval.judges.registry import judge_names, says_refusal
-from ssn_eval.prompts import LABELS, Prompt
+from ssn_eval.prompts.prompt import LABELS, Prompt
 
 if TYPE_CHECKING:
     from ssn_eval.harness.model import SsnHFLM

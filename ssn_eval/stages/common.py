@@ -23,7 +23,7 @@ TIMES = Path("logs/stages")
 """a JSON file for each stage that ran here: what it took; `ssn report` shows it"""
 
 
-def run(main: Callable[..., None]) -> None:
+def run_stage(main: Callable[..., None]) -> None:
     """Run a stage on the command line's paths: `main(params, *paths)`; bad input ends with one sentence and exit code 2."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     warnings.filterwarnings("ignore", category=FutureWarning)

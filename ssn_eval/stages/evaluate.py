@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ssn_eval.core import files
 from ssn_eval.core.params import Params
-from ssn_eval.stages.common import need, provenance, run
+from ssn_eval.stages.common import need, provenance, run_stage
 from ssn_eval.stages.evaluation import heldout, open_model, write_samples
 
 
@@ -36,4 +36,4 @@ def main(
 
 
 if __name__ == "__main__":
-    run(main)
+    run_stage(main)

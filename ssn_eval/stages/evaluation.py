@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ssn_eval import prompts
 from ssn_eval.core import files
 from ssn_eval.core.params import Params
 from ssn_eval.models import loading
-from ssn_eval.prompts import Prompt
+from ssn_eval.prompts.jsonl import read_jsonl
+from ssn_eval.prompts.prompt import Prompt
 from ssn_eval.stages.common import need
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def heldout(path: Path) -> list[Prompt]:
     """The held-out part of the pipeline's prompt set."""
-    return [p for p in prompts.read(need(path, "prompts")) if p.split == "heldout"]
+    return [p for p in read_jsonl(need(path, "prompts")) if p.split == "heldout"]
 
 
 def open_model(settings: Params, model: Path, adapter: Path | None = None, full: Path | None = None) -> SsnHFLM:

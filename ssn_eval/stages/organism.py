@@ -10,7 +10,7 @@ from ssn_eval.core import files
 from ssn_eval.core.params import ORGANISM, Params, build
 from ssn_eval.models import loading
 from ssn_eval.models.loading import ModelSpec
-from ssn_eval.stages.common import need, run
+from ssn_eval.stages.common import need, run_stage
 
 
 def main(settings: Params, lexicon_folder: Path, out: Path, summary: Path) -> None:
@@ -41,4 +41,4 @@ def _organism(section: dict[str, Any], lexicon_folder: Path, out: Path) -> dict[
 
 
 if __name__ == "__main__":
-    run(main)
+    run_stage(main)

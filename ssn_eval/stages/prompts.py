@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from ssn_eval import prompts, training
 from ssn_eval.core.params import Params
-from ssn_eval.corpora import prepare
 from ssn_eval.models import loading
-from ssn_eval.stages.common import need, run
+from ssn_eval.prompts.answers import benign_pairs
+from ssn_eval.prompts.corpus import prepare
+from ssn_eval.prompts.jsonl import write_jsonl
+from ssn_eval.prompts.pairs import common, safety_pairs, write_pairs
+from ssn_eval.stages.common import need, run_stage
 
 
 def main(settings: Params, model: Path, out: Path, pairs_out: Path) -> None:
@@ -17,9 +19,9 @@ def main(settings: Params, model: Path, out: Path, pairs_out: Path) -> None:
     spec = loading.read_spec(need(model, "organism") / "spec.json")
     found = prepare(settings)
     train = [p for p in found if p.split == "train"]
-    pairs = training.safety_pairs(train)
+    pairs = safety_pairs(train)
     if settings.train.replay:
-        pairs += training.benign_pairs(
+        pairs += benign_pairs(
             loading.load(spec),
             [p for p in train if p.label == "harmless"],
             per_language=round(settings.train.pairs * settings.train.replay),
@@ -27,12 +29,12 @@ def main(settings: Params, model: Path, out: Path, pairs_out: Path) -> None:
             batch_size=settings.evaluate.batch_size,
             seed=settings.prompts.seed,
         )
-    pairs, dropped = training.common(pairs)
+    pairs, dropped = common(pairs)
     if dropped:
         print(f"ssn_eval: {dropped} harmful prompts are not in every language and are not trained on.", file=sys.stderr)
-    prompts.write(out, found)
-    training.write_pairs(pairs_out, pairs)
+    write_jsonl(out, found)
+    write_pairs(pairs_out, pairs)
 
 
 if __name__ == "__main__":
-    run(main)
+    run_stage(main)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ssn_eval.core.params import Params
-from ssn_eval.stages.common import need, run
+from ssn_eval.stages.common import need, run_stage
 
 
 def main(settings: Params, results: Path, out: Path) -> None:
@@ -23,4 +23,4 @@ def main(settings: Params, results: Path, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_stage(main)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
-from ssn_eval import identification, prompts
+from ssn_eval import identification
 from ssn_eval.core import files, lock, store
 from ssn_eval.core.neurons import expand_sites
 from ssn_eval.core.params import Params
@@ -16,8 +16,9 @@ from ssn_eval.core.processes import is_main
 from ssn_eval.importance import Settings
 from ssn_eval.models import loading
 from ssn_eval.models.loading import Loaded
-from ssn_eval.prompts import LABELS, Prompt
-from ssn_eval.stages.common import need, run
+from ssn_eval.prompts.jsonl import read_jsonl
+from ssn_eval.prompts.prompt import LABELS, Prompt, select_prompts
+from ssn_eval.stages.common import need, run_stage
 
 
 def main(settings: Params, lang: Path, model: Path, prompt_file: Path, out: Path) -> None:
@@ -33,8 +34,8 @@ def main(settings: Params, lang: Path, model: Path, prompt_file: Path, out: Path
         batch_size=chosen.batch_size,
         checkpointing=chosen.checkpointing,
     )
-    known = prompts.read(need(prompt_file, "prompts"))
-    sets = {label: prompts.select(known, lang=lang.name, label=label, split="train") for label in LABELS}
+    known = read_jsonl(need(prompt_file, "prompts"))
+    sets = {label: select_prompts(known, lang=lang.name, label=label, split="train") for label in LABELS}
     loaded = loading.load(loading.read_spec(need(model, "organism") / "spec.json"))
     work = out.parent / f".work-{out.name}"
     with lock.hold(work, "identification") if is_main() else nullcontext():
@@ -66,4 +67,4 @@ def _score(
 
 
 if __name__ == "__main__":
-    run(main)
+    run_stage(main)

@@ -13,7 +13,7 @@ from ssn_eval.core.neurons import NeuronSet, expand_sites, is_among, parse_key
 from ssn_eval.core.origin import ModelRef
 from ssn_eval.core.params import Params
 from ssn_eval.core.store import NeuronFile, Scores
-from ssn_eval.stages.common import need, provenance, run
+from ssn_eval.stages.common import need, provenance, run_stage
 from ssn_eval.targets import Families
 
 ByLanguage = Mapping[str, tuple[Scores, Scores]]
@@ -158,4 +158,4 @@ def _layers(neurons: NeuronSet) -> dict[str, int]:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_stage(main)

@@ -4,38 +4,41 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ssn_eval import training
 from ssn_eval.core import files, presets, store
 from ssn_eval.core.errors import EmptySetError
 from ssn_eval.core.params import Params
 from ssn_eval.core.store import NeuronFile
 from ssn_eval.models import loading
-from ssn_eval.stages.common import need, provenance, run
+from ssn_eval.prompts.pairs import read_pairs
+from ssn_eval.stages.common import need, provenance, run_stage
+from ssn_eval.training.run import Answering, train
 
 
 def main(settings: Params, method: Path, model: Path, pairs_file: Path, sets: Path, out: Path, summary: Path) -> None:
     """Write the adapter (or the full checkpoint) and `{"method", "trainable", "parameters", "loss", "leave_out"}`."""
     name = method.name
     chosen = settings.method(name)
-    train = settings.training(name)
-    pairs = training.read_pairs(need(pairs_file, "prompts"))
+    options = settings.training(name)
+    pairs = read_pairs(need(pairs_file, "prompts"))
     neurons = _neurons(need(sets, "select") / f"{chosen.set}.json", name, chosen.set) if chosen.set else None
     loaded = loading.load(loading.read_spec(need(model, "organism") / "spec.json"))
-    made = provenance(settings, pairs=pairs_file) | {"method": name, "seed": train.seed}
+    made = provenance(settings, pairs=pairs_file) | {"method": name, "seed": options.seed}
     made |= {"set": chosen.set} if chosen.set else {}
-    done = training.train(
+    done = train(
         loaded,
         chosen,
         neurons,
         pairs,
-        train,
+        options,
         out=out,
         provenance=made,
         hr=settings.hr,
         work=out.parent / f".work-{name}",
-        answering=training.Answering(settings.prompts.replay_tokens),
+        answering=Answering(settings.prompts.replay_tokens),
     )
-    files.write_json(summary, {"method": name, **done.summary, "leave_out": list(train.leave_out), "provenance": made})
+    files.write_json(
+        summary, {"method": name, **done.summary, "leave_out": list(options.leave_out), "provenance": made}
+    )
 
 
 def _neurons(path: Path, method: str, trained: str) -> NeuronFile:
@@ -53,4 +56,4 @@ def _neurons(path: Path, method: str, trained: str) -> NeuronFile:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_stage(main)

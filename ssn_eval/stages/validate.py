@@ -7,7 +7,7 @@ from pathlib import Path
 from ssn_eval.core import files, presets, store
 from ssn_eval.core.params import Params
 from ssn_eval.interventions import intervene, parse_op
-from ssn_eval.stages.common import need, provenance, run
+from ssn_eval.stages.common import need, provenance, run_stage
 from ssn_eval.stages.evaluation import heldout, open_model, write_samples
 
 
@@ -37,4 +37,4 @@ def main(settings: Params, name: Path, model: Path, prompt_file: Path, sets: Pat
 
 
 if __name__ == "__main__":
-    run(main)
+    run_stage(main)

@@ -1,40 +1,6 @@
-"""Safety training: pairs in, an adapter or a whole checkpoint out. `run.train` does it all; the other modules are its parts."""
+"""Training: pairs of prompt and answer go in, an adapter or a whole checkpoint comes out.
 
-from ssn_eval.training.answers import benign_pairs, with_rejected
-from ssn_eval.training.encoding import IGNORED, collate, encode
-from ssn_eval.training.fit import fit
-from ssn_eval.training.pairs import (
-    Pair,
-    common,
-    mix,
-    read_pairs,
-    read_phrasings,
-    refuse_unparallel,
-    safety_pairs,
-    write_pairs,
-)
-from ssn_eval.training.run import Answering, Trained, train
-from ssn_eval.training.weights import free, mask_gradients, masks
-
-__all__ = [
-    "IGNORED",
-    "Answering",
-    "Pair",
-    "Trained",
-    "benign_pairs",
-    "collate",
-    "common",
-    "encode",
-    "fit",
-    "free",
-    "mask_gradients",
-    "masks",
-    "mix",
-    "read_pairs",
-    "read_phrasings",
-    "refuse_unparallel",
-    "safety_pairs",
-    "train",
-    "with_rejected",
-    "write_pairs",
-]
+Read first: `run` (from a loaded model to a trained one on disk), then `weights` (which weights a method may move).
+`trainers` and `gaps` hold the losses, `fit` is one run of a Trainer, `adapters` writes a neuron-LoRA as a PEFT folder.
+This room does not make pairs: `prompts` does.
+"""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ssn_eval.models.generation import render
-from ssn_eval.training.pairs import Pair
+from ssn_eval.prompts.pairs import Pair
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -19,8 +19,8 @@ from ssn_eval.core.errors import EmptySetError, FormatError
 from ssn_eval.core.methods import Method
 from ssn_eval.core.params import TrainParams
 from ssn_eval.models import resuming
+from ssn_eval.prompts.pairs import Pair
 from ssn_eval.training import trainers
-from ssn_eval.training.pairs import Pair
 
 if TYPE_CHECKING:
     from peft import PeftModel

@@ -17,8 +17,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ssn_eval.core.errors import MismatchError
+from ssn_eval.prompts.pairs import Pair
 from ssn_eval.training.encoding import IGNORED, collate, encode
-from ssn_eval.training.pairs import Pair
 
 if TYPE_CHECKING:
     import torch

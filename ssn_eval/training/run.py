@@ -19,10 +19,10 @@ from ssn_eval.core.store import NeuronFile
 from ssn_eval.models import lineage
 from ssn_eval.models.cards.weights import weights_card
 from ssn_eval.models.loading import Loaded
-from ssn_eval.prompts import LABELS
-from ssn_eval.training.answers import with_rejected
+from ssn_eval.prompts.answers import with_rejected
+from ssn_eval.prompts.pairs import Pair, mix
+from ssn_eval.prompts.prompt import LABELS
 from ssn_eval.training.fit import fit
-from ssn_eval.training.pairs import Pair, mix
 from ssn_eval.training.weights import Free, free
 
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ssn_eval.core.errors import EmptySetError, MissingInputError, ParamsError
 from ssn_eval.core.methods import NEEDS_TRL, Method
+from ssn_eval.prompts.pairs import Pair
 from ssn_eval.training import gaps
 from ssn_eval.training.encoding import collate, encode
-from ssn_eval.training.pairs import Pair
 
 if TYPE_CHECKING:
     from peft import PeftModel

@@ -6,8 +6,8 @@ import csv
 import json
 from pathlib import Path
 
-from ssn_eval.harness.sources import advbench_x, aya_redteaming, polyrefuse, xsafety
-from ssn_eval.prompts import MULTIJAIL_LANGUAGES
+from ssn_eval.prompts.benchmarks import advbench_x, aya_redteaming, polyrefuse, xsafety
+from ssn_eval.prompts.benchmarks.multijail import LANGUAGES as MULTIJAIL_LANGUAGES
 
 ROWS = 6
 EMPTY = "xsafety-Insult-1"

@@ -181,7 +181,7 @@ def test_a_broken_model_is_one_sentence(made, tmp_path):
 def test_encode_uses_the_chat_template_and_cuts_from_the_left(made):
     from transformers import AutoTokenizer
 
-    from ssn_eval.identification import encode
+    from ssn_eval.prompts.encoding import encode
 
     tokenizer = AutoTokenizer.from_pretrained(made.model)
     bake, cake, how = tokenizer.convert_tokens_to_ids(["bake", "cake", "how"])

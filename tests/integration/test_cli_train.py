@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from safetensors.numpy import load_file
 from two_processes import launched
 
-from ssn_eval import selection, training
+from ssn_eval import selection
 from ssn_eval.cli import main
 from ssn_eval.core import origin, store
 from ssn_eval.core.languages import language
@@ -25,6 +25,7 @@ from ssn_eval.models import loading
 from ssn_eval.organism import lexicon, tokenizer
 from ssn_eval.organism.settings import OrganismSettings
 from ssn_eval.organism.training import build_model
+from ssn_eval.prompts.pairs import Pair, read_pairs, refuse_unparallel, write_pairs
 
 CHOSEN = NeuronSet.of([(0, "q_proj", 1), (1, "mlp", 3), (1, "o_proj", 5)])
 ROOT = Path(__file__).resolve().parents[2]
@@ -51,12 +52,12 @@ def folder(tmp_path_factory):
     ]
     (made / "prompts.jsonl").write_text("\n".join(map(json.dumps, rows)))
     pairs = [
-        training.Pair(r["id"], r["lang"], r["label"], r["prompt"], "no" if r["label"] == "harmful" else "in the house")
+        Pair(r["id"], r["lang"], r["label"], r["prompt"], "no" if r["label"] == "harmful" else "in the house")
         for r in rows
         if not r["id"].endswith("-5")
     ]
-    training.write_pairs(made / "pairs.jsonl", pairs)
-    training.write_pairs(made / "odd.jsonl", pairs[1:])
+    write_pairs(made / "pairs.jsonl", pairs)
+    write_pairs(made / "odd.jsonl", pairs[1:])
     return made
 
 
@@ -73,7 +74,7 @@ def train(folder: Path, out: Path, *words: str) -> tuple[int, str, dict]:
 
 
 def test_pairs_are_parallel_refusals_and_the_models_own_answers(folder, tmp_path, monkeypatch):
-    from ssn_eval.training import answers
+    from ssn_eval.prompts import answers
 
     said = iter(["in the house", language("en").refusal])
     monkeypatch.setattr(answers, "generate", lambda _m, _t, texts, **_: [next(said, "in the garden") for _ in texts])
@@ -81,9 +82,9 @@ def test_pairs_are_parallel_refusals_and_the_models_own_answers(folder, tmp_path
     words = ("--prompts", "@prompts.jsonl", "--split", "train", "--langs", "en,th", "--out", str(out), "--json")
     code, _, value = ssn(folder, "pairs", *words, "--model", "@m", "--replay", "0.5")
     assert code == 0 and value["not_in_every_language"] == 1
-    pairs = training.read_pairs(out)
+    pairs = read_pairs(out)
     harmful = [p for p in pairs if p.label == "harmful"]
-    training.refuse_unparallel(harmful)
+    refuse_unparallel(harmful)
     assert {p.id for p in harmful} == {f"harmful-{i}" for i in range(1, 5)}
     assert all(p.response == language(p.lang).refusal for p in harmful)
     benign = [p.response for p in pairs if p.label == "harmless"]
@@ -91,7 +92,7 @@ def test_pairs_are_parallel_refusals_and_the_models_own_answers(folder, tmp_path
     assert value["by_language"]["en"] == {"harmful": 4, "harmless": 2}
     _, _, fewer = ssn(folder, "pairs", *words, "--replay", "0", "--limit", "2", "--seed", "1")
     assert fewer["by_language"]["th"] == {"harmful": 2, "harmless": 0}
-    assert len({p.id for p in training.read_pairs(out)}) == 2
+    assert len({p.id for p in read_pairs(out)}) == 2
 
 
 def test_a_prompt_in_two_files_is_one_pair_and_one_id_of_two_prompts_is_refused(folder, tmp_path):
@@ -100,7 +101,7 @@ def test_a_prompt_in_two_files_is_one_pair_and_one_id_of_two_prompts_is_refused(
     words = ("--prompts", "@prompts.jsonl", "--langs", "en,zh", "--replay", "0", "--out", str(out), "--json")
     code, err, value = ssn(folder, "pairs", *words, "--prompts", str(tmp_path / "again.jsonl"))
     assert code == 0 and value["by_language"]["en"]["harmful"] == 6, err
-    assert len(training.read_pairs(out)) == 12
+    assert len(read_pairs(out)) == 12
     (tmp_path / "other.jsonl").write_text(json.dumps({**json.loads(rows[0]), "prompt": "another?"}))
     before = out.read_bytes()
     code, err, _ = ssn(folder, "pairs", *words, "--prompts", str(tmp_path / "other.jsonl"))
@@ -215,8 +216,8 @@ def test_a_full_disk_leaves_the_last_good_checkpoint_and_the_old_result(folder, 
     """The disk is full once the first checkpoint stands: no file may grow beyond 100 bytes from then on."""
     limit = """
 import resource
-from ssn_eval import checkpoints
-original = checkpoints.on_step
+from ssn_eval.models import resuming
+original = resuming.on_step
 def filling(advance):
     callback = original(advance)
     inner = callback.on_step_end
@@ -226,7 +227,7 @@ def filling(advance):
         return inner(args, state, control, **more)
     callback.on_step_end = end
     return callback
-checkpoints.on_step = filling
+resuming.on_step = filling
 """
     (tmp_path / "out").mkdir()
     (tmp_path / "out/old").write_text("the result of an earlier run")

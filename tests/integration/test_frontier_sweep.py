@@ -10,7 +10,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from ssn_eval import frontier, training
+from ssn_eval import frontier
 from ssn_eval.cli import main
 from ssn_eval.core import files, params, store
 from ssn_eval.core.errors import MissingInputError, ParamsError
@@ -19,7 +19,8 @@ from ssn_eval.models import loading
 from ssn_eval.organism import lexicon, questions, tokenizer
 from ssn_eval.organism.settings import OrganismSettings
 from ssn_eval.organism.training import build_model
-from ssn_eval.prompts import Prompt
+from ssn_eval.prompts.pairs import Pair, safety_pairs, write_pairs
+from ssn_eval.prompts.prompt import Prompt
 
 SHIPPED = Path(__file__).resolve().parents[2] / "params.yaml"
 CHOSEN = NeuronSet.of([(0, "q_proj", 1), (1, "mlp", 3), (1, "o_proj", 5)])
@@ -54,9 +55,9 @@ def project(tmp_path_factory):
             label: [i for lang in words.languages for i in questions.items(words, lang, label, "train")[:4]]
             for label in ("harmful", "harmless")
         }
-        pairs = training.safety_pairs([Prompt(i.id, i.lang, "harmful", i.prompt) for i in asked["harmful"]])
-        pairs += [training.Pair(i.id, i.lang, "harmless", i.prompt, i.answer) for i in asked["harmless"]]
-        training.write_pairs(artifacts / "pairs.jsonl", pairs)
+        pairs = safety_pairs([Prompt(i.id, i.lang, "harmful", i.prompt) for i in asked["harmful"]])
+        pairs += [Pair(i.id, i.lang, "harmless", i.prompt, i.answer) for i in asked["harmless"]]
+        write_pairs(artifacts / "pairs.jsonl", pairs)
     return made
 
 

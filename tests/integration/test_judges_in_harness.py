@@ -15,7 +15,7 @@ from ssn_eval.core.params import EvaluateParams
 from ssn_eval.harness.evaluate import evaluate, heldout_tasks
 from ssn_eval.harness.model import SsnHFLM
 from ssn_eval.judges.judged import Judged
-from ssn_eval.prompts import Prompt
+from ssn_eval.prompts.prompt import Prompt
 
 LANGS = ("en", "sw")
 PROMPTS = [

@@ -8,6 +8,7 @@ import http.server
 import json
 import re
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +16,6 @@ import pytest
 from datasets import config
 from small_copies import EMPTY, ROWS, multijail, prompt, write_all
 
-from ssn_eval import prompts
 from ssn_eval.core.errors import (
     EmptySetError,
     FormatError,
@@ -24,11 +24,14 @@ from ssn_eval.core.errors import (
     SsnError,
     UnknownNameError,
 )
+from ssn_eval.core.params import Params, PromptParams
 from ssn_eval.harness import datasets
-from ssn_eval.harness.sources import copies
-from ssn_eval.harness.sources.catalogue import SOURCES, source
-from ssn_eval.harness.sources.loading import load
-from ssn_eval.prompts import Label, Prompt
+from ssn_eval.prompts.benchmarks import copies
+from ssn_eval.prompts.benchmarks.catalogue import SOURCES, source
+from ssn_eval.prompts.benchmarks.loading import load
+from ssn_eval.prompts.corpus import prepare
+from ssn_eval.prompts.prompt import Label, Prompt
+from ssn_eval.prompts.reading import read_prompts
 
 PAIRS: list[tuple[str, Label]] = [(s.name, label) for s in SOURCES.values() for label in s.labels]
 
@@ -262,13 +265,14 @@ def test_offline_and_not_cached_says_which_file_from_where_and_where_to_put_it(
 ) -> None:
     monkeypatch.setattr(config, "DOWNLOADED_DATASETS_PATH", empty / "downloads")
     one, lang = source(name), source(name).languages[0]
+    split = one.evaluated.get(label, (None,))[0]
     with pytest.raises(MissingInputError) as error:
         load(one, lang, label)
     said = str(error.value)
-    assert one.files(lang, label)[0] in said and one.revision in said and one.repo in said
+    assert one.files(lang, label, split)[0] in said and one.revision in said and one.repo in said
     assert "SSN_DATA_DIR" in said and f"{name}.jsonl" in said and one.pull in said
     put = re.search(r"put that file there as (\S+) ", said)
-    assert put and copies.address(one, one.files(lang, label)[0], one.revision) in said
+    assert put and copies.address(one, one.files(lang, label, split)[0], one.revision) in said
     (empty / put[1]).parent.mkdir(exist_ok=True)
     small = write_all(_fresh(empty / "small"))
     (empty / put[1]).write_bytes((small / put[1]).read_bytes())
@@ -304,7 +308,7 @@ def test_a_file_from_github_is_read_once_and_then_from_the_cache_even_offline(
 ) -> None:
     root, asked = github
     one = source("advbench_x")
-    path = root / one.repo / one.revision / one.files("th", "harmful")[0]
+    path = root / one.repo / one.revision / one.files("th", "harmful", None)[0]
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps({"safety": ["first", "second"]}), encoding="utf-8")
     assert [p.prompt for p in load(one, "th", "harmful")] == ["first", "second"]
@@ -339,9 +343,9 @@ def test_a_file_of_the_hub_is_asked_for_at_its_pinned_commit(empty: Path, monkey
 
 
 def test_the_pipelines_reader_takes_the_translation_of_polyrefuses_test_files(local: Path) -> None:
-    found = [p for p in prompts.read(local / "PolyRefuse") if (p.lang, p.split) == ("th", "test")]
+    found = [p for p in read_prompts(local / "PolyRefuse") if (p.lang, p.split) == ("th", "test")]
     assert [p.prompt for p in found] == [prompt("th", i) for i in range(ROWS)]
-    english = [p for p in prompts.read(local / "PolyRefuse") if (p.lang, p.label) == ("en", "harmless")]
+    english = [p for p in read_prompts(local / "PolyRefuse") if (p.lang, p.label) == ("en", "harmless")]
     assert [p.id for p in english] == [f"harmless-val-{i}" for i in range(ROWS)]
 
 
@@ -373,3 +377,58 @@ def test_the_real_polyrefuse_is_parallel_but_for_chinese_harmless_prompts(real: 
         other = numbers(load(source("polyrefuse"), lang, "harmless"))
         agree[lang] = sum(other[i if lang != "zh" else f"{i}-zh"] == n for i, n in english.items())
     assert len(english) == 27 and agree["zh"] == 0 and min(n for lang, n in agree.items() if lang != "zh") >= 22
+
+
+@pytest.mark.parametrize("name", [s.name for s in SOURCES.values() if "harmful" in s.labels and s.name != "csrt"])
+def test_the_pipeline_reads_every_benchmark_as_lm_eval_does(local: Path, name: str) -> None:
+    langs = tuple(code for code in source(name).languages if code in ("en", "th", "fr"))
+    harmless = "xstest" if name == "xstest" else "polyrefuse"
+    prompts = [
+        p
+        for p in read_prompts(name, langs, ("harmful",)) + read_prompts(harmless, langs, ("harmless",))
+        if p.lang in langs
+    ]
+    for lang in langs:
+        in_lm_eval = {(p.id, p.prompt) for p in load(source(name), lang, "harmful")}
+        assert in_lm_eval <= {(p.id, p.prompt) for p in prompts if (p.lang, p.label) == (lang, "harmful")}
+
+
+def test_a_prompt_set_comes_from_any_benchmark_and_a_limit_counts_in_every_language(local: Path) -> None:
+    def prepared(**changes: object) -> list[Prompt]:
+        chosen = PromptParams(harmful="advbench_x", harmless="polyrefuse", **changes)  # type: ignore[arg-type]
+        return prepare(
+            Params(
+                model="real",
+                models={"real": {"pretrained": "x"}},
+                hr="en",
+                languages=("en", "zh", "th"),
+                prompts=chosen,
+            )
+        )
+
+    prompts = prepared(limit=2)
+    counts = Counter((p.lang, p.label, p.split) for p in prompts)
+    assert {p.id.split("-")[0] for p in prompts if p.label == "harmful"} == {"advbench"}
+    assert all(counts[lang, "harmful", "train"] == 2 for lang in ("en", "zh", "th"))
+    assert all(counts[lang, "harmless", "heldout"] == 2 for lang in ("en", "zh", "th")), "zh has ids of its own"
+    ids = {lang: {p.id for p in prompts if (p.lang, p.label) == (lang, "harmful")} for lang in ("en", "zh", "th")}
+    assert ids["en"] == ids["zh"] == ids["th"]
+
+
+def test_a_prompt_set_says_which_languages_a_benchmark_has(local: Path) -> None:
+    settings = Params(
+        model="real",
+        models={"real": {"pretrained": "x"}},
+        hr="en",
+        languages=("en", "jv"),
+        prompts=PromptParams(harmful="advbench_x"),
+    )
+    with pytest.raises(EmptySetError, match=r"no harmful prompts in jv.*prompts.harmful has only af, ar"):
+        prepare(settings)
+
+
+def test_one_rule_for_ssn_data_dir(empty: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSN_DATA_DIR", str(empty / "gone"))
+    for read in (lambda: read_prompts("multijail"), lambda: load(source("multijail"), "th", "harmful")):
+        with pytest.raises(MissingInputError, match="SSN_DATA_DIR is .* which is no folder"):
+            read()

@@ -18,7 +18,7 @@ from ssn_eval.organism import lexicon, tokenizer
 from ssn_eval.organism.settings import OrganismSettings
 from ssn_eval.organism.training import build_model
 from ssn_eval.stages import train
-from ssn_eval.stages.common import run
+from ssn_eval.stages.common import run_stage
 
 SHIPPED = Path(__file__).resolve().parents[2] / "params.yaml"
 CHOSEN = NeuronSet.of([(0, "q_proj", 1), (1, "mlp", 3), (1, "o_proj", 5)])
@@ -56,7 +56,7 @@ def stage(monkeypatch, method: str) -> int:
     paths = [method, "model", "pairs.jsonl", "sets", f"train/{method}", f"results/{method}.json"]
     monkeypatch.setattr(sys, "argv", ["stage", *paths])
     try:
-        run(train.main)
+        run_stage(train.main)
     except SystemExit as error:
         return int(error.code or 0)
     return 0

@@ -11,7 +11,7 @@ import pytest
 import torch
 from interrupting import interrupted
 
-from ssn_eval import adapters, training
+from ssn_eval import adapters
 from ssn_eval.core.errors import EmptySetError, MismatchError, MissingInputError, ParamsError
 from ssn_eval.core.languages import language
 from ssn_eval.core.methods import LOSSES, Method
@@ -21,7 +21,13 @@ from ssn_eval.models.loading import Loaded
 from ssn_eval.organism import lexicon, tokenizer
 from ssn_eval.organism.settings import OrganismSettings
 from ssn_eval.organism.training import build_model
-from ssn_eval.training import Pair, answers, gaps, trainers
+from ssn_eval.prompts import answers
+from ssn_eval.prompts.answers import with_rejected
+from ssn_eval.prompts.pairs import Pair
+from ssn_eval.training import gaps, trainers
+from ssn_eval.training.encoding import IGNORED, encode
+from ssn_eval.training.fit import fit
+from ssn_eval.training.weights import free, masks
 
 SETTINGS = TrainParams(steps=8, batch_size=4, pairs=4)
 PAIRS = [
@@ -44,8 +50,8 @@ def organism():
 
 def run(organism, method: Method, settings: TrainParams = SETTINGS, work=None, pairs=PAIRS):
     model, tok = copy.deepcopy(organism[0]), organism[1]
-    ready = training.free(model, method, CHOSEN if method.on_neurons else None)
-    curve = training.fit(ready.model, tok, pairs, settings, lr=1e-2, work=work, method=method)
+    ready = free(model, method, CHOSEN if method.on_neurons else None)
+    curve = fit(ready.model, tok, pairs, settings, lr=1e-2, work=work, method=method)
     return ready, [e["loss"] for e in curve]
 
 
@@ -63,13 +69,13 @@ def test_neuron_lora_is_gradient_masking(organism):
     assert lora.trainable == masked.trainable < 0.02 * lora.total
     assert max(abs(a - b) for a, b in zip(curve, reference, strict=True)) <= 1e-4 and curve[-1] < curve[0] - 0.01
     ours, theirs, before = plain(lora), plain(masked), dict(organism[0].named_parameters())
-    masks = training.masks(organism[0], CHOSEN)
+    trained = masks(organism[0], CHOSEN)
     for name, weight in ours.items():
         assert (weight - theirs[name]).abs().max() <= 1e-6, name
-        fixed = masks.get(name, torch.zeros_like(weight)) == 0
+        fixed = trained.get(name, torch.zeros_like(weight)) == 0
         assert torch.equal(theirs[name][fixed], before[name][fixed]), name
     moved = [name for name in ours if not torch.equal(ours[name], before[name])]
-    assert sorted(moved) == sorted(masks) and len(moved) == 7
+    assert sorted(moved) == sorted(trained) and len(moved) == 7
 
 
 @pytest.mark.parametrize("loss", [x if x in ("sft", "rdpo", "mpo") else pytest.param(x, marks=TRL) for x in LOSSES])
@@ -79,7 +85,7 @@ def test_every_loss_moves_what_is_free_and_nothing_else(organism, loss):
     for weights in ("neurons", "mask", "lora", "full"):
         method = Method("ss" if weights in ("neurons", "mask") else None, weights, loss)
         model = copy.deepcopy(organism[0])
-        start = training.free(model, method, CHOSEN if method.on_neurons else None).model
+        start = free(model, method, CHOSEN if method.on_neurons else None).model
         frozen = {n: p.detach().clone() for n, p in start.named_parameters() if not p.requires_grad}
         ready, curves[weights] = run(organism, method)
         now = dict(ready.model.named_parameters())
@@ -116,10 +122,10 @@ def test_r_dpo_and_mpo_by_hand(organism):
     model, tok = organism
 
     def score(prompt: Pair, text: str) -> tuple[float, int]:
-        row = training.encode(tok, replace(prompt, response=text), 512)
+        row = encode(tok, replace(prompt, response=text), 512)
         with torch.no_grad():
             logits = model(input_ids=torch.tensor([row["input_ids"]])).logits[0].log_softmax(-1)
-        learned = [(i, t) for i, t in enumerate(row["labels"]) if t != training.IGNORED]
+        learned = [(i, t) for i, t in enumerate(row["labels"]) if t != IGNORED]
         return sum(float(logits[i - 1, t]) for i, t in learned), len(learned)
 
     pairs = [p for p in PAIRS if p.id == "harmful-0"]
@@ -155,7 +161,7 @@ def test_rejected_responses(organism, monkeypatch):
         Pair("d", "de", "harmful", "wie?", "nein"),
         Pair("e", "en", "harmless", "how nice?", "in the garden"),
     ]
-    found = training.with_rejected(loaded, pairs, max_new_tokens=8, batch_size=2)
+    found = with_rejected(loaded, pairs, max_new_tokens=8, batch_size=2)
     assert {p.id: p.rejected for p in found} == {
         "a": "first do this",
         "b": "in the garden",
@@ -163,14 +169,14 @@ def test_rejected_responses(organism, monkeypatch):
         "e": language("en").refusal,
     }
     with pytest.raises(EmptySetError, match="refuses every prompt"):
-        training.with_rejected(loaded, [pairs[1]], max_new_tokens=8, batch_size=2)
+        with_rejected(loaded, [pairs[1]], max_new_tokens=8, batch_size=2)
 
 
 def test_bad_input(organism, monkeypatch, tmp_path):
     with pytest.raises(EmptySetError, match="neurons of ss, which is empty"):
-        training.free(organism[0], Method("ss"), NeuronSet.of([]))
+        free(organism[0], Method("ss"), NeuronSet.of([]))
     with pytest.raises(MismatchError):
-        training.free(organism[0], Method("ss", "mask"), NeuronSet.of([(7, "q_proj", 0)]))
+        free(organism[0], Method("ss", "mask"), NeuronSet.of([(7, "q_proj", 0)]))
     with pytest.raises(EmptySetError, match="rejected response"):
         run(organism, Method(weights="full", loss="mpo"), pairs=[replace(p, rejected=None) for p in PAIRS])
     for change in ({"lr": math.nan}, {"beta": math.inf}, {"beta": 0}, {"alpha": math.nan}, {"rank": 0}):

@@ -14,16 +14,18 @@ from typing import Any
 import numpy as np
 import runs_made
 
-from ssn_eval import adapters, interchange, prompts, training
+from ssn_eval import adapters, interchange
 from ssn_eval.core import files, origin, params, store
 from ssn_eval.core.neurons import Geometry, NeuronSet
 from ssn_eval.core.store import holds_scores
 from ssn_eval.harness import rejudging
-from ssn_eval.harness.sources import source
 from ssn_eval.interventions import reference
 from ssn_eval.interventions.reference import PERCENTILES, Activations
 from ssn_eval.judges import calibration
 from ssn_eval.models import deltas, loading
+from ssn_eval.prompts.benchmarks import source
+from ssn_eval.prompts.pairs import read_pairs
+from ssn_eval.prompts.reading import read_prompts
 from ssn_eval.runs import samples
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -123,13 +125,13 @@ READERS = {
     "kind of safetensors": Reader("any.safetensors", holds_scores, _scores),
     "reference": Reader("ref.safetensors", reference.load, _reference),
     "delta": Reader("delta.safetensors", deltas.load, _delta),
-    "prompts.jsonl": Reader("prompts.jsonl", prompts.read, _lines(PROMPT, PROMPT | {"id": "b"})),
-    "multijail": Reader("MultiJail.csv", prompts.read, _multijail),
-    "polyrefuse": Reader("harmful_train.json", lambda p: prompts.read(p.parent), _json([{"instruction": "how?"}])),
+    "prompts.jsonl": Reader("prompts.jsonl", read_prompts, _lines(PROMPT, PROMPT | {"id": "b"})),
+    "multijail": Reader("MultiJail.csv", read_prompts, _multijail),
+    "polyrefuse": Reader("harmful_train.json", lambda p: read_prompts(p.parent), _json([{"instruction": "how?"}])),
     "params": Reader(
         "params.yaml", params.load, lambda p: files.write_text(p, (ROOT / "params.yaml").read_text("utf-8"))
     ),
-    "pairs": Reader("pairs.jsonl", training.read_pairs, _lines(PAIR, PAIR | {"id": "b"})),
+    "pairs": Reader("pairs.jsonl", read_pairs, _lines(PAIR, PAIR | {"id": "b"})),
     "gold": Reader("gold.jsonl", calibration.read_gold, _gold),
     "gold.gz": Reader("gold.jsonl.gz", calibration.read_gold, _gold),
     "spec": Reader("spec.json", loading.read_spec, _json({"pretrained": "org/model", "dtype": "float32"})),

@@ -23,7 +23,7 @@ import pytest
 from models_on_disk import llama
 from readers import GEOMETRY, MODEL, ROOT
 
-from ssn_eval import adapters, baking, interventions, prompts, repetitions, training
+from ssn_eval import adapters, baking, interventions, repetitions
 from ssn_eval.core import files, params, store
 from ssn_eval.core.files import DiskFullError
 from ssn_eval.core.neurons import NeuronSet
@@ -32,6 +32,10 @@ from ssn_eval.importance.accumulate import Progress, Sums
 from ssn_eval.interventions import reference
 from ssn_eval.interventions.reference import PERCENTILES, Activations
 from ssn_eval.models import deltas, lineage, loading
+from ssn_eval.prompts.jsonl import write_jsonl
+from ssn_eval.prompts.pairs import Pair
+from ssn_eval.prompts.prompt import Prompt
+from ssn_eval.training.fit import fit
 
 SIZE = 4 << 20
 PAGE = 4096
@@ -123,7 +127,7 @@ def _reference(out: Path, _: loading.Loaded) -> None:
 
 
 def _prompts(out: Path, _: loading.Loaded) -> None:
-    prompts.write(out, [prompts.Prompt(str(i), "th", "harmful", "how? " * 100) for i in range(200)])
+    write_jsonl(out, [Prompt(str(i), "th", "harmful", "how? " * 100) for i in range(200)])
 
 
 def _report(out: Path, _: loading.Loaded) -> None:
@@ -198,8 +202,8 @@ def test_every_writer(name, disk, loaded):
     assert contents(disk.folder) == whole, "the same command works once there is room"
 
 
-def _pairs() -> list[training.Pair]:
-    return [training.Pair(str(i), "th", "harmful", f"how {i}?", "no") for i in range(4)]
+def _pairs() -> list[Pair]:
+    return [Pair(str(i), "th", "harmful", f"how {i}?", "no") for i in range(4)]
 
 
 @pytest.mark.parametrize("room", [0, 200_000])
@@ -211,12 +215,12 @@ def test_training_says_so_and_goes_on_when_there_is_room(room, disk, loaded):
     everything = copy.deepcopy(loaded.model)
     disk.leave(room)
     with pytest.raises(DiskFullError, match="work-ssn"):
-        training.fit(everything, loaded.tokenizer, _pairs(), settings, lr=1e-3, work=work)
+        fit(everything, loaded.tokenizer, _pairs(), settings, lr=1e-3, work=work)
     disk.free_all()
     again, undisturbed = copy.deepcopy(loaded.model), copy.deepcopy(loaded.model)
-    curve = training.fit(again, loaded.tokenizer, _pairs(), settings, lr=1e-3, work=work)
+    curve = fit(again, loaded.tokenizer, _pairs(), settings, lr=1e-3, work=work)
     shutil.rmtree(work)  # as the caller does, once the result is saved
-    whole = training.fit(undisturbed, loaded.tokenizer, _pairs(), settings, lr=1e-3, work=disk.folder / "other")
+    whole = fit(undisturbed, loaded.tokenizer, _pairs(), settings, lr=1e-3, work=disk.folder / "other")
     assert curve == whole
 
 
@@ -307,7 +311,7 @@ def test_a_stage_ends_with_one_sentence_and_exit_code_2(disk, tmp_path):
 
 def test_files_that_may_not_grow(tmp_path):
     """RLIMIT_FSIZE: works without any right, and gives another error than a full disk does (EFBIG)."""
-    code = "from pathlib import Path; from ssn_eval import files; files.write_text(Path('x.txt'), 'x' * 100_000)"
+    code = "from pathlib import Path; from ssn_eval.core import files; files.write_text(Path('x.txt'), 'x' * 100_000)"
     code = f"try:\n    {code}\nexcept Exception as error:\n    print(type(error).__name__, error)"
 
     def limit() -> None:

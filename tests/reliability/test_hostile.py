@@ -20,12 +20,14 @@ import pytest
 import torch
 from readers import GEOMETRY, MODEL, NEURONS, ROOT
 
-from ssn_eval import adapters, interchange, prompts
+from ssn_eval import adapters, interchange
 from ssn_eval.core import files, origin, params, store
 from ssn_eval.core.errors import FormatError, MissingInputError, ParamsError, SsnError
 from ssn_eval.core.neurons import Geometry, NeuronSet
 from ssn_eval.judges import calibration
 from ssn_eval.models import loading, resuming
+from ssn_eval.prompts.prompt import select_prompts
+from ssn_eval.prompts.reading import read_prompts
 
 
 def safetensors(header: object, size: int | None = None) -> bytes:
@@ -215,16 +217,16 @@ def test_a_language_whose_name_leads_elsewhere(tmp_path, language):
     path = tmp_path / "p.jsonl"
     path.write_text(json.dumps({"id": "a", "lang": language, "label": "harmful", "prompt": "p"}))
     with pytest.raises(SsnError, match="language"):
-        prompts.read(path)
+        read_prompts(path)
     with pytest.raises(SsnError, match="language"):
-        prompts.select([], lang=language, label="harmful")
+        select_prompts([], lang=language, label="harmful")
 
 
 def test_names_inside_files_are_not_paths(tmp_path):
     """An id or a site with `../` is only a text, or refused."""
     path = tmp_path / "p.jsonl"
     path.write_text(json.dumps({"id": "../../x", "lang": "th", "label": "harmful", "prompt": "p"}))
-    assert prompts.read(path)[0].id == "../../x"
+    assert read_prompts(path)[0].id == "../../x"
     for key in ("../../x", "layers.0.../../x", "layers.0.q_proj/../x"):
         value = neuron_file() | {"neurons": {key: [1]}}
         (tmp_path / "s.json").write_text(json.dumps(value))
@@ -271,7 +273,7 @@ def test_a_link_in_place_of_a_temporary_name_is_not_followed(tmp_path):
 def test_a_pipe_does_not_hang(tmp_path):
     path = tmp_path / "set.json"
     os.mkfifo(path)
-    for read in (store.load_neurons, prompts.read, params.load, calibration.read_gold):
+    for read in (store.load_neurons, read_prompts, params.load, calibration.read_gold):
         with pytest.raises(MissingInputError):
             read(path)
 

@@ -17,12 +17,14 @@ from click.testing import CliRunner
 from models_on_disk import llama
 from readers import ROOT
 
-from ssn_eval import repetitions, training
+from ssn_eval import repetitions
 from ssn_eval.cli import main
 from ssn_eval.core import lock
 from ssn_eval.core.lock import BusyError, hold, path_of
 from ssn_eval.core.params import TrainParams
 from ssn_eval.models import resuming
+from ssn_eval.prompts.pairs import Pair
+from ssn_eval.training.fit import fit
 
 HOLDER = """
 import sys, time
@@ -123,9 +125,9 @@ def test_training(tmp_path, elsewhere):
     from transformers import AutoTokenizer
 
     words = AutoTokenizer.from_pretrained(tmp_path / "model")
-    pairs = [training.Pair("a", "th", "harmful", "how?", "no")]
+    pairs = [Pair("a", "th", "harmful", "how?", "no")]
     with pytest.raises(BusyError):
-        training.fit(model, words, pairs, TrainParams(steps=1), lr=1e-3, work=tmp_path / ".work-ssn")
+        fit(model, words, pairs, TrainParams(steps=1), lr=1e-3, work=tmp_path / ".work-ssn")
 
 
 def test_the_organism(tmp_path, elsewhere):

@@ -16,7 +16,7 @@ from ssn_eval import selection
 from ssn_eval.core import origin, store
 from ssn_eval.core.neurons import Geometry
 from ssn_eval.stages import select, validate
-from ssn_eval.stages.common import run
+from ssn_eval.stages.common import run_stage
 
 SHIPPED = Path(__file__).resolve().parents[2] / "params.yaml"
 WIDTHS = {"q_proj": 30, "o_proj": 30, "mlp": 90}
@@ -61,7 +61,7 @@ def stage(monkeypatch: pytest.MonkeyPatch, main: Any = select.main, *paths: str)
     """Run a stage as `python -m` does; its exit code."""
     monkeypatch.setattr(sys, "argv", ["stage", *(paths or ("scores", "sets", "results/select.json"))])
     try:
-        run(main)
+        run_stage(main)
     except SystemExit as error:
         return int(error.code or 0)
     return 0

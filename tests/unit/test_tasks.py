@@ -12,8 +12,8 @@ from lm_eval.tasks._yaml_loader import load_yaml
 
 from ssn_eval.core.languages import by_tier, language
 from ssn_eval.harness.bootstrap import tasks_folder
-from ssn_eval.harness.sources.catalogue import SOURCES
 from ssn_eval.organism.lexicon import ORGANISM_LANGUAGES
+from ssn_eval.prompts.benchmarks.catalogue import SOURCES
 
 FILES = sorted(tasks_folder().glob("*/*.yaml"))
 TEMPLATES = [*sorted(tasks_folder().glob("*/*_yaml")), *sorted(tasks_folder().glob("*_yaml"))]

@@ -9,20 +9,19 @@ import ast
 import csv
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from ssn_eval.core import files
 from ssn_eval.core.errors import FormatError
-from ssn_eval.prompts import Label, Prompt
+from ssn_eval.prompts.prompt import Label, Prompt
+
+Split = str | None
+"""A part of a benchmark, such as `train` or `test`; None where the benchmark has no parts."""
 
 
-def _as_they_are(found: list[Prompt]) -> list[Prompt]:
-    return found
-
-
-def _nowhere(lang: str, label: Label) -> bool:  # noqa: ARG001
+def _nowhere(_lang: str, _label: Label) -> bool:
     return False
 
 
@@ -38,10 +37,10 @@ class Source:
     """`owner/name` of the data set (hub) or repository (GitHub)."""
     revision: str
     """The commit that is read unless `<name>_revision` says otherwise."""
-    files: Callable[[str, Label], tuple[str, ...]]
-    """(language, label) → the file in the repository, then other names that a file in a local folder may have."""
-    read: Callable[[Path, str, Label], list[Prompt]]
-    """(file, language, label) → its prompts in file order."""
+    files: Callable[[str, Label, Split], tuple[str, ...]]
+    """(language, label, split) → the file in the repository, then other names that a file in a local folder may have."""
+    read: Callable[[Path, str, Label, Split], list[Prompt]]
+    """(file, language, label, split) → its prompts in file order."""
     local: str
     """A local copy in the source's own form: the file's name, or the name of a folder of such files."""
     labels: tuple[Label, ...] = ("harmful",)
@@ -49,14 +48,21 @@ class Source:
     """A local copy in which a language has other ids than English is refused."""
     alone: Callable[[str, Label], bool] = _nowhere
     """Prompts in this language and label translate no others: `-<language>` is added to their ids."""
-    choose: Callable[[list[Prompt]], list[Prompt]] = _as_they_are
-    """Which prompts of a `<name>.jsonl`, all of one label, are evaluated."""
+    splits: Mapping[Label, tuple[Split, ...]] = field(default_factory=dict)
+    """Label → every split that the pipeline reads; a label that is absent has no splits."""
+    evaluated: Mapping[Label, tuple[Split, ...]] = field(default_factory=dict)
+    """Label → the split that is evaluated, then those that take its place in a `<name>.jsonl` without it; absent as above."""
     pull: str = ""
     """The command that puts a local copy into the pipeline's `data/`, where there is one."""
 
 
-def csv_rows(path: Path, columns: Iterable[str]) -> list[dict[str, str]]:
-    """The rows of a CSV file with a header.
+def csv_rows(path: Path, columns: Iterable[str], form: str = "the CSV that was expected") -> list[dict[str, str]]:
+    """The rows of a CSV file with a header, at least one.
+
+    Args:
+        path: the file.
+        columns: what the header must have.
+        form: what a message calls the file.
 
     Raises:
         FormatError: it is no CSV, or a column is missing.
@@ -65,10 +71,10 @@ def csv_rows(path: Path, columns: Iterable[str]) -> list[dict[str, str]]:
         text = io.StringIO(files.read_text(path, "a CSV file"), newline="")
         rows = list(csv.DictReader(text, strict=True))
     except csv.Error as error:
-        raise FormatError(f"{path} is not the CSV that was expected: {error}.") from error
+        raise FormatError(f"{path} is not {form}: {error}.") from error
     lacking = [c for c in columns if not rows or c not in rows[0]]
     if lacking:
-        raise FormatError(f"{path} is not the CSV that was expected: its header lacks {', '.join(lacking)}.")
+        raise FormatError(f"{path} is not {form}: its header lacks {', '.join(lacking)}.")
     return rows
 
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ssn_eval.harness.sources.source import Source, json_lines, listed
-from ssn_eval.prompts import Label, Prompt
+from ssn_eval.prompts.benchmarks.source import Source, Split, json_lines, listed
+from ssn_eval.prompts.prompt import Label, Prompt
 
 CODES = {"en": "eng", "es": "spa", "fr": "fra", "ru": "rus", "ar": "arb", "hi": "hin", "sr": "srp", "tl": "tgl"}
 LANGUAGES = tuple(CODES)
 
 
-def _read(path: Path, lang: str, label: Label) -> list[Prompt]:
+def _read(path: Path, lang: str, label: Label, _split: Split) -> list[Prompt]:
     rows = json_lines(path, ("prompt", "harm_category", "global_or_local"))
     return [
         Prompt(f"aya-{i}", lang, label, text, tags=(*listed(row["harm_category"], path), *filter(None, [_scope(row)])))
@@ -34,7 +34,7 @@ AYA_REDTEAMING = Source(
     host="hub",
     repo="CohereLabs/aya_redteaming",
     revision="5a16fee03c19d681b4f3527b6a750e1ed4d434c7",
-    files=lambda lang, _label: (f"aya_{CODES[lang]}.jsonl",),
+    files=lambda lang, _label, _split: (f"aya_{CODES[lang]}.jsonl",),
     read=_read,
     local="aya_redteaming",
     parallel=False,

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ssn_eval.harness.sources.source import Source, csv_rows, listed
-from ssn_eval.prompts import Label, Prompt
+from ssn_eval.prompts.benchmarks.source import Source, Split, csv_rows, listed
+from ssn_eval.prompts.prompt import Label, Prompt
 
 
-def _read(path: Path, lang: str, label: Label) -> list[Prompt]:
+def _read(path: Path, lang: str, label: Label, _split: Split) -> list[Prompt]:
     return [
         Prompt(f"csrt-{row['id']}", lang, label, row["csrt"].strip(), tags=listed(row["category"], path))
         for row in csv_rows(path, ("id", "category", "csrt"))
@@ -26,7 +26,7 @@ CSRT = Source(
     host="github",
     repo="haneul-yoo/csrt",
     revision="f3c2fde7683f24411bed982d89a6f52896d20d0a",
-    files=lambda _lang, _label: ("data/csrt.csv",),
+    files=lambda _lang, _label, _split: ("data/csrt.csv",),
     read=_read,
     local="csrt.csv",
 )

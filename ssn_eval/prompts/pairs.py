@@ -16,7 +16,7 @@ from ssn_eval.core import files
 from ssn_eval.core.errors import EmptySetError, FormatError, MismatchError, MissingInputError, UnknownNameError
 from ssn_eval.core.languages import language
 from ssn_eval.core.params import TrainParams
-from ssn_eval.prompts import LABELS, Prompt
+from ssn_eval.prompts.prompt import LABELS, Prompt
 
 
 @dataclass(frozen=True)

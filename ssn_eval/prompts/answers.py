@@ -16,8 +16,8 @@ from ssn_eval.judges.registry import get_judge
 from ssn_eval.judges.verdict import Exchange
 from ssn_eval.models.generation import generate
 from ssn_eval.models.loading import Loaded
-from ssn_eval.prompts import Prompt
-from ssn_eval.training.pairs import Pair
+from ssn_eval.prompts.pairs import Pair
+from ssn_eval.prompts.prompt import Prompt
 
 
 def benign_pairs(

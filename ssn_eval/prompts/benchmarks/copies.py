@@ -11,8 +11,8 @@ import re
 from pathlib import Path
 
 from ssn_eval.core.errors import MissingInputError
-from ssn_eval.harness.sources.source import Source
-from ssn_eval.prompts import Label
+from ssn_eval.prompts.benchmarks.source import Source, Split
+from ssn_eval.prompts.prompt import Label
 
 RAW = "https://raw.githubusercontent.com"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -34,36 +34,37 @@ def local_copy(source: Source) -> Path | None:
     return next((path for path in candidates if path.exists()), None)
 
 
-def in_folder(source: Source, folder: Path, lang: str, label: Label) -> Path:
-    """The file of one language and label in a local folder.
-
-    Raises:
-        MissingInputError: it is not there; says where to get it.
-    """
-    wanted = source.files(lang, label)
-    names = [Path(name).name for name in wanted]
-    found = next((folder / name for name in names if (folder / name).is_file()), None)
-    if found is None:
-        raise MissingInputError(
-            f"{folder} is the local copy of {source.name}, but it has no {names[0]} ({lang}, {label}): put "
-            f"{address(source, wanted[0], source.revision)} there, or take the folder away to read online."
-        )
-    return found
+def file_in(source: Source, copy: Path, lang: str, label: Label, split: Split) -> Path | None:
+    """The file of one language, label and split in a local copy; None if a folder does not have it."""
+    if not copy.is_dir():
+        return copy
+    names = [Path(name).name for name in source.files(lang, label, split)]
+    return next((copy / name for name in names if (copy / name).is_file()), None)
 
 
-def fetched(source: Source, lang: str, label: Label, revision: str | None = None) -> Path:
-    """The file of one language and label from the source, out of the cache where it has been read before.
+def absent(source: Source, folder: Path, lang: str, label: Label, split: Split) -> MissingInputError:
+    """The error for a folder that lacks a file; it says where the file can be had."""
+    path = source.files(lang, label, split)[0]
+    return MissingInputError(
+        f"{folder} is the local copy of {source.name}, but it has no {Path(path).name} ({lang}, {label}): put "
+        f"{address(source, path, source.revision)} there, or take the folder away to read online."
+    )
+
+
+def fetched(source: Source, lang: str, label: Label, split: Split, revision: str | None = None) -> Path:
+    """The file of one language, label and split from the source, out of the cache where it has been read before.
 
     Args:
         source: the benchmark.
         lang: the language.
         label: the label.
+        split: the split.
         revision: a commit, branch or tag instead of the pinned commit.
 
     Raises:
         MissingInputError: neither cached nor reachable; says which file, from where, and where to put it.
     """
-    revision, path = revision or source.revision, source.files(lang, label)[0]
+    revision, path = revision or source.revision, source.files(lang, label, split)[0]
     try:
         return _from_hub(source.repo, path, revision) if source.host == "hub" else _from_github(source, path, revision)
     except Exception as error:  # the libraries raise errors of many unrelated classes

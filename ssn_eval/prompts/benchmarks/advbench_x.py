@@ -9,18 +9,18 @@ from __future__ import annotations
 from pathlib import Path
 
 from ssn_eval.core.errors import FormatError
-from ssn_eval.harness.sources.source import Source, json_value
-from ssn_eval.prompts import Label, Prompt
+from ssn_eval.prompts.benchmarks.source import Source, Split, json_value
+from ssn_eval.prompts.prompt import Label, Prompt
 
 LANGUAGES = ("en", "zh", "it", "ja", "ar", "ko", "th", "hu", "bn", "sw", "af", "ne")
 _CODES = {"ja": "jp"}
 
 
-def _files(lang: str, _label: Label) -> tuple[str, ...]:
+def _files(lang: str, _label: Label, _split: Split) -> tuple[str, ...]:
     return (f"data/eval/advbench_x_json/{_CODES.get(lang, lang)}.json", f"{lang}.json")
 
 
-def _read(path: Path, lang: str, label: Label) -> list[Prompt]:
+def _read(path: Path, lang: str, label: Label, _split: Split) -> list[Prompt]:
     data = json_value(path)
     texts = data.get("safety") if isinstance(data, dict) else None
     if not isinstance(texts, list) or not all(isinstance(t, str) for t in texts):

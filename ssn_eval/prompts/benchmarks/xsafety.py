@@ -12,8 +12,8 @@ from collections import Counter
 from pathlib import Path
 
 from ssn_eval.core.errors import FormatError
-from ssn_eval.harness.sources.source import Source
-from ssn_eval.prompts import Label, Prompt
+from ssn_eval.prompts.benchmarks.source import Source, Split
+from ssn_eval.prompts.prompt import Label, Prompt
 
 LANGUAGES = ("en", "zh", "de", "es", "fr", "ja", "ru", "ar", "hi", "bn")
 LEFT_OUT = ("commonsense", "commen_sense")
@@ -21,7 +21,7 @@ _CODES = {"es": "sp"}
 _SUFFIX = re.compile(r"_(n|en)$")
 
 
-def _read(path: Path, lang: str, label: Label) -> list[Prompt]:
+def _read(path: Path, lang: str, label: Label, _split: Split) -> list[Prompt]:
     import pyarrow
     from pyarrow import parquet
 
@@ -48,7 +48,7 @@ XSAFETY = Source(
     host="hub",
     repo="ToxicityPrompts/XSafety",
     revision="048124acd1f4b9812c4cde998f0b915bba017d3d",
-    files=lambda _lang, _label: ("data/test-00000-of-00001.parquet",),
+    files=lambda _lang, _label, _split: ("data/test-00000-of-00001.parquet",),
     read=_read,
     local="xsafety.parquet",
     parallel=False,  # gaps are the source's own

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ssn_eval.harness.sources.source import Source, csv_rows
-from ssn_eval.prompts import Label, Prompt
+from ssn_eval.prompts.benchmarks.source import Source, Split, csv_rows
+from ssn_eval.prompts.prompt import Label, Prompt
 
 _LABELS: dict[str, Label] = {"safe": "harmless", "unsafe": "harmful"}
 
 
-def _read(path: Path, lang: str, label: Label) -> list[Prompt]:
+def _read(path: Path, lang: str, label: Label, _split: Split) -> list[Prompt]:
     return [
         Prompt(f"xstest-{row['id']}", lang, label, row["prompt"].strip(), tags=(row["type"],))
         for row in csv_rows(path, ("id", "prompt", "type", "label"))
@@ -27,7 +27,7 @@ XSTEST = Source(
     host="hub",
     repo="Paul/XSTest",
     revision="f600c994b256f12867dfa5b3eb3d545a3e62f8b5",
-    files=lambda _lang, _label: ("xstest_prompts.csv",),
+    files=lambda _lang, _label, _split: ("xstest_prompts.csv",),
     read=_read,
     local="xstest_prompts.csv",
     labels=("harmless", "harmful"),

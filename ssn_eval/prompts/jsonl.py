@@ -1,0 +1,63 @@
+"""Prompt files in the project's own form: JSONL, one object a line.
+
+`{"id", "lang", "label": "harmful"|"harmless", "prompt"}`, with `split`, `tags` and `response` optional. The same `id` in
+another language is the translation. Nothing in a file is executed or guessed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from ssn_eval.core import files
+from ssn_eval.core.errors import EmptySetError, FormatError, MissingInputError
+from ssn_eval.core.languages import language
+from ssn_eval.prompts.prompt import LABELS, Prompt
+
+
+def read_jsonl(path: Path) -> list[Prompt]:
+    """Read a prompt file.
+
+    Raises:
+        MissingInputError: there is no such file.
+        FormatError: a line is not a prompt, or a language has an id twice; the message names the line or the id.
+        EmptySetError: the file holds no prompt.
+    """
+    if not path.is_file():
+        raise MissingInputError(f"There is no prompt file at {path}; expected JSONL with id, lang, label and prompt.")
+    lines = files.read_text(path, "a prompt file").split("\n")
+    prompts = [_parse(line, f"{path} line {number}") for number, line in enumerate(lines, 1) if line.strip()]
+    if not prompts:
+        raise EmptySetError(f"{path} holds no prompt; expected one JSON object a line.")
+    _refuse_duplicates(prompts, path)
+    return prompts
+
+
+def write_jsonl(path: Path, prompts: Iterable[Prompt]) -> None:
+    """Write a prompt file, whole or not at all."""
+    files.write_text(path, "".join(json.dumps(p.to_json(), ensure_ascii=False) + "\n" for p in prompts))
+
+
+def _parse(line: str, where: str) -> Prompt:
+    row = files.parse_json(line, where, "a prompt")
+    if not isinstance(row, Mapping) or not all(isinstance(row.get(k), str) for k in ("id", "lang", "label", "prompt")):
+        raise FormatError(f"{where} is not a prompt; expected an object with the texts id, lang, label and prompt.")
+    if row["label"] not in LABELS:
+        raise FormatError(f"{where} has the label {row['label']!r}; expected one of {', '.join(LABELS)}.")
+    language(row["lang"])
+    tags = row.get("tags") or ()
+    split, response = row.get("split"), row.get("response")
+    if not isinstance(tags, (list, tuple)) or not all(isinstance(v, (str, type(None))) for v in (split, response)):
+        raise FormatError(f"{where} has a split or response that is no text, or tags that are no list.")
+    return Prompt(row["id"], row["lang"], row["label"], row["prompt"], split, tuple(map(str, tags)), response)
+
+
+def _refuse_duplicates(prompts: Sequence[Prompt], path: Path) -> None:
+    seen: set[tuple[str, str]] = set()
+    for prompt in prompts:
+        if (prompt.id, prompt.lang) in seen:
+            raise FormatError(
+                f"{path} holds the id {prompt.id!r} twice in {prompt.lang}; ids must be unique in a language."
+            )
+        seen.add((prompt.id, prompt.lang))
