@@ -17,9 +17,9 @@ from sketch_speed import BATCH, PROBES, best, forward, random_ids
 from subjects import machine, plain_llama
 
 from ssn_eval.core.neurons import ATTENTION, SITES
-from ssn_eval.importance import Settings, measure
-from ssn_eval.importance.memory import activations
-from ssn_eval.importance.readout import Readout
+from ssn_eval.identification.importance import Settings, measure
+from ssn_eval.identification.memory import activations
+from ssn_eval.identification.readout import Readout
 from ssn_eval.models.architectures.resolving import geometry, resolve
 
 SPEED = 125e12

@@ -23,10 +23,10 @@ import numpy as np
 from scipy.stats import spearmanr
 from subjects import NAMES, ROOT, encoded_prompts, machine, open_model
 
-from ssn_eval import importance, selection
 from ssn_eval.core import store
 from ssn_eval.core.neurons import ATTENTION, MLP, SITES, Geometry, NeuronSet, parse_key, site_key
-from ssn_eval.importance import Settings, measure
+from ssn_eval.identification import importance, selection
+from ssn_eval.identification.importance import Settings, measure
 from ssn_eval.models import loading
 
 PROMPTS, PROBES, SAMPLED_LAYERS, SAMPLED = 32, 4, 6, 28

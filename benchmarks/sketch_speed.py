@@ -27,7 +27,7 @@ import torch
 from subjects import encoded_prompts, forget_peak, machine, open_model, plain_llama, resident
 
 from ssn_eval.core.neurons import SITES, parse_key, site_key
-from ssn_eval.importance import Settings, measure
+from ssn_eval.identification.importance import Settings, measure
 from ssn_eval.models.architectures.resolving import decoder, geometry
 from ssn_eval.models.batches import Padded, cut
 

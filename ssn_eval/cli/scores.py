@@ -14,8 +14,8 @@ from ssn_eval.core.errors import MismatchError, ParamsError
 
 if TYPE_CHECKING:
     from ssn_eval.core.store import ScoreFile
+    from ssn_eval.identification.selection import Scope
     from ssn_eval.prompts.prompt import Label
-    from ssn_eval.selection import Scope
 
 
 @click.command()
@@ -87,8 +87,8 @@ def identify(
     """
     from ssn_eval.core import lock, store, tensors
     from ssn_eval.core.processes import count, is_main
-    from ssn_eval.identification import identify as run
-    from ssn_eval.importance import Settings
+    from ssn_eval.identification.identify import identify as run
+    from ssn_eval.identification.importance import Settings
     from ssn_eval.models import loading
     from ssn_eval.models.loading import ModelSpec
     from ssn_eval.prompts.prompt import select_prompts
@@ -169,10 +169,10 @@ def select(
 
     Example: ssn select --harmful th.h.safetensors --harmless th.n.safetensors --out ms_th.json
     """
-    from ssn_eval import selection
     from ssn_eval.core import origin, store
     from ssn_eval.core.errors import EmptySetError
     from ssn_eval.core.neurons import is_among, parse_key
+    from ssn_eval.identification import selection
 
     if (hr_harmful is None) != (hr_harmless is None) or (what in ("ss", "private") and hr_harmful is None):
         raise ParamsError(

@@ -102,8 +102,8 @@ def combine(sets: tuple[Path, ...], how: str | None, at_least: int | None, out: 
 
     Example: ssn combine --at-least 2 artifacts/sets/ss/*.json --out ss_shared_by_2.json
     """
-    from ssn_eval import selection
     from ssn_eval.core import origin, store
+    from ssn_eval.identification import selection
 
     if (how is None) == (at_least is None):
         raise ParamsError("Say how to combine the sets: one of --union, --intersection and --at-least K.")

@@ -276,7 +276,7 @@ def _method(name: str, neuron_file: Path | None) -> Method:
 
 def _control(file: NeuronFile, seed: int) -> NeuronFile:
     """As many random neurons per layer and site, outside the set."""
-    from ssn_eval import selection
+    from ssn_eval.identification import selection
 
     drawn = selection.matched_random(file.neurons, file.model.geometry, seed)
     return replace(file, neurons=drawn)

@@ -9,11 +9,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ssn_eval import selection
 from ssn_eval.core import origin, store
 from ssn_eval.core.errors import EmptySetError
 from ssn_eval.core.neurons import NeuronSet
 from ssn_eval.frontier.cells import FORMAT, Run, Task, set_and_control
+from ssn_eval.identification import selection
 from ssn_eval.models import loading
 from ssn_eval.models.loading import Loaded, ModelSpec
 from ssn_eval.prompts.answers import with_rejected

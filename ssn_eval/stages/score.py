@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
-from ssn_eval import identification
 from ssn_eval.core import files, lock, store
 from ssn_eval.core.neurons import expand_sites
 from ssn_eval.core.params import Params
 from ssn_eval.core.processes import is_main
-from ssn_eval.importance import Settings
+from ssn_eval.identification import identify
+from ssn_eval.identification.importance import Settings
 from ssn_eval.models import loading
 from ssn_eval.models.loading import Loaded
 from ssn_eval.prompts.jsonl import read_jsonl
@@ -46,7 +46,7 @@ def _score(
     loaded: Loaded, sets: Mapping[str, Sequence[Prompt]], settings: Params, how: Settings, work: Path, out: Path
 ) -> None:
     found = {
-        label: identification.identify(
+        label: identify.identify(
             loaded,
             sets[label],
             how,

@@ -16,11 +16,11 @@ from click.testing import CliRunner
 from safetensors.numpy import load_file
 from two_processes import launched
 
-from ssn_eval import selection
 from ssn_eval.cli import main
 from ssn_eval.core import origin, store
 from ssn_eval.core.languages import language
 from ssn_eval.core.neurons import NeuronSet
+from ssn_eval.identification import selection
 from ssn_eval.models import loading
 from ssn_eval.organism import lexicon, tokenizer
 from ssn_eval.organism.settings import OrganismSettings

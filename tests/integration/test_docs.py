@@ -52,7 +52,11 @@ def test_every_command_and_option_is_in_the_reference(site):
 
 def test_the_reference_of_python_has_signatures_and_sources(site):
     text = (site / "reference" / "api" / "identify.html").read_text(encoding="utf-8")
-    for name in ("ssn_eval.selection.shared", "ssn_eval.importance.measure", "ssn_eval.identification.identify"):
+    for name in (
+        "ssn_eval.identification.selection.shared",
+        "ssn_eval.identification.importance.measure",
+        "ssn_eval.identification.identify.identify",
+    ):
         assert f'id="{name}"' in text
     assert "Raises" in text and "MismatchError" in text
 

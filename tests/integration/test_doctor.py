@@ -151,8 +151,8 @@ def test_a_model_that_is_not_there_or_not_known(tmp_path):
 @pytest.mark.parametrize("kind", sorted(CONFIGS))
 def test_the_estimate_is_near_what_a_pass_keeps(kind):
     """Activations measured by the sketch's own meter on a real forward pass, against the formula over the config."""
-    from ssn_eval.importance.memory import activations
-    from ssn_eval.importance.readout import Readout
+    from ssn_eval.identification.memory import activations
+    from ssn_eval.identification.readout import Readout
     from ssn_eval.models.architectures.resolving import resolve
 
     model = tiny(kind)

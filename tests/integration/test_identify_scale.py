@@ -21,10 +21,10 @@ from two_processes import launched
 from ssn_eval.core import store
 from ssn_eval.core.neurons import NeuronSet
 from ssn_eval.core.processes import Share
-from ssn_eval.importance import Settings
-from ssn_eval.importance import memory as activations
-from ssn_eval.importance.accumulate import Sums
-from ssn_eval.importance.readout import Readout
+from ssn_eval.identification import memory as activations
+from ssn_eval.identification.accumulate import Sums
+from ssn_eval.identification.importance import Settings
+from ssn_eval.identification.readout import Readout
 from ssn_eval.models import memory
 from ssn_eval.models.architectures.resolving import resolve
 
@@ -160,7 +160,7 @@ def test_the_estimate_covers_what_a_pass_keeps_and_grows_with_the_batch():
         kept[tensor.untyped_storage().data_ptr()] = tensor
         return tensor
 
-    from ssn_eval.importance.sketch import sketch
+    from ssn_eval.identification.sketch import sketch
     from ssn_eval.models.batches import Padded
 
     batch = Padded([[1] * 100, [2] * 80, [3] * 100], [(99, 100), (79, 80), (99, 100)], "cpu")([0, 1, 2])

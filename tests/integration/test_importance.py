@@ -13,7 +13,7 @@ from transformers.models.gpt2.modeling_gpt2 import GPT2Block
 
 from ssn_eval.core.errors import ArchitectureError, EmptySetError, FormatError, ParamsError, UnknownNameError
 from ssn_eval.core.neurons import site_key
-from ssn_eval.importance import Settings, measure, score
+from ssn_eval.identification.importance import Settings, measure, score
 from ssn_eval.models.architectures.resolving import decoder, geometry
 
 INPUTS = [list(map(int, np.random.default_rng(i).integers(1, 120, 4 + 3 * i))) for i in range(5)]
@@ -257,7 +257,7 @@ class Killed(Exception):
     "settings", [Settings(batch_size=2), Settings(batch_size=1, tolerance=0.01), Settings("exact", batch_size=1)]
 )
 def test_a_killed_run_ends_with_the_bytes_of_an_undisturbed_one(llama, tmp_path, monkeypatch, settings):
-    from ssn_eval.importance import accumulate
+    from ssn_eval.identification import accumulate
 
     undisturbed = measure(llama, INPUTS, settings)
     save, calls = accumulate.Progress.save, []
@@ -328,7 +328,7 @@ def test_time_and_heads_are_told_apart_where_there_are_as_many(kind):
 
 @pytest.mark.parametrize("time", [1, 2])
 def test_through_a_norm_equals_what_zeroing_does(time):
-    from ssn_eval.importance.sketch import through_norm
+    from ssn_eval.identification.sketch import through_norm
 
     torch.manual_seed(0)
     raw, weight, v = torch.randn(2, 3, 5, 8), torch.rand(8), torch.randn(2, 3, 5, 8)

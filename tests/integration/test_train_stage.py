@@ -10,9 +10,9 @@ import pytest
 import yaml
 from safetensors.numpy import load_file
 
-from ssn_eval import selection
 from ssn_eval.core import files, origin, store
 from ssn_eval.core.neurons import NeuronSet
+from ssn_eval.identification import selection
 from ssn_eval.models import loading
 from ssn_eval.organism import lexicon, tokenizer
 from ssn_eval.organism.settings import OrganismSettings

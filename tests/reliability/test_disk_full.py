@@ -28,7 +28,7 @@ from ssn_eval.core import files, params, store
 from ssn_eval.core.files import DiskFullError
 from ssn_eval.core.neurons import NeuronSet
 from ssn_eval.core.processes import Share
-from ssn_eval.importance.accumulate import Progress, Sums
+from ssn_eval.identification.accumulate import Progress, Sums
 from ssn_eval.interventions import reference
 from ssn_eval.interventions.reference import PERCENTILES, Activations
 from ssn_eval.models import deltas, lineage, loading

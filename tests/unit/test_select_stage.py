@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 import yaml
 
-from ssn_eval import selection
 from ssn_eval.core import origin, store
 from ssn_eval.core.neurons import Geometry
+from ssn_eval.identification import selection
+from ssn_eval.prompts.prompt import LABELS
 from ssn_eval.stages import select, validate
 from ssn_eval.stages.common import run_stage
 
@@ -40,7 +41,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A pipeline's folder after the score stage."""
     monkeypatch.chdir(tmp_path)
     for i, lang in enumerate(LANGS):
-        for label in select.LABELS:
+        for label in LABELS:
             write(tmp_path / "scores" / lang / f"{label}.safetensors", i, label)
             for half in (0, 1):
                 write(
@@ -137,13 +138,13 @@ def test_the_summary_holds_profiles_sharing_movement_and_stability(folder, monke
     def half(h: int, label: str) -> store.Scores:
         return store.load_scores(Path(f"scores/en/halves/{h}/{label}.safetensors")).scores
 
-    halves = [selection.ms(half(h, select.LABELS[0]), half(h, select.LABELS[1]), 10) for h in (0, 1)]
+    halves = [selection.ms(half(h, LABELS[0]), half(h, LABELS[1]), 10) for h in (0, 1)]
     assert stable["sets"]["ms/en"]["sizes"] == [len(one) for one in halves]
     assert (
         stable["sets"]["ms_hr"]["jaccard"] == round(halves[0].jaccard(halves[1]), 4) > stable["sets"]["ms_hr"]["chance"]
     )
     assert set(stable["spearman"]) == set(LANGS)
-    assert all(0.5 < stable["spearman"]["th"][label]["all"] < 1 for label in select.LABELS)
+    assert all(0.5 < stable["spearman"]["th"][label]["all"] < 1 for label in LABELS)
 
 
 def test_without_halves_there_is_no_stability_and_the_rest_stays(folder, monkeypatch):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ssn_eval import selection
 from ssn_eval.core.errors import EmptySetError, FormatError, MismatchError, ParamsError, UnknownNameError
 from ssn_eval.core.neurons import Geometry, NeuronSet
+from ssn_eval.identification import selection
 
 WIDTHS = {"layers.0.q_proj": 40, "layers.0.mlp": 60, "layers.1.q_proj": 40, "layers.1.mlp": 60}
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from ssn_eval import reliability, stability
 from ssn_eval.core.errors import MismatchError
 from ssn_eval.core.neurons import Geometry, NeuronSet
+from ssn_eval.identification import stability
 
 GEOMETRY = Geometry({"layers.0.q_proj": 40, "layers.0.mlp": 60, "layers.1.q_proj": 12})
 EMPTY = NeuronSet(frozenset())
@@ -79,22 +79,22 @@ def test_ranks_agree_with_scipy_ties_too():
     a, b = scores(0), scores(1)
     pooled = theirs(a, b, *GEOMETRY.widths)
     within = (theirs(a, b, "layers.0.q_proj", "layers.0.mlp") + theirs(a, b, "layers.1.q_proj")) / 2
-    assert reliability.rank_correlation(a, b) == {
+    assert stability.rank_correlation(a, b) == {
         "all": pytest.approx(pooled, abs=1e-4),
         "within_layer": pytest.approx(within, abs=1e-4),
     }
     assert pooled > within + 0.1, "layers of another scale raise the pooled correlation alone"
-    assert reliability.rank_correlation(a, a) == {"all": 1.0, "within_layer": 1.0}
+    assert stability.rank_correlation(a, a) == {"all": 1.0, "within_layer": 1.0}
 
 
 def test_ranks_of_chosen_sites_constants_and_other_shapes():
     a, b = scores(0), scores(1)
     expected = pytest.approx(theirs(a, b, "layers.0.mlp"), abs=1e-4)
-    assert reliability.rank_correlation(a, b, ("mlp",)) == {"all": expected, "within_layer": expected}
+    assert stability.rank_correlation(a, b, ("mlp",)) == {"all": expected, "within_layer": expected}
     flat = {key: np.ones(width, np.float32) for key, width in GEOMETRY.widths.items()}
-    assert reliability.rank_correlation(flat, a) == {"all": None, "within_layer": None}
+    assert stability.rank_correlation(flat, a) == {"all": None, "within_layer": None}
     with pytest.raises(MismatchError, match="halves"):
-        reliability.rank_correlation(a, {k: v for k, v in b.items() if "mlp" not in k})
+        stability.rank_correlation(a, {k: v for k, v in b.items() if "mlp" not in k})
 
 
 def test_movement_with_p():

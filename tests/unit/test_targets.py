@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from pydantic import TypeAdapter
 
-from ssn_eval import selection, targets
 from ssn_eval.core.errors import EmptySetError, MismatchError, ParamsError, UnknownNameError
 from ssn_eval.core.neurons import ATTENTION, Geometry, NeuronSet
 from ssn_eval.core.presets import Preset
+from ssn_eval.identification import selection, targets
 
 LAYERS = 4
 GEOMETRY = Geometry({f"layers.{i}.{site}": 50 for i in range(LAYERS) for site in ("q_proj", "o_proj", "mlp")})

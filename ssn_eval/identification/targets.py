@@ -9,13 +9,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ssn_eval import selection
 from ssn_eval.core import presets
 from ssn_eval.core.errors import EmptySetError
 from ssn_eval.core.neurons import SITES, Geometry, NeuronSet, expand_sites, is_among
+from ssn_eval.core.origin import ModelRef
+from ssn_eval.core.params import Params
 from ssn_eval.core.presets import FAMILIES, SETS, Preset
 from ssn_eval.core.store import Scores
-from ssn_eval.selection import Scope
+from ssn_eval.identification import selection
+from ssn_eval.identification.selection import Scope
+
+ByLanguage = Mapping[str, tuple[Scores, Scores]]
+"""language → scores on D_jail, on D_norm"""
 
 
 @dataclass(frozen=True)
@@ -158,3 +163,54 @@ def controls(sets: Mapping[str, NeuronSet], geometry: Geometry, asked: Iterable[
     """
     named = {name: found for name in asked if (found := presets.control(name))}
     return {name: selection.matched_random(sets[c.of], geometry, c.seed) for name, c in named.items()}
+
+
+@dataclass(frozen=True)
+class Selected:
+    """Every set of a run."""
+
+    families: Families
+    named: Mapping[str, NeuronSet]
+    """`ms_hr`, `ss`, `private`, and `random_<seed>`, the matched random controls of SS"""
+    presets: Targets
+    controls: Mapping[str, NeuronSet]
+    """`<set>.random_<seed>` → matched random control"""
+
+    def sets(self) -> dict[str, NeuronSet]:
+        """Name → set, of all of them."""
+        return {**self.families.by_language(), **self.named, **self.presets.sets, **self.controls}
+
+
+def select_all(settings: Params, scores: ByLanguage, model: ModelRef) -> Selected:
+    """Every set that a run asks for, from the scores of all its languages.
+
+    Args:
+        settings: the run's params: `select`, `targets`, and the sets that `validate` and `train` name.
+        scores: language → scores on D_jail and on D_norm.
+        model: the model that was scored.
+
+    Raises:
+        EmptySetError: a set that is asked for holds no neuron.
+        ParamsError, UnknownNameError, MismatchError: as `target` and `selection.matched_random`.
+    """
+    trained = [settings.method(name).set for name in settings.train.methods]
+    needed = [*settings.validate.sets, *(name for name in trained if name)]
+    sets = _families(settings, scores, settings.select.p)
+    named = sets.named()
+    made = make(settings.targets, sets, model.geometry.num_layers, needed)
+    matched = controls(named | made.sets, model.geometry, needed)
+    if named["ss"]:
+        for seed in settings.select.random_seeds:
+            named[f"random_{seed}"] = selection.matched_random(named["ss"], model.geometry, seed)
+    return Selected(sets, named, made, matched)
+
+
+def scored_sets(settings: Params, scores: ByLanguage, p: float, model: ModelRef) -> dict[str, NeuronSet]:
+    """Every set that scores alone decide, by name, at another `p`: all but the random ones."""
+    sets = _families(settings, scores, p)
+    return sets.by_language() | sets.named() | make(settings.targets, sets, model.geometry.num_layers).sets
+
+
+def _families(settings: Params, scores: ByLanguage, p: float) -> Families:
+    options = settings.select
+    return families(scores, settings.hr, p, expand_sites(options.sites), options.scope)

@@ -23,8 +23,8 @@ import numpy as np
 import torch
 
 from ssn_eval.core.progress import Advance
-from ssn_eval.importance.accumulate import PerPrompt
-from ssn_eval.importance.readout import Readout
+from ssn_eval.identification.accumulate import PerPrompt
+from ssn_eval.identification.readout import Readout
 from ssn_eval.models.architectures.hooking import Handle
 from ssn_eval.models.architectures.resolving import decoder_layers
 from ssn_eval.models.architectures.sites import Site

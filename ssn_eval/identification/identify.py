@@ -12,7 +12,7 @@ from ssn_eval.core.errors import EmptySetError
 from ssn_eval.core.neurons import NeuronSet
 from ssn_eval.core.origin import versions
 from ssn_eval.core.store import ScoreFile
-from ssn_eval.importance import Measurement, Settings, measure
+from ssn_eval.identification.importance import Measurement, Settings, measure
 from ssn_eval.prompts.encoding import encode, subsample
 from ssn_eval.prompts.prompt import Prompt
 
@@ -56,7 +56,7 @@ def identify(
         MemoryNeedError: the run cannot fit.
         as `measure`.
     """
-    from ssn_eval.importance.memory import fit
+    from ssn_eval.identification.memory import fit
     from ssn_eval.models.architectures.resolving import resolve
 
     if not prompts:

@@ -15,8 +15,8 @@ from torch import nn
 
 from ssn_eval.core.neurons import parse_key
 from ssn_eval.core.progress import Advance
-from ssn_eval.importance.accumulate import PerPrompt
-from ssn_eval.importance.readout import Readout
+from ssn_eval.identification.accumulate import PerPrompt
+from ssn_eval.identification.readout import Readout
 from ssn_eval.models.architectures.resolving import decoder_layers
 from ssn_eval.models.architectures.sites import Site
 from ssn_eval.models.batches import Batch

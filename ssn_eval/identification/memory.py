@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ssn_eval.importance import Settings
-from ssn_eval.importance.readout import Readout
-from ssn_eval.importance.sketch import sketch
+from ssn_eval.identification.importance import Settings
+from ssn_eval.identification.readout import Readout
+from ssn_eval.identification.sketch import sketch
 from ssn_eval.models.architectures.resolving import num_layers
 from ssn_eval.models.architectures.sites import Site
 from ssn_eval.models.batches import Padded

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ssn_eval.core.errors import EmptySetError, ParamsError, UnknownNameError
 from ssn_eval.core.neurons import SITES
 from ssn_eval.core.store import Scores
-from ssn_eval.reliability import rank_correlation, standard_error
+from ssn_eval.identification.stability import rank_correlation, standard_error
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -51,7 +51,7 @@ class Settings:
             UnknownNameError: no such method, position or target.
             ParamsError: a number out of range.
         """
-        from ssn_eval.importance.readout import Readout
+        from ssn_eval.identification.readout import Readout
 
         if self.method not in METHODS:
             raise UnknownNameError("method", self.method, METHODS)
@@ -109,8 +109,8 @@ def measure(
     """
     from ssn_eval.core.processes import share
     from ssn_eval.core.progress import progress
-    from ssn_eval.importance.accumulate import Progress, accumulate
-    from ssn_eval.importance.readout import Readout
+    from ssn_eval.identification.accumulate import Progress, accumulate
+    from ssn_eval.identification.readout import Readout
     from ssn_eval.models.architectures.resolving import resolve
     from ssn_eval.models.batches import Padded
 
@@ -169,15 +169,15 @@ def score(
 def _scorer(model, found, readout, settings, neurons, advance):  # noqa: ANN001, ANN202
     """The method's scorer of a batch, as a context manager."""
     if settings.method == "sketch":
-        from ssn_eval.importance.sketch import sketch
+        from ssn_eval.identification.sketch import sketch
 
         options = {"probes": settings.probes, "seed": settings.seed, "checkpointing": settings.checkpointing}
         return sketch(model, found, readout, **options, advance=advance)
     if settings.method == "exact":
-        from ssn_eval.importance.exact import exact
+        from ssn_eval.identification.exact import exact
 
         return exact(model, found, readout, neurons=neurons, advance=advance)
-    from ssn_eval.importance.local import local
+    from ssn_eval.identification.local import local
 
     return local(model, found, readout, advance=advance)
 
@@ -186,7 +186,7 @@ def _enough(tolerance: float | None):  # noqa: ANN202
     """Whether the sums so far rank the neurons surely enough; None if nothing may stop early."""
     if tolerance is None:
         return None
-    from ssn_eval.importance.accumulate import Sums
+    from ssn_eval.identification.accumulate import Sums
 
     def enough(sums: Sums) -> bool:
         if sums.counts.min() == 0:
