@@ -22,11 +22,13 @@ from typing import Any
 import torch
 from subjects import encoded_prompts, machine, open_model, plain_llama
 
-from ssn_eval import activations
 from ssn_eval.core.neurons import NeuronSet
 from ssn_eval.core.origin import ModelRef
-from ssn_eval.interventions import SUPPRESS, Intervention, Op, bake, intervene_all, parse_op
+from ssn_eval.interventions import measuring
+from ssn_eval.interventions.hooks import intervene_all
+from ssn_eval.interventions.ops import SUPPRESS, Intervention, Op, parse_op
 from ssn_eval.interventions.reference import Reference
+from ssn_eval.interventions.weights import bake
 from ssn_eval.models.architectures.resolving import geometry
 
 BAR = 1.05
@@ -57,7 +59,7 @@ def measure(name: str, prompts: int, tokens: int, repeats: int) -> dict[str, Any
     model, ids = subject(name, prompts)
     shape = geometry(model)
     chosen = NeuronSet.from_keys({key: range(0, width, SHARE) for key, width in shape.widths.items()})
-    measured = activations.measure(model, ids, neurons=chosen)
+    measured = measuring.measure(model, ids, neurons=chosen)
     reference = Reference(measured, ModelRef(name, "0" * 64, model.config.model_type, shape))
     baked = copy.deepcopy(model)
     bake(baked, chosen, SUPPRESS)

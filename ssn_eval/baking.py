@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ssn_eval import interventions
 from ssn_eval.core import files
 from ssn_eval.core.origin import ModelRef
-from ssn_eval.interventions import Intervention, Reference
+from ssn_eval.interventions import ops, weights
+from ssn_eval.interventions.ops import Intervention
+from ssn_eval.interventions.reference import Reference
 from ssn_eval.models import lineage
 from ssn_eval.models.loading import Loaded
 
@@ -28,8 +29,8 @@ def save(
     Raises:
         SsnError: as `interventions.bake_all`.
     """
-    interventions.bake_all(loaded.model, changes, reference)
-    made = {"interventions": interventions.describe_all(changes), **provenance}
+    weights.bake_all(loaded.model, changes, reference)
+    made = {"interventions": ops.describe_all(changes), **provenance}
     write(loaded, folder, lineage.BAKED, made, ancestors)
 
 

@@ -18,11 +18,12 @@ def write_folder(
     found: NeuronFile, kind: str, wanted: ModelSpec, op: str, uniform_rank: bool, neurons: Path, out: Path
 ) -> None:
     """An adapter or a model; an existing folder is replaced only if it is one that was written so."""
-    from ssn_eval import adapters, baking, interventions
+    from ssn_eval import adapters, baking
     from ssn_eval.core import origin
+    from ssn_eval.interventions import ops
     from ssn_eval.models import loading
 
-    changes = interventions.combine([found.neurons], [op])
+    changes = ops.combine([found.neurons], [op])
     if kind == "peft":
         _refuse_other_than_adapter(out)
     else:

@@ -53,9 +53,9 @@ def reference(
     """
     import hashlib
 
-    from ssn_eval import activations
     from ssn_eval.core import origin, store, tensors
     from ssn_eval.core.neurons import NeuronSet, expand_sites
+    from ssn_eval.interventions import measuring
     from ssn_eval.interventions import reference as references
     from ssn_eval.models import lineage, loading
     from ssn_eval.models.loading import ModelSpec
@@ -74,7 +74,7 @@ def reference(
     only = NeuronSet(frozenset().union(*(file.neurons.members for file in sets))) if sets else None
     context = int(getattr(loaded.model.config.get_text_config(), "max_position_embeddings", 1 << 30))
     encoded = encode(loaded.tokenizer, [p.prompt for p in asked], context)
-    found = activations.measure(loaded.model, encoded.ids, sites=chosen, neurons=only, batch_size=batch_size)
+    found = measuring.measure(loaded.model, encoded.ids, sites=chosen, neurons=only, batch_size=batch_size)
     made = {
         "lang": lang,
         "label": label,

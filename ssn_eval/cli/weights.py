@@ -43,16 +43,17 @@ def bake(
 
     Example: ssn bake Qwen/Qwen3-8B --neurons ss.json --op suppress --out qwen3-8b-without-ss
     """
-    from ssn_eval import baking, interventions
+    from ssn_eval import baking
     from ssn_eval.core import store
     from ssn_eval.core.origin import versions
+    from ssn_eval.interventions import ops
     from ssn_eval.interventions import reference as references
     from ssn_eval.models import lineage, loading
     from ssn_eval.models.loading import ModelSpec
 
     refuse_foreign(out, "baked model", Path(model))
     sets = [store.load_neurons(path) for path in neuron_files]
-    changes = interventions.combine([file.neurons for file in sets], ops or ("suppress",), layers)
+    changes = ops.combine([file.neurons for file in sets], ops or ("suppress",), layers)
     made = references.load(reference_file) if reference_file else None
     wanted = ModelSpec.parse(model, revision, gguf_file, dtype)
     loaded = loading.load(wanted, device="cpu")
@@ -63,7 +64,7 @@ def bake(
         lineage.refuse_other(made.model, loaded.ref, ancestors, f"The reference set {reference_file}")
     origin = {"sets": [dict(file.provenance) for file in sets], "reference": dict(made.provenance) if made else None}
     baking.save(loaded, changes, out, {**origin, "versions": versions()}, reference=made, ancestors=ancestors)
-    told = interventions.describe_all(changes)
+    told = ops.describe_all(changes)
     said = ", ".join(f"{each['op']} on {each['neurons']} neurons" for each in told)
     emit({"out": out.as_posix(), "interventions": told}, as_json, f"{loaded.ref.id} with {said} → {out}")
 

@@ -16,9 +16,10 @@ from ssn_eval.core import files, store
 from ssn_eval.core.errors import MismatchError, MissingInputError, ParamsError
 from ssn_eval.core.origin import ModelRef
 from ssn_eval.core.store import NeuronFile
-from ssn_eval.interventions import Intervention, Reference, combine
 from ssn_eval.interventions import reference as references
+from ssn_eval.interventions.ops import Intervention, combine
 from ssn_eval.interventions.plan import plan
+from ssn_eval.interventions.reference import Reference
 from ssn_eval.models import deltas, lineage, loading
 from ssn_eval.models.deltas import Delta
 from ssn_eval.models.loading import ModelSpec

@@ -16,13 +16,14 @@ from typing import Any
 import torch
 from lm_eval.models.huggingface import HFLM
 
-from ssn_eval import adapters, interventions
+from ssn_eval import adapters
 from ssn_eval.core import files
 from ssn_eval.core.errors import MissingInputError, ParamsError
 from ssn_eval.core.origin import ModelRef
 from ssn_eval.harness import arguments
 from ssn_eval.harness.arguments import ABSENT, PIPELINE
 from ssn_eval.harness.exits import one_sentence
+from ssn_eval.interventions import hooks, ops
 from ssn_eval.models import deltas, lineage, loading, residency
 
 _MARK = "ssn_eval: condition"
@@ -126,7 +127,7 @@ class SsnHFLM(_HFLM):
             self._model.to(self.device)
         self._treatment.refuse_other(self._ref, self._ancestors(), self._other_model)
         final: Any = self._model
-        interventions.attach(final, self._treatment.interventions, self._treatment.reference)
+        hooks.attach(final, self._treatment.interventions, self._treatment.reference)
 
     def _ancestors(self) -> Sequence[ModelRef]:
         """What the model was made from, if it says so: neurons of the base are neurons of its fine-tuned checkpoint."""
@@ -210,7 +211,7 @@ class SsnHFLM(_HFLM):
         if self._checkpoint:
             ssn["checkpoint"] = self._checkpoint.path.name
         if done.interventions:
-            ssn["interventions"] = interventions.describe_all(done.interventions)
+            ssn["interventions"] = ops.describe_all(done.interventions)
             ssn["neurons_model"] = done.sets[0].model.to_json()
         if done.reference:
             ssn["reference"] = dict(done.reference.provenance)

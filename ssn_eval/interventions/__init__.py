@@ -18,6 +18,8 @@ from ssn_eval.interventions.ops import (
     Layers,
     Op,
     combine,
+    describe,
+    describe_all,
     parse_layers,
     parse_op,
     parse_positions,
@@ -46,26 +48,3 @@ __all__ = [
     "parse_positions",
     "refuse_unbakeable",
 ]
-
-
-def describe(neurons: NeuronSet, op: Op) -> dict[str, Any]:
-    """What an artefact records of an intervention: the op, the size, and the layers it touches."""
-    return describe_all([Intervention(neurons, op)])[0]
-
-
-def describe_all(interventions: Sequence[Intervention]) -> list[dict[str, Any]]:
-    """What an artefact records of several: of each the op, the positions, the size, and the layers it touches."""
-    found = []
-    for each in interventions:
-        chosen = each.chosen()
-        layers, sites = sorted(chosen.per_layer()), dict(chosen.per_site())
-        found.append(
-            {
-                "op": str(each.op),
-                "positions": each.positions,
-                "neurons": len(chosen),
-                "layers": layers,
-                "per_site": sites,
-            }
-        )
-    return found

@@ -159,3 +159,26 @@ def _each(what: str, values: Sequence[Any], count: int) -> list[Any]:
     if len(values) > 1 and len(values) != count:
         raise ParamsError(f"{len(values)} {what} for {count} neuron sets; give one for all of them, or one for each.")
     return list(values) if len(values) > 1 else [*values, None][:1] * count
+
+
+def describe(neurons: NeuronSet, op: Op) -> dict[str, Any]:
+    """What an artefact records of an intervention: the op, the size, and the layers it touches."""
+    return describe_all([Intervention(neurons, op)])[0]
+
+
+def describe_all(interventions: Sequence[Intervention]) -> list[dict[str, Any]]:
+    """What an artefact records of several: of each the op, the positions, the size, and the layers it touches."""
+    found = []
+    for each in interventions:
+        chosen = each.chosen()
+        layers, sites = sorted(chosen.per_layer()), dict(chosen.per_site())
+        found.append(
+            {
+                "op": str(each.op),
+                "positions": each.positions,
+                "neurons": len(chosen),
+                "layers": layers,
+                "per_site": sites,
+            }
+        )
+    return found

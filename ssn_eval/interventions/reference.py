@@ -1,7 +1,7 @@
 """The activations of a reference set: each neuron's mean and percentiles, in a file with its origin.
 
 `ssn-reference/1`: safetensors with three tensors a site key, `<key>/index` (n,), int64, the neurons measured;
-`<key>/mean` (n,) and `<key>/percentiles` (101, n), float32. `ssn_eval/activations.py` measures them.
+`<key>/mean` (n,) and `<key>/percentiles` (101, n), float32. `ssn_eval/interventions/measuring.py` measures them.
 """
 
 from __future__ import annotations

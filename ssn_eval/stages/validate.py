@@ -6,7 +6,8 @@ from pathlib import Path
 
 from ssn_eval.core import files, presets, store
 from ssn_eval.core.params import Params
-from ssn_eval.interventions import intervene, parse_op
+from ssn_eval.interventions.hooks import intervene
+from ssn_eval.interventions.ops import parse_op
 from ssn_eval.stages.common import need, provenance, run_stage
 from ssn_eval.stages.evaluation import heldout, open_model, write_samples
 

@@ -14,7 +14,8 @@ from ssn_eval.core import files
 from ssn_eval.core.errors import ArchitectureError, EmptySetError, FormatError, MismatchError, MissingInputError
 from ssn_eval.core.neurons import NeuronSet
 from ssn_eval.core.origin import ModelRef
-from ssn_eval.interventions import SUPPRESS, intervene
+from ssn_eval.interventions.hooks import intervene
+from ssn_eval.interventions.ops import SUPPRESS
 from ssn_eval.models.architectures.resolving import geometry
 
 CHOSEN = NeuronSet.of(

@@ -9,7 +9,9 @@ from conftest import CONFIGS, existing, owned_by_hand, tiny, tiny_config
 from ssn_eval.core.errors import ArchitectureError
 from ssn_eval.core.neurons import NeuronSet, parse_key
 from ssn_eval.identification.importance import score
-from ssn_eval.interventions import SUPPRESS, Op, bake, intervene
+from ssn_eval.interventions.hooks import intervene
+from ssn_eval.interventions.ops import SUPPRESS, Op
+from ssn_eval.interventions.weights import bake
 from ssn_eval.models.architectures.layouts import LAYOUTS
 from ssn_eval.models.architectures.resolving import decoder, geometry, resolve
 

@@ -15,7 +15,8 @@ from ssn_eval.cli import main
 from ssn_eval.core import store
 from ssn_eval.core.errors import ParamsError
 from ssn_eval.core.neurons import NeuronSet
-from ssn_eval.interventions import Intervention, Op, intervene
+from ssn_eval.interventions.hooks import intervene
+from ssn_eval.interventions.ops import Intervention, Op
 from ssn_eval.models import loading
 
 CHOSEN = NeuronSet.of([(0, "q_proj", 31), (0, "mlp", 3), (0, "mlp", 39), (1, "k_proj", 5), (1, "v_proj", 0)])

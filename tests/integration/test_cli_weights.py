@@ -17,8 +17,9 @@ from ssn_eval.cli import main
 from ssn_eval.core import store
 from ssn_eval.core.neurons import NeuronSet
 from ssn_eval.core.store import NeuronFile
-from ssn_eval.interventions import MEAN, SUPPRESS, Intervention, Op, intervene, intervene_all
 from ssn_eval.interventions import reference as references
+from ssn_eval.interventions.hooks import intervene, intervene_all
+from ssn_eval.interventions.ops import MEAN, SUPPRESS, Intervention, Op
 from ssn_eval.models import deltas, lineage, loading
 from ssn_eval.models.loading import ModelSpec
 

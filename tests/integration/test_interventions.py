@@ -16,26 +16,16 @@ from conftest import existing, tiny
 from test_cli_model import save_model
 from two_processes import launched
 
-from ssn_eval import activations, adapters
+from ssn_eval import adapters
 from ssn_eval.core import store
 from ssn_eval.core.errors import ConflictError, EmptySetError, MismatchError, ParamsError
 from ssn_eval.core.neurons import NeuronSet
 from ssn_eval.core.origin import ModelRef
-from ssn_eval.interventions import (
-    MEAN,
-    SUPPRESS,
-    Intervention,
-    Layers,
-    Op,
-    Reference,
-    bake,
-    bake_all,
-    intervene,
-    intervene_all,
-    parse_op,
-)
-from ssn_eval.interventions.ops import POSITIONS, Positions
-from ssn_eval.interventions.reference import PERCENTILES, Activations
+from ssn_eval.interventions import measuring
+from ssn_eval.interventions.hooks import intervene, intervene_all
+from ssn_eval.interventions.ops import MEAN, POSITIONS, SUPPRESS, Intervention, Layers, Op, Positions, parse_op
+from ssn_eval.interventions.reference import PERCENTILES, Activations, Reference
+from ssn_eval.interventions.weights import bake, bake_all
 from ssn_eval.models import loading
 from ssn_eval.models.architectures.resolving import decoder, geometry, resolve
 
@@ -240,7 +230,7 @@ def test_mean_and_quantile_put_the_reference_s_value_there(any_model):
     """Measured without hooks of ours: whoever listens behind the intervention hears the constant on every token."""
     chosen = existing(any_model, CHOSEN)
     prompts = [tokens(1, n, n)[0].tolist() for n in (4, 11, 7)]
-    measured = activations.measure(any_model, prompts, neurons=chosen, batch_size=2)
+    measured = measuring.measure(any_model, prompts, neurons=chosen, batch_size=2)
     if len(measured) < len(chosen.by_key()):  # an expert that these prompts do not reach
         chosen = NeuronSet.from_keys({key: found.index for key, found in measured.items()})
     reference = Reference(measured, ModelRef("tiny", "0" * 64, any_model.config.model_type, geometry(any_model)))
@@ -274,7 +264,7 @@ def test_reference_statistics_ignore_padding_and_batches(any_model):
             for key, said in listen(any_model, list(geometry(any_model).widths), torch.tensor([ids])).items():
                 rows = said[0][(said[0] != 0).any(-1)] if ".mlp." in key else said[0]
                 every.setdefault(key, []).append(rows.numpy())
-    found = activations.measure(any_model, prompts, batch_size=3, budget=40_000)  # several passes
+    found = measuring.measure(any_model, prompts, batch_size=3, budget=40_000)  # several passes
     assert set(found) == {key for key, rows in every.items() if sum(map(len, rows))}
     for key, site in found.items():
         values = np.concatenate(every[key])

@@ -12,7 +12,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from ssn_eval import activations, adapters
+from ssn_eval import adapters
 from ssn_eval.cli import main
 from ssn_eval.core import store
 from ssn_eval.core.errors import (
@@ -25,8 +25,10 @@ from ssn_eval.core.errors import (
 )
 from ssn_eval.core.neurons import NeuronSet
 from ssn_eval.core.store import NeuronFile
-from ssn_eval.interventions import MEAN, SUPPRESS, Intervention, Layers, Op, intervene, intervene_all
+from ssn_eval.interventions import measuring
 from ssn_eval.interventions import reference as references
+from ssn_eval.interventions.hooks import intervene, intervene_all
+from ssn_eval.interventions.ops import MEAN, SUPPRESS, Intervention, Layers, Op
 from ssn_eval.models import loading
 
 CHOSEN = NeuronSet.of([(0, "q_proj", 1), (1, "mlp", 3), (2, "o_proj", 5)])
@@ -59,7 +61,7 @@ def folder(tmp_path_factory) -> Path:
     store.save_neurons(out / "more.json", NeuronFile(MORE, loaded.ref))
     store.save_neurons(out / "empty.json", NeuronFile(NeuronSet(frozenset()), loaded.ref))
     fresh = loading.load(loading.ModelSpec(str(out / "one")))
-    found = activations.measure(fresh.model, [[5, 6, 7], [8, 9, 10, 11]], neurons=CHOSEN | MORE)
+    found = measuring.measure(fresh.model, [[5, 6, 7], [8, 9, 10, 11]], neurons=CHOSEN | MORE)
     references.save(out / "ref.safetensors", references.Reference(found, fresh.ref))
     words = ["merge", str(out / "adapter"), "--model", str(out / "one"), "--out", str(out / "merged")]
     assert CliRunner().invoke(main, words).exit_code == 0

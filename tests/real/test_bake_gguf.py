@@ -9,7 +9,8 @@ import torch
 
 from ssn_eval import baking
 from ssn_eval.core.neurons import NeuronSet
-from ssn_eval.interventions import SUPPRESS, Intervention, intervene
+from ssn_eval.interventions.hooks import intervene
+from ssn_eval.interventions.ops import SUPPRESS, Intervention
 from ssn_eval.models import loading
 
 pytestmark = pytest.mark.skipif(

@@ -23,13 +23,13 @@ import pytest
 from models_on_disk import llama
 from readers import GEOMETRY, MODEL, ROOT
 
-from ssn_eval import adapters, baking, interventions, repetitions
+from ssn_eval import adapters, baking, repetitions
 from ssn_eval.core import files, params, store
 from ssn_eval.core.files import DiskFullError
 from ssn_eval.core.neurons import NeuronSet
 from ssn_eval.core.processes import Share
 from ssn_eval.identification.accumulate import Progress, Sums
-from ssn_eval.interventions import reference
+from ssn_eval.interventions import ops, reference
 from ssn_eval.interventions.reference import PERCENTILES, Activations
 from ssn_eval.models import deltas, lineage, loading
 from ssn_eval.prompts.jsonl import write_jsonl
@@ -104,7 +104,7 @@ def _adapter(out: Path, loaded: loading.Loaded) -> None:
 
 def _baked(out: Path, loaded: loading.Loaded) -> None:
     chosen = NeuronSet.from_keys({"layers.0.mlp": [0]})
-    baking.save(loaded, [interventions.Intervention(chosen, interventions.SUPPRESS)], out, {})
+    baking.save(loaded, [ops.Intervention(chosen, ops.SUPPRESS)], out, {})
 
 
 def _merged(out: Path, loaded: loading.Loaded) -> None:

@@ -8,9 +8,20 @@ import pytest
 from ssn_eval.core.errors import ConflictError, EmptySetError, FormatError, MismatchError, ParamsError, UnknownNameError
 from ssn_eval.core.neurons import Geometry, NeuronSet
 from ssn_eval.core.origin import ModelRef
-from ssn_eval.interventions import MEAN, NONE, SUPPRESS, Intervention, Layers, Op, combine, describe_all, parse_op
 from ssn_eval.interventions import reference as references
-from ssn_eval.interventions.ops import parse_layers, parse_positions
+from ssn_eval.interventions.ops import (
+    MEAN,
+    NONE,
+    SUPPRESS,
+    Intervention,
+    Layers,
+    Op,
+    combine,
+    describe_all,
+    parse_layers,
+    parse_op,
+    parse_positions,
+)
 from ssn_eval.interventions.plan import plan
 from ssn_eval.interventions.reference import Activations, Reference
 
