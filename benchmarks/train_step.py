@@ -27,10 +27,10 @@ from typing import TYPE_CHECKING, Any
 
 from subjects import encoded_prompts, forget_peak, machine, open_model, plain_llama, resident
 
-from ssn_eval import adapters
 from ssn_eval.core.neurons import ATTENTION, NeuronSet, parse_key
 from ssn_eval.core.origin import ModelRef
 from ssn_eval.models.architectures.resolving import geometry
+from ssn_eval.training.adapters import neuron_lora
 from ssn_eval.training.encoding import collate
 from ssn_eval.training.weights import mask_gradients
 
@@ -79,7 +79,7 @@ def measure(chosen: argparse.Namespace) -> dict[str, Any]:
         "steps": len(batches),
         "batch": list(batches[0]["input_ids"].shape),
         "neurons": len(neurons),
-        "trainable": adapters.trainable_parameters(tuned)[0],
+        "trainable": neuron_lora.trainable_parameters(tuned)[0],
         "speedup": round(full.seconds / lora.seconds, 2),
         "seconds": {"masking": round(full.seconds, 4), "neuron_lora": round(lora.seconds, 4)},
         "extra_memory_ratio": round(peaks["neuron_lora"] / peaks["masking"], 3),
@@ -99,7 +99,7 @@ def sampled(model: Any) -> NeuronSet:  # noqa: ANN401
 def ready(model: Any, neurons: NeuronSet, side: str) -> Any:  # noqa: ANN401
     """The model with the neurons' weights free, in one of the two ways."""
     if side == "neuron_lora":
-        return adapters.build(model, neurons)
+        return neuron_lora.build(model, neurons)
     model.requires_grad_(True)
     mask_gradients(model, neurons)
     return model
@@ -192,7 +192,7 @@ def checkpoint_ratio(whole: Any, tuned: Any) -> float:  # noqa: ANN401
     """Bytes of the adapter's folder ÷ bytes of the whole checkpoint's weights."""
     ref = ModelRef("benchmark", "0" * 64, str(whole.config.model_type), geometry(whole))
     with tempfile.TemporaryDirectory() as folder:
-        adapters.save(tuned, Path(folder) / "adapter", ref, {})
+        folder.save(tuned, Path(folder) / "adapter", ref, {})
         whole.save_pretrained(Path(folder) / "whole")
         sizes = [
             sum(p.stat().st_size for p in (Path(folder) / name).glob("*.safetensors")) for name in ("adapter", "whole")

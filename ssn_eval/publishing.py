@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from ssn_eval import adapters, hub
+from ssn_eval import hub
 from ssn_eval.core import store
 from ssn_eval.core.errors import MissingInputError, ParamsError
 from ssn_eval.core.store import NeuronFile
@@ -75,7 +75,7 @@ def card_of(folder: Path) -> str:
             f"{folder} is a model whose neurons were changed for good, which can leave it without its refusals; it is not "
             f"published from here. Push the neuron set, and whoever needs the model can bake it."
         )
-    return weights_card(found[0], lineage.provenance(folder), is_adapter=(folder / adapters.CONFIG).is_file())
+    return weights_card(found[0], lineage.provenance(folder), is_adapter=(folder / folder.CONFIG).is_file())
 
 
 def _folder(folder: Path) -> Parcel:
@@ -88,5 +88,5 @@ def _folder(folder: Path) -> Parcel:
     if not any(name.endswith(".safetensors") for name in found):
         raise MissingInputError(f"{folder} holds no weights in safetensors; there is nothing to push.")
     found.setdefault(CARD, card)
-    what = "Adapter" if (folder / adapters.CONFIG).is_file() else "Model"
+    what = "Adapter" if (folder / folder.CONFIG).is_file() else "Model"
     return Parcel("model", found, f"{what} {folder.resolve().name}")

@@ -18,10 +18,11 @@ def write_folder(
     found: NeuronFile, kind: str, wanted: ModelSpec, op: str, uniform_rank: bool, neurons: Path, out: Path
 ) -> None:
     """An adapter or a model; an existing folder is replaced only if it is one that was written so."""
-    from ssn_eval import adapters, baking
+    from ssn_eval import baking
     from ssn_eval.core import origin
     from ssn_eval.interventions import ops
     from ssn_eval.models import loading
+    from ssn_eval.training.adapters import folder, neuron_lora, uniform
 
     changes = ops.combine([found.neurons], [op])
     if kind == "peft":
@@ -34,26 +35,26 @@ def write_folder(
         baking.save(loaded, changes, out, {"sets": [dict(found.provenance)], "versions": origin.versions()})
         return
     made = {"untrained": True, **found.provenance}
-    built = adapters.build(loaded.model, found.neurons)
+    built = neuron_lora.build(loaded.model, found.neurons)
     if not uniform_rank:
-        adapters.save(built, out, loaded.ref, made)
+        folder.save(built, out, loaded.ref, made)
         return
     with tempfile.TemporaryDirectory() as scratch:
         own_ranks = Path(scratch) / "adapter"
-        adapters.save(built, own_ranks, loaded.ref, made)
-        adapters.uniform_rank(own_ranks, out)
+        folder.save(built, own_ranks, loaded.ref, made)
+        uniform.uniform_rank(own_ranks, out)
 
 
 def write_uniform(adapter: Path, kind: str, uniform_rank: bool, out: Path, as_json: bool) -> None:
     """An adapter again, padded to one rank; it needs no model."""
-    from ssn_eval import adapters
+    from ssn_eval.training.adapters import uniform
 
     if kind != "peft" or not uniform_rank:
         raise ParamsError(
             f"{adapter} is a folder: an adapter is exported as peft with --uniform-rank, or as delta; {kind} needs a neuron set."
         )
     _refuse_other_than_adapter(out, adapter)
-    rank = adapters.uniform_rank(adapter, out)
+    rank = uniform.uniform_rank(adapter, out)
     emit(
         {"out": out.as_posix(), "format": kind, "rank": rank}, as_json, f"{adapter} with rank {rank} everywhere → {out}"
     )
@@ -61,9 +62,9 @@ def write_uniform(adapter: Path, kind: str, uniform_rank: bool, out: Path, as_js
 
 def write_delta(source: Path, model: str | None, gguf_file: str | None, out: Path, as_json: bool) -> None:
     """What a folder of trained weights, adapter or whole model, changes in its base model."""
-    from ssn_eval import adapters
     from ssn_eval.core import origin, tensors
     from ssn_eval.models import deltas, lineage, loading
+    from ssn_eval.training.adapters import folder, neuron_lora
 
     tensors.refuse_other_ending(out, "A delta")
     bases = lineage.bases(source)
@@ -73,8 +74,8 @@ def write_delta(source: Path, model: str | None, gguf_file: str | None, out: Pat
         ModelSpec.parse(model or bases[0].id, None if model else bases[0].revision, gguf_file), device="cpu"
     )
     before = {name: weight.clone() for name, weight in base.model.state_dict().items()}
-    if (source / adapters.CONFIG).is_file():
-        tuned: Any = adapters.merge(adapters.load(base.model, source, base.ref))
+    if (source / folder.CONFIG).is_file():
+        tuned: Any = neuron_lora.merge(folder.load(base.model, source, base.ref))
     else:
         for ref in bases[:1]:
             ref.refuse_other(base.ref, f"The checkpoint {source.name}")
@@ -90,7 +91,7 @@ def write_delta(source: Path, model: str | None, gguf_file: str | None, out: Pat
 
 
 def _refuse_other_than_adapter(out: Path, source: Path | None = None) -> None:
-    from ssn_eval.adapters import CONFIG
+    from ssn_eval.training.adapters.folder import CONFIG
 
     if out.exists() and (not (out / CONFIG).is_file() or (source is not None and out.resolve() == source.resolve())):
         raise ParamsError(

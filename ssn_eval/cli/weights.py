@@ -90,18 +90,19 @@ def merge(
 
     Example: ssn merge artifacts/train/ssn --out hardened
     """
-    from ssn_eval import adapters, baking
+    from ssn_eval import baking
     from ssn_eval.core.origin import versions
     from ssn_eval.models import lineage, loading
     from ssn_eval.models.cards.weights import weights_card
     from ssn_eval.models.loading import Loaded, ModelSpec
+    from ssn_eval.training.adapters import folder, neuron_lora
 
     refuse_foreign(out, "merged model", Path(model or ""), adapter)
     named = _base_of(adapter, model)
     wanted = ModelSpec.parse(named[0], revision or named[1], gguf_file, dtype)
     loaded = loading.load(wanted, device="cpu")
-    tuned = adapters.load(loaded.model, adapter, loaded.ref)
-    merged = Loaded(adapters.merge(tuned), loaded.tokenizer, loaded.ref)
+    tuned = folder.load(loaded.model, adapter, loaded.ref)
+    merged = Loaded(neuron_lora.merge(tuned), loaded.tokenizer, loaded.ref)
     made = {"adapter": adapter.name, **lineage.provenance(adapter), "versions": versions()}
     card = weights_card(loaded.ref, made, is_adapter=False)
     baking.write(merged, out, lineage.MERGED, made, lineage.bases(Path(wanted.pretrained)), card=card)
@@ -114,8 +115,8 @@ def merge(
 
 def _base_of(adapter: Path, model: str | None) -> tuple[str, str | None]:
     """The id and revision of an adapter's base model: as given, or as its `ssn.json` says."""
-    from ssn_eval.adapters import CONFIG
     from ssn_eval.models import lineage
+    from ssn_eval.training.adapters.folder import CONFIG
 
     if not (adapter / CONFIG).is_file():
         raise MissingInputError(f"No adapter in {adapter}: it holds no {CONFIG}.")

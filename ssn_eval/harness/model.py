@@ -16,7 +16,6 @@ from typing import Any
 import torch
 from lm_eval.models.huggingface import HFLM
 
-from ssn_eval import adapters
 from ssn_eval.core import files
 from ssn_eval.core.errors import MissingInputError, ParamsError
 from ssn_eval.core.origin import ModelRef
@@ -123,7 +122,7 @@ class SsnHFLM(_HFLM):
                 deltas.apply(plain, self._checkpoint.delta)
         if self._adapter:
             folder = Path(self._adapter)
-            self._model = adapters.load(plain, folder, self._ref, other_weights=self._other_model)
+            self._model = folder.load(plain, folder, self._ref, other_weights=self._other_model)
             self._model.to(self.device)
         self._treatment.refuse_other(self._ref, self._ancestors(), self._other_model)
         final: Any = self._model

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import Trainer
 
-    from ssn_eval.training.trainers import Job
+    from ssn_eval.training.job import Job
 
 
 class Couple(NamedTuple):

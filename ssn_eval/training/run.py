@@ -9,7 +9,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ssn_eval import adapters
 from ssn_eval.core import files, processes
 from ssn_eval.core.errors import ParamsError
 from ssn_eval.core.methods import Method
@@ -22,6 +21,7 @@ from ssn_eval.models.loading import Loaded
 from ssn_eval.prompts.answers import with_rejected
 from ssn_eval.prompts.pairs import Pair, mix
 from ssn_eval.prompts.prompt import LABELS
+from ssn_eval.training.adapters import folder
 from ssn_eval.training.fit import fit
 from ssn_eval.training.weights import Free, free
 
@@ -130,7 +130,7 @@ def _save(ready: Free, loaded: Loaded, out: Path, work: Path, provenance: Mappin
     model: Any = ready.model
     card = weights_card(loaded.ref, provenance, is_adapter=ready.is_adapter)
     if ready.is_adapter:
-        adapters.save(model, out, loaded.ref, provenance, card)
+        folder.save(model, out, loaded.ref, provenance, card)
     else:
         with files.atomic(out) as folder:
             model.save_pretrained(folder)

@@ -9,36 +9,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from ssn_eval.core.errors import EmptySetError, MissingInputError, ParamsError
 from ssn_eval.core.methods import NEEDS_TRL, Method
 from ssn_eval.prompts.pairs import Pair
 from ssn_eval.training import gaps
 from ssn_eval.training.encoding import collate, encode
+from ssn_eval.training.job import Job
 
 if TYPE_CHECKING:
-    from peft import PeftModel
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
-
-
-class Job(NamedTuple):
-    """What a Trainer is made for."""
-
-    model: PreTrainedModel | PeftModel
-    tokenizer: PreTrainedTokenizerBase
-    pairs: Sequence[Pair]
-    method: Method
-    max_length: int
-    hr: str
-    arguments: Mapping[str, Any]
-    """keywords of `TrainingArguments`"""
-
-    @property
-    def pad(self) -> int:
-        """The token that fills a batch."""
-        found: Any = self.tokenizer.pad_token_id
-        return int(found or 0)
+    from transformers import Trainer
 
 
 def build(job: Job) -> Trainer:

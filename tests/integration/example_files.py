@@ -17,10 +17,10 @@ import numpy as np
 import runs_made
 import torch
 
-from ssn_eval import adapters
 from ssn_eval.core import files, store
 from ssn_eval.core.neurons import NeuronSet
 from ssn_eval.models import loading
+from ssn_eval.training.adapters import folder, neuron_lora
 
 MODEL, OTHER = "Qwen/Qwen3-8B", "meta-llama/Llama-2-7b-hf"
 PIPELINE = "artifacts/model/weights"
@@ -47,7 +47,7 @@ def spec(path: Path) -> None:
 def adapter(path: Path) -> None:
     """A neuron-LoRA of the pipeline's model."""
     loaded = loading.load(loading.ModelSpec(PIPELINE))
-    adapters.save(adapters.build(loaded.model, NeuronSet.from_keys({"layers.0.q_proj": [1]})), path, loaded.ref, {})
+    folder.save(neuron_lora.build(loaded.model, NeuronSet.from_keys({"layers.0.q_proj": [1]})), path, loaded.ref, {})
 
 
 def neurons(path: Path) -> None:

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from safetensors.torch import load_file
 from test_cli_model import WORDS, save_model
 
-from ssn_eval import adapters, publishing
+from ssn_eval import publishing
 from ssn_eval.cli import main
 from ssn_eval.core import store
 from ssn_eval.core.neurons import NeuronSet
@@ -22,6 +22,7 @@ from ssn_eval.interventions.hooks import intervene, intervene_all
 from ssn_eval.interventions.ops import MEAN, SUPPRESS, Intervention, Op
 from ssn_eval.models import deltas, lineage, loading
 from ssn_eval.models.loading import ModelSpec
+from ssn_eval.training.adapters import folder, neuron_lora
 
 FIRST = NeuronSet.of([(0, "q_proj", 31), (0, "mlp", 3), (0, "mlp", 39), (1, "k_proj", 5), (1, "v_proj", 0)])
 SECOND = NeuronSet.of([(0, "mlp", 4), (1, "o_proj", 2)])
@@ -53,12 +54,12 @@ def folder(tmp_path_factory) -> Path:
         store.save_neurons(made / f"{name}.json", NeuronFile(chosen, loaded.ref, {"what": name}))
     rows = [{"id": str(i), "lang": "en", "label": "harmless", "prompt": " ".join(WORDS[i : i + 4])} for i in range(5)]
     (made / "prompts.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    tuned = adapters.build(loaded.model, FIRST)
+    tuned = neuron_lora.build(loaded.model, FIRST)
     with torch.no_grad():
         for name, p in tuned.named_parameters():
             if p.requires_grad:
                 p.normal_(std=0.1, generator=torch.Generator().manual_seed(len(name)))
-    adapters.save(tuned, made / "adapter", loaded.ref, {"what": "made up"})
+    folder.save(tuned, made / "adapter", loaded.ref, {"what": "made up"})
     return made
 
 
@@ -77,7 +78,7 @@ def ours(path: Path) -> loading.Loaded:
 def with_adapter(folder: Path) -> torch.Tensor:
     loaded = ours(folder / "m")
     with torch.no_grad():
-        return adapters.load(loaded.model, folder / "adapter", loaded.ref)(IDS).logits
+        return folder.load(loaded.model, folder / "adapter", loaded.ref)(IDS).logits
 
 
 def test_bake_writes_several_sets_into_a_model_that_any_tool_loads(folder, tmp_path):

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import runs_made
 
-from ssn_eval import adapters, interchange
+from ssn_eval import interchange
 from ssn_eval.core import files, origin, params, store
 from ssn_eval.core.neurons import Geometry, NeuronSet
 from ssn_eval.core.store import holds_scores
@@ -27,6 +27,7 @@ from ssn_eval.prompts.benchmarks import source
 from ssn_eval.prompts.pairs import read_pairs
 from ssn_eval.prompts.reading import read_prompts
 from ssn_eval.runs import samples
+from ssn_eval.training.adapters import folder
 
 ROOT = Path(__file__).resolve().parents[2]
 GEOMETRY = Geometry({f"layers.{i}.{site}": 8 for i in range(2) for site in ("q_proj", "k_proj", "v_proj", "mlp")})
@@ -142,7 +143,7 @@ READERS = {
         "ssn.json",
         lambda p: (
             p.with_name("adapter_config.json").write_text("{}"),
-            adapters.refuse_other_base(p.parent, MODEL),
+            folder.refuse_other_base(p.parent, MODEL),
             p.with_name("adapter_config.json").unlink(),
         ),
         _json({"format": "ssn-adapter/1", "model": MODEL.to_json(), "provenance": {}}),

@@ -23,7 +23,7 @@ import pytest
 from models_on_disk import llama
 from readers import GEOMETRY, MODEL, ROOT
 
-from ssn_eval import adapters, baking, repetitions
+from ssn_eval import baking, repetitions
 from ssn_eval.core import files, params, store
 from ssn_eval.core.files import DiskFullError
 from ssn_eval.core.neurons import NeuronSet
@@ -35,6 +35,7 @@ from ssn_eval.models import deltas, lineage, loading
 from ssn_eval.prompts.jsonl import write_jsonl
 from ssn_eval.prompts.pairs import Pair
 from ssn_eval.prompts.prompt import Prompt
+from ssn_eval.training.adapters import folder, neuron_lora
 from ssn_eval.training.fit import fit
 
 SIZE = 4 << 20
@@ -99,7 +100,7 @@ def _adapter(out: Path, loaded: loading.Loaded) -> None:
 
     fresh = copy.deepcopy(loaded.model)
     chosen = NeuronSet.from_keys({"layers.0.mlp": list(range(48)), "layers.1.mlp": list(range(48))})
-    adapters.save(adapters.build(fresh, chosen), out, loaded.ref, {})
+    folder.save(neuron_lora.build(fresh, chosen), out, loaded.ref, {})
 
 
 def _baked(out: Path, loaded: loading.Loaded) -> None:

@@ -20,7 +20,7 @@ import pytest
 import torch
 from readers import GEOMETRY, MODEL, NEURONS, ROOT
 
-from ssn_eval import adapters, interchange
+from ssn_eval import interchange
 from ssn_eval.core import files, origin, params, store
 from ssn_eval.core.errors import FormatError, MissingInputError, ParamsError, SsnError
 from ssn_eval.core.neurons import Geometry, NeuronSet
@@ -153,7 +153,7 @@ def test_no_pickled_weights_and_no_pickled_adapter_are_loaded(tmp_path):
     (adapter / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 1, "target_modules": ["q_proj"]}')
     torch.save({"x": Harm(mark)}, adapter / "adapter_model.bin")
     with pytest.raises(MissingInputError, match="pickles are not read"):
-        adapters.load(model, adapter, MODEL, other_weights=True)
+        folder.load(model, adapter, MODEL, other_weights=True)
     assert not mark.exists()
 
 

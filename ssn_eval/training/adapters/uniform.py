@@ -11,9 +11,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ssn_eval.adapters.folder import CONFIG, WEIGHTS
 from ssn_eval.core import files
 from ssn_eval.core.errors import FormatError, MissingInputError, ParamsError
+from ssn_eval.training.adapters.folder import CONFIG, WEIGHTS
 
 SMALLEST = 8
 

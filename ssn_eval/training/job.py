@@ -1,0 +1,32 @@
+"""TODO."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ssn_eval.core.methods import Method
+from ssn_eval.prompts.pairs import Pair
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+class Job(NamedTuple):
+    """What a Trainer is made for."""
+
+    model: PreTrainedModel | PeftModel
+    tokenizer: PreTrainedTokenizerBase
+    pairs: Sequence[Pair]
+    method: Method
+    max_length: int
+    hr: str
+    arguments: Mapping[str, Any]
+    """keywords of `TrainingArguments`"""
+
+    @property
+    def pad(self) -> int:
+        """The token that fills a batch."""
+        found: Any = self.tokenizer.pad_token_id
+        return int(found or 0)
