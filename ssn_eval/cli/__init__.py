@@ -16,11 +16,12 @@ from ssn_eval.cli.doctor import doctor
 from ssn_eval.cli.exchange import export, import_
 from ssn_eval.cli.frontier import frontier
 from ssn_eval.cli.group import Group
+from ssn_eval.cli.identification import identify, select
+from ssn_eval.cli.judging import judge
 from ssn_eval.cli.push import push
 from ssn_eval.cli.reference import reference
 from ssn_eval.cli.report import report
-from ssn_eval.cli.runs import judge, summarize
-from ssn_eval.cli.scores import identify, select
+from ssn_eval.cli.runs import summarize
 from ssn_eval.cli.sets import combine, diff, show
 from ssn_eval.cli.train import pairs, train
 from ssn_eval.cli.weights import bake, merge

@@ -20,12 +20,12 @@ def claims(seeds: str, out: Path, as_json: bool) -> None:
 
     Example: ssn claims --seeds 0,1,2
     """
-    from ssn_eval import repetitions
     from ssn_eval.core import files
     from ssn_eval.report.claims import claims as judge
     from ssn_eval.report.claims import sentences
     from ssn_eval.report.claims import table as rows
     from ssn_eval.report.results import read
+    from ssn_eval.stages import repetitions
 
     try:
         chosen = [int(part) for part in seeds.split(",")]

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ssn_eval.cli import folders
 from ssn_eval.cli.loading import GGUF_FILE, REVISION
 from ssn_eval.cli.output import FILE, JSON, emit
 from ssn_eval.cli.push import TO_HUB
 from ssn_eval.core.errors import ParamsError
+from ssn_eval.exchange import folders
 
 if TYPE_CHECKING:
     from ssn_eval.core.store import NeuronFile
@@ -128,8 +128,8 @@ def import_(
 
     Example: ssn import LLaMA-2-7B.neuron.pth --format lape --language 1 --model meta-llama/Llama-2-7b-hf --out zh.json
     """
-    from ssn_eval import interchange
     from ssn_eval.core import files, origin, store
+    from ssn_eval.exchange.formats import carrying
     from ssn_eval.models import loading
     from ssn_eval.models.loading import ModelSpec
 
@@ -141,11 +141,11 @@ def import_(
     if out.suffix not in (".json", ".safetensors"):
         raise ParamsError(f"A neuron set is written as .json or .safetensors; {out} has another ending.")
     if not file.is_file():  # said before a model is loaded for minutes
-        raise interchange.missing(file, kind)
+        raise carrying.missing(file, kind)
     from ssn_eval.core.store import model_of
 
     ref = model_of(like) if like else loading.load(ModelSpec.parse(model or "", revision, gguf_file), device="cpu").ref
-    found = interchange.decode(file, kind, ref.geometry, language=language, min_score=min_score)
+    found = carrying.decode(file, kind, ref.geometry, language=language, min_score=min_score)
     asked = {"language": language, "min_score": min_score}
     source = {"format": kind, "file": file.name, "sha256": files.sha256(file)}
     made = {
@@ -162,7 +162,7 @@ def import_(
 
 
 def _refuse_before_writing(repo: str, kind: str, source: Path) -> None:
-    from ssn_eval import hub
+    from ssn_eval.exchange import hub
 
     if kind == "delta" or source.is_dir():
         raise ParamsError(
@@ -174,21 +174,21 @@ def _refuse_before_writing(repo: str, kind: str, source: Path) -> None:
 
 
 def _pushed(found: NeuronFile, out: Path, repo: str) -> str:
-    from ssn_eval import publishing
+    from ssn_eval.exchange import publishing
 
     return publishing.push(out, repo, of=found)
 
 
 def _write_foreign(found: NeuronFile, kind: str, drop: bool, score_file: Path | None, out: Path) -> int:
     """A file of another tool; returns how many neurons it holds."""
-    from ssn_eval import interchange
     from ssn_eval.core import files, store
+    from ssn_eval.exchange.formats import carrying
 
-    kept = interchange.carried(found.neurons, kind, drop=drop)
+    kept = carrying.carried(found.neurons, kind, drop=drop)
     scored = store.load_scores(score_file) if score_file else None
     if scored:
         scored.model.refuse_other(found.model, f"The score file {score_file}")
-    data = interchange.encode(kept, kind, found.model.geometry, scored.scores if scored else None)
+    data = carrying.encode(kept, kind, found.model.geometry, scored.scores if scored else None)
     with files.atomic(out) as temporary:
         temporary.write_bytes(data)
     return len(kept)

@@ -29,12 +29,12 @@ def frontier(seeds: str | None, runs: Path, as_is: bool, workers: int | None, ou
     """
     from rich.console import Console
 
-    from ssn_eval import repetitions
     from ssn_eval.core import files, params
-    from ssn_eval.frontier import sweep
     from ssn_eval.report.canvas import render
     from ssn_eval.report.frontier import frontiers, table
     from ssn_eval.report.frontier_figure import draw
+    from ssn_eval.stages import repetitions
+    from ssn_eval.stages.frontier.sweep import sweep
 
     settings = params.load(Path("params.yaml"))
     chosen = _seeds(seeds) if seeds else settings.frontier.seeds

@@ -14,7 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ssn_eval import dvclock
+from ssn_eval.stages import dvclock
 
 if TYPE_CHECKING:
     from ssn_eval.models.loading import ModelSpec

@@ -25,7 +25,7 @@ def push(path: Path, repo: str, public: bool, as_json: bool) -> None:
 
     Example: ssn push artifacts/sets/ss.json you/qwen3-8b-ss-neurons
     """
-    from ssn_eval import publishing
+    from ssn_eval.exchange import publishing
 
     address = publishing.push(path, repo, private=not public)
     emit({"path": path.as_posix(), "repo": repo, "commit": address}, as_json, f"{path} → {address}")

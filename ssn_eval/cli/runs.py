@@ -12,40 +12,12 @@ from ssn_eval.cli.output import FILE, JSON, emit, table
 if TYPE_CHECKING:
     from rich.console import Group
 
-    from ssn_eval.runs.pairs import Comparison, Paired
-    from ssn_eval.runs.rates import Benchmark, Rates, Share
-    from ssn_eval.runs.samples import Reply
+    from ssn_eval.harness.runs.pairs import Comparison, Paired
+    from ssn_eval.harness.runs.rates import Benchmark, Rates, Share
+    from ssn_eval.harness.runs.samples import Reply
 
 _ASIDE = ("other_language", "invalid", "unscored")
 _SHORT = {"other_language": "other lang.", "over_refusal": "over-refusal"}
-
-
-@click.command()
-@click.argument("samples", type=FILE)
-@click.option("--judge", "judge_name", required=True, help="NAME or NAME:MODEL, for example qwen3guard or api:gpt-4o.")
-@click.option("--out", required=True, type=FILE, help="A new folder for the judged samples.")
-@click.option("--limit", type=click.IntRange(1), help="At most so many replies a file.")
-@JSON
-def judge(samples: Path, judge_name: str, out: Path, limit: int | None, as_json: bool) -> None:
-    """Judge the stored replies of an earlier run again; a stopped run goes on.
-
-    SAMPLES is the output folder of `lm_eval --log_samples`, one samples file, or JSON lines of lang, prompt, response.
-
-    Example: ssn judge out/run --judge refusal --out judged
-    """
-    from ssn_eval.core import lock
-    from ssn_eval.harness.rejudging import rejudge
-    from ssn_eval.judges.registry import check_judge, get_judge
-
-    check_judge(judge_name)
-    click.get_current_context().with_resource(lock.hold(out, "judgement"))
-    made = rejudge(samples, get_judge(judge_name), out, limit=limit)
-    count = sum(entry["replies"] for entry in made["inputs"].values())
-    emit(
-        {"out": out.as_posix(), **made},
-        as_json,
-        f"{count} replies judged → {out}; look at them with: ssn summarize {out}",
-    )
 
 
 @click.command()
@@ -63,7 +35,7 @@ def summarize(run: Path, hr: str, common: bool, as_json: bool) -> None:
     Example: ssn summarize out/run
     """
     from ssn_eval.core.languages import language
-    from ssn_eval.runs import rates
+    from ssn_eval.harness.runs import rates
 
     found = rates.summarize(_read(run), language(hr).code, common=common)
     emit({"benchmarks": [one.to_json() for one in found]}, as_json, _summary(found))
@@ -71,7 +43,7 @@ def summarize(run: Path, hr: str, common: bool, as_json: bool) -> None:
 
 def compare_runs(first: Path, second: Path, metric: str | None, correction: str, as_json: bool) -> None:
     """Print the paired comparison of two runs."""
-    from ssn_eval.runs import pairs
+    from ssn_eval.harness.runs import pairs
 
     found = pairs.compare(_read(first), _read(second), metric=metric, correction=correction)
     emit({"comparisons": [one.to_json() for one in found]}, as_json, _comparison(found))
@@ -79,7 +51,7 @@ def compare_runs(first: Path, second: Path, metric: str | None, correction: str,
 
 def _read(path: Path) -> list[Reply]:
     """The replies of a run; says on stderr which tasks are left aside."""
-    from ssn_eval.runs import samples
+    from ssn_eval.harness.runs import samples
 
     replies, aside = samples.read(path), samples.safety_files(path)[1]
     if aside:

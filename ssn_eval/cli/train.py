@@ -181,7 +181,6 @@ def train(
     """
     import warnings
 
-    from ssn_eval import hub, publishing
     from ssn_eval.core import files
     from ssn_eval.core.languages import language
     from ssn_eval.core.origin import versions
@@ -189,6 +188,7 @@ def train(
     from ssn_eval.core.processes import count, is_main
     from ssn_eval.core.statistics import ends
     from ssn_eval.core.store import load_neurons
+    from ssn_eval.exchange import hub, publishing
     from ssn_eval.models import loading
     from ssn_eval.models.loading import ModelSpec
     from ssn_eval.prompts.pairs import read_pairs

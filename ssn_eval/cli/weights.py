@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
-from ssn_eval.cli.folders import refuse_foreign
 from ssn_eval.cli.loading import DTYPE, GGUF_FILE, REVISION
 from ssn_eval.cli.output import FILE, JSON, emit
 from ssn_eval.core.errors import MissingInputError, ParamsError
+from ssn_eval.exchange.folders import refuse_foreign
 
 
 @click.command()
@@ -43,9 +43,9 @@ def bake(
 
     Example: ssn bake Qwen/Qwen3-8B --neurons ss.json --op suppress --out qwen3-8b-without-ss
     """
-    from ssn_eval import baking
     from ssn_eval.core import store
     from ssn_eval.core.origin import versions
+    from ssn_eval.exchange import baking
     from ssn_eval.interventions import ops
     from ssn_eval.interventions import reference as references
     from ssn_eval.models import lineage, loading
@@ -90,8 +90,8 @@ def merge(
 
     Example: ssn merge artifacts/train/ssn --out hardened
     """
-    from ssn_eval import baking
     from ssn_eval.core.origin import versions
+    from ssn_eval.exchange import baking
     from ssn_eval.models import lineage, loading
     from ssn_eval.models.cards.weights import weights_card
     from ssn_eval.models.loading import Loaded, ModelSpec

@@ -20,11 +20,11 @@ from ssn_eval.core.languages import language
 from ssn_eval.core.origin import versions
 from ssn_eval.core.progress import progress
 from ssn_eval.harness import scoring
+from ssn_eval.harness.runs import samples
 from ssn_eval.judges.judged import Judged, what_it_says
 from ssn_eval.judges.registry import Judge
 from ssn_eval.judges.reply_language import reply_languages
 from ssn_eval.judges.verdict import Exchange, Verdict
-from ssn_eval.runs import samples
 
 CHUNK = 128
 """replies that a judge sees at once, and the most that a kill loses"""

@@ -18,7 +18,7 @@ from lm_eval.utils import handle_non_serializable, hash_string
 from ssn_eval.core import files
 from ssn_eval.core.errors import FormatError, MissingInputError, ParamsError
 from ssn_eval.harness.exits import one_sentence
-from ssn_eval.runs import samples
+from ssn_eval.harness.runs import samples
 
 
 class ReplayLM(LM):

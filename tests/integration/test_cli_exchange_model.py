@@ -10,11 +10,11 @@ import torch
 from click.testing import CliRunner, Result
 from test_cli_model import save_model
 
-from ssn_eval import interchange
 from ssn_eval.cli import main
 from ssn_eval.core import store
 from ssn_eval.core.errors import ParamsError
 from ssn_eval.core.neurons import NeuronSet
+from ssn_eval.exchange.formats import carrying
 from ssn_eval.interventions.hooks import intervene
 from ssn_eval.interventions.ops import Intervention, Op
 from ssn_eval.models import loading
@@ -37,7 +37,7 @@ def chosen(model: Path, tmp_path: Path) -> Path:
     """A neuron set of that model, imported from SN-Tune's text."""
     geometry = loading.load(loading.ModelSpec(str(model)), device="cpu").ref.geometry
     written, out = tmp_path / "n.txt", tmp_path / "n.json"
-    written.write_bytes(interchange.encode(CHOSEN, "sntune", geometry))
+    written.write_bytes(carrying.encode(CHOSEN, "sntune", geometry))
     done = ssn("import", written, "--format", "sntune", "--model", model, "--out", out)
     assert done.exit_code == 0, done.output
     return out
@@ -99,7 +99,7 @@ def test_hf_of_another_model_is_refused(chosen, tmp_path):
 def test_quantized_weights_are_not_baked(model, tmp_path):
     from types import SimpleNamespace
 
-    from ssn_eval import baking
+    from ssn_eval.exchange import baking
 
     loaded = loading.load(loading.ModelSpec(str(model)), device="cpu")
     loaded.model.config.quantization_config = SimpleNamespace(quant_method="bitsandbytes")

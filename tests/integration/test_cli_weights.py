@@ -12,11 +12,11 @@ from click.testing import CliRunner
 from safetensors.torch import load_file
 from test_cli_model import WORDS, save_model
 
-from ssn_eval import publishing
 from ssn_eval.cli import main
 from ssn_eval.core import store
 from ssn_eval.core.neurons import NeuronSet
 from ssn_eval.core.store import NeuronFile
+from ssn_eval.exchange import publishing
 from ssn_eval.interventions import reference as references
 from ssn_eval.interventions.hooks import intervene, intervene_all
 from ssn_eval.interventions.ops import MEAN, SUPPRESS, Intervention, Op

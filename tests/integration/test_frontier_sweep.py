@@ -10,7 +10,6 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from ssn_eval import frontier
 from ssn_eval.cli import main
 from ssn_eval.core import files, params, store
 from ssn_eval.core.errors import MissingInputError, ParamsError
@@ -21,6 +20,7 @@ from ssn_eval.organism.settings import OrganismSettings
 from ssn_eval.organism.training import build_model
 from ssn_eval.prompts.pairs import Pair, safety_pairs, write_pairs
 from ssn_eval.prompts.prompt import Prompt
+from ssn_eval.stages.frontier import sweep
 
 SHIPPED = Path(__file__).resolve().parents[2] / "params.yaml"
 CHOSEN = NeuronSet.of([(0, "q_proj", 1), (1, "mlp", 3), (1, "o_proj", 5)])
@@ -67,7 +67,7 @@ def folders(project: Path) -> dict[int, Path]:
 
 def test_cells_are_kept_and_only_missing_ones_computed(project, tmp_path, monkeypatch):
     settings = params.load(project / "params.yaml")
-    found = frontier.sweep(settings, folders(project), tmp_path, workers=1)
+    found = sweep.sweep(settings, folders(project), tmp_path, workers=1)
     kept = [p for p in (tmp_path / "cells").iterdir() if not p.name.startswith("base")]
     assert len(found["cells"]) == 2 * 2 * 4 == len(kept)
     assert [p["step"] for cell in found["cells"] for p in cell["points"]] == [1, 2] * 16
@@ -78,15 +78,15 @@ def test_cells_are_kept_and_only_missing_ones_computed(project, tmp_path, monkey
     def never(task):
         raise AssertionError(task)
 
-    monkeypatch.setattr(frontier, "compute", never)
-    assert frontier.sweep(settings, folders(project), tmp_path, workers=1) == found
+    monkeypatch.setattr(sweep, "compute", never)
+    assert sweep.sweep(settings, folders(project), tmp_path, workers=1) == found
     kept[0].unlink()
     with pytest.raises(AssertionError):
-        frontier.sweep(settings, folders(project), tmp_path, workers=1)
+        sweep.sweep(settings, folders(project), tmp_path, workers=1)
     wider = replace(settings, frontier=replace(settings.frontier, lr_factors=(10.0, 1.0)))
     computed, any_cell = [], files.read_json(kept[1], "a cell")
-    monkeypatch.setattr(frontier, "compute", lambda task: computed.append(task.cell) or any_cell)
-    frontier.sweep(wider, folders(project), tmp_path, workers=1)
+    monkeypatch.setattr(sweep, "compute", lambda task: computed.append(task.cell) or any_cell)
+    sweep.sweep(wider, folders(project), tmp_path, workers=1)
     assert len(computed) == 16 + 1 and sum(cell.factor == 10 for cell in computed) == 1
 
 
@@ -95,7 +95,7 @@ def test_other_processes_compute_the_same(project, tmp_path):
     one = replace(settings, frontier=replace(settings.frontier, methods=("ssn", "full"), lr_factors=(1.0,)))
 
     def cells(out: Path, workers: int) -> list[dict]:
-        found = frontier.sweep(one, {0: folders(project)[0]}, out, workers=workers)["cells"]
+        found = sweep.sweep(one, {0: folders(project)[0]}, out, workers=workers)["cells"]
         return [{k: v for k, v in cell.items() if k != "cpu_seconds"} for cell in found]
 
     assert cells(tmp_path / "a", 1) == cells(tmp_path / "b", 2)
@@ -106,7 +106,7 @@ def test_a_step_on_the_way_is_the_run_that_ends_there(project, tmp_path):
     short = replace(settings, frontier=replace(settings.frontier, steps=(1,), methods=("ssn",)))
     long = replace(short, frontier=replace(short.frontier, steps=(1, 3)))
     a, b = (
-        frontier.sweep(s, {0: folders(project)[0]}, tmp_path / str(n), 1)["cells"] for n, s in enumerate((short, long))
+        sweep.sweep(s, {0: folders(project)[0]}, tmp_path / str(n), 1)["cells"] for n, s in enumerate((short, long))
     )
     assert [c["loss"] for c in a] == [c["loss"][:1] for c in b]
     assert [c["points"] for c in a] == [c["points"][:1] for c in b]
@@ -129,15 +129,15 @@ def test_the_command_writes_a_result_a_figure_and_a_table(project, tmp_path, mon
 def test_mistakes(project, tmp_path, monkeypatch):
     settings = params.load(project / "params.yaml")
     with pytest.raises(ParamsError, match="measured on the organism, but model is smollm2"):
-        frontier.sweep(replace(settings, model="smollm2"), folders(project), tmp_path)
+        sweep.sweep(replace(settings, model="smollm2"), folders(project), tmp_path)
     fewer = replace(settings, languages=("en", "zh", "th"))
     with pytest.raises(ParamsError, match="frontier.scenarios.left leaves out jv"):
-        frontier.sweep(fewer, folders(project), tmp_path)
+        sweep.sweep(fewer, folders(project), tmp_path)
     with pytest.raises(MissingInputError, match="--as-is"):
-        frontier.sweep(settings, {7: tmp_path}, tmp_path)
+        sweep.sweep(settings, {7: tmp_path}, tmp_path)
     private = replace(settings, frontier=replace(settings.frontier, methods=("private",)))
     with pytest.raises(MissingInputError, match="trains the set private"):
-        frontier.sweep(private, folders(project), tmp_path)
+        sweep.sweep(private, folders(project), tmp_path)
     monkeypatch.chdir(project)
     for words, said in (
         (["--as-is", "--runs", "none"], "No working copy at none/seed-0"),

@@ -19,9 +19,9 @@ from ssn_eval.core.errors import MismatchError, ParamsError, SsnError
 from ssn_eval.core.languages import LANGUAGES
 from ssn_eval.harness import rejudging
 from ssn_eval.harness.replayed import ReplayLM
+from ssn_eval.harness.runs import rates, samples
 from ssn_eval.judges.registry import get_judge
 from ssn_eval.judges.verdict import Exchange, Verdict
-from ssn_eval.runs import rates, samples
 
 
 class Counting:

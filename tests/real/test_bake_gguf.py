@@ -7,8 +7,8 @@ import importlib.util
 import pytest
 import torch
 
-from ssn_eval import baking
 from ssn_eval.core.neurons import NeuronSet
+from ssn_eval.exchange import baking
 from ssn_eval.interventions.hooks import intervene
 from ssn_eval.interventions.ops import SUPPRESS, Intervention
 from ssn_eval.models import loading

@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 import runs_made
 
-from ssn_eval import interchange
 from ssn_eval.core import files, origin, params, store
 from ssn_eval.core.neurons import Geometry, NeuronSet
 from ssn_eval.core.store import holds_scores
+from ssn_eval.exchange.formats import carrying
 from ssn_eval.harness import rejudging
+from ssn_eval.harness.runs import samples
 from ssn_eval.interventions import reference
 from ssn_eval.interventions.reference import PERCENTILES, Activations
 from ssn_eval.judges import calibration
@@ -26,7 +27,6 @@ from ssn_eval.models import deltas, loading
 from ssn_eval.prompts.benchmarks import source
 from ssn_eval.prompts.pairs import read_pairs
 from ssn_eval.prompts.reading import read_prompts
-from ssn_eval.runs import samples
 from ssn_eval.training.adapters import folder
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -79,9 +79,9 @@ def _foreign(kind: str) -> Reader:
         if kind == "csv":
             _neurons(path)
         else:
-            path.write_bytes(interchange.encode(interchange.carried(NEURONS, kind, drop=True), kind, GEOMETRY))
+            path.write_bytes(carrying.encode(carrying.carried(NEURONS, kind, drop=True), kind, GEOMETRY))
 
-    return Reader(f"found.{kind}", lambda path: interchange.decode(path, kind, GEOMETRY), good)
+    return Reader(f"found.{kind}", lambda path: carrying.decode(path, kind, GEOMETRY), good)
 
 
 def _multijail(path: Path) -> None:
@@ -157,5 +157,5 @@ READERS = {
     ),
     "a benchmark's rows": Reader("rows.jsonl", _sources, _lines(PROMPT)),
     "a benchmark's table": Reader("rows.csv", lambda p: source.csv_rows(p, ("en", "tags")), _multijail),
-    **{kind: _foreign(kind) for kind in interchange.READ},
+    **{kind: _foreign(kind) for kind in carrying.READ},
 }

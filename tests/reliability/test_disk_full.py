@@ -23,11 +23,11 @@ import pytest
 from models_on_disk import llama
 from readers import GEOMETRY, MODEL, ROOT
 
-from ssn_eval import baking, repetitions
 from ssn_eval.core import files, params, store
 from ssn_eval.core.files import DiskFullError
 from ssn_eval.core.neurons import NeuronSet
 from ssn_eval.core.processes import Share
+from ssn_eval.exchange import baking
 from ssn_eval.identification.accumulate import Progress, Sums
 from ssn_eval.interventions import ops, reference
 from ssn_eval.interventions.reference import PERCENTILES, Activations
@@ -35,6 +35,7 @@ from ssn_eval.models import deltas, lineage, loading
 from ssn_eval.prompts.jsonl import write_jsonl
 from ssn_eval.prompts.pairs import Pair
 from ssn_eval.prompts.prompt import Prompt
+from ssn_eval.stages import repetitions
 from ssn_eval.training.adapters import folder, neuron_lora
 from ssn_eval.training.fit import fit
 

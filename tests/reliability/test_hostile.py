@@ -20,10 +20,10 @@ import pytest
 import torch
 from readers import GEOMETRY, MODEL, NEURONS, ROOT
 
-from ssn_eval import interchange
 from ssn_eval.core import files, origin, params, store
 from ssn_eval.core.errors import FormatError, MissingInputError, ParamsError, SsnError
 from ssn_eval.core.neurons import Geometry, NeuronSet
+from ssn_eval.exchange.formats import carrying
 from ssn_eval.judges import calibration
 from ssn_eval.models import loading, resuming
 from ssn_eval.prompts.prompt import select_prompts
@@ -131,7 +131,7 @@ def test_no_pickle_runs(tmp_path):
         path = tmp_path / f"{n}.pth"
         path.write_bytes(content)
         with pytest.raises(FormatError):
-            interchange.decode(path, "lape", GEOMETRY)
+            carrying.decode(path, "lape", GEOMETRY)
     for name in ("set.json", "set.safetensors", "scores.safetensors"):
         (tmp_path / name).write_bytes(bare[0])
         with pytest.raises(FormatError):
@@ -163,7 +163,7 @@ def test_a_tensor_that_repeats_one_number_without_end(tmp_path):
     torch.save([[long, torch.tensor([1])]], path)
     assert path.stat().st_size < 10_000
     with pytest.raises(FormatError, match="more than any model"):
-        interchange.decode(path, "lape", GEOMETRY)
+        carrying.decode(path, "lape", GEOMETRY)
 
 
 def test_an_archive_that_unpacks_to_gigabytes(tmp_path):
@@ -172,7 +172,7 @@ def test_an_archive_that_unpacks_to_gigabytes(tmp_path):
         archive.writestr("n/data.pkl", pickle.dumps([]))
         archive.writestr("n/data/0", b"\0" * (200 << 20))
     with pytest.raises(FormatError, match="unpacks to"):
-        interchange.decode(path, "lape", GEOMETRY)
+        carrying.decode(path, "lape", GEOMETRY)
 
 
 @pytest.mark.parametrize("kind", ["rows", "text"])

@@ -17,8 +17,8 @@ import pytest
 from models_on_disk import llama
 from readers import ROOT
 
-from ssn_eval import dvclock, repetitions
 from ssn_eval.cli import health
+from ssn_eval.stages import dvclock, repetitions
 
 sys.path.insert(0, str(ROOT / "tests" / "pipeline"))
 from project import copy_of_project, dvc, start  # noqa: E402

@@ -17,13 +17,13 @@ from click.testing import CliRunner
 from models_on_disk import llama
 from readers import ROOT
 
-from ssn_eval import repetitions
 from ssn_eval.cli import main
 from ssn_eval.core import lock
 from ssn_eval.core.lock import BusyError, hold, path_of
 from ssn_eval.core.params import TrainParams
 from ssn_eval.models import resuming
 from ssn_eval.prompts.pairs import Pair
+from ssn_eval.stages import repetitions
 from ssn_eval.training.fit import fit
 
 HOLDER = """

@@ -11,12 +11,12 @@ import pytest
 import yaml
 from rich.console import Console
 
-from ssn_eval import repetitions
 from ssn_eval.core import params
 from ssn_eval.core.errors import EmptySetError, MismatchError, ParamsError, UnknownNameError
 from ssn_eval.report import claims, paper
 from ssn_eval.report.results import Condition, Results
 from ssn_eval.report.verdicts import Claim, Part
+from ssn_eval.stages import repetitions
 
 SHIPPED = Path(__file__).resolve().parents[2] / "params.yaml"
 HR, NHR = "en", ("zh", "th", "bn", "jv")

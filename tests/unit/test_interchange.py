@@ -15,7 +15,6 @@ import pytest
 import torch
 from pyarrow import parquet
 
-from ssn_eval import interchange
 from ssn_eval.core import origin, store
 from ssn_eval.core.errors import (
     EmptySetError,
@@ -27,7 +26,8 @@ from ssn_eval.core.errors import (
     UnknownNameError,
 )
 from ssn_eval.core.neurons import SITES, Geometry, NeuronSet
-from ssn_eval.interchange import carried, decode, encode
+from ssn_eval.exchange.formats import carrying
+from ssn_eval.exchange.formats.carrying import carried, decode, encode
 
 WIDTH = {"q_proj": 16, "k_proj": 8, "v_proj": 8, "o_proj": 16, "mlp": 24}
 GEOMETRY = Geometry({f"layers.{i}.{site}": WIDTH[site] for i in range(3) for site in SITES})
@@ -58,10 +58,10 @@ def pth(value: object) -> bytes:
     return buffer.getvalue()
 
 
-@pytest.mark.parametrize("kind", interchange.READ)
+@pytest.mark.parametrize("kind", carrying.READ)
 def test_every_set_that_a_format_carries_comes_back(tmp_path, kind):
     rng = random.Random(kind)
-    able = [n for n in ALL if n[1] in interchange.SUPPORTED.get(kind, SITES)]
+    able = [n for n in ALL if n[1] in carrying.SUPPORTED.get(kind, SITES)]
     for size in (1, 2, *(rng.randrange(1, len(able)) for _ in range(20)), len(able)):
         neurons = NeuronSet.of(rng.sample(able, size))
         path = tmp_path / f"n.{kind}"
@@ -357,7 +357,7 @@ def test_what_a_format_has_no_place_for():
 
 
 def test_missing_files_and_unknown_formats(tmp_path):
-    for kind in interchange.READ:
+    for kind in carrying.READ:
         with pytest.raises(MissingInputError, match="No file"):
             decode(tmp_path / "no", kind, GEOMETRY)
     with pytest.raises(UnknownNameError, match="sntune"):
@@ -366,7 +366,7 @@ def test_missing_files_and_unknown_formats(tmp_path):
         encode(NeuronSet.of(ALL), "json", GEOMETRY)
 
 
-@pytest.mark.parametrize("kind", interchange.WRITTEN)
+@pytest.mark.parametrize("kind", carrying.WRITTEN)
 def test_damage_is_refused_or_harmless(tmp_path, kind):
     whole = encode(NeuronSet.of([(0, "mlp", 1), (1, "mlp", 20)]), kind, GEOMETRY)
     rng = random.Random(kind)

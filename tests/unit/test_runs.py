@@ -21,7 +21,7 @@ from ssn_eval.core.errors import (
     SsnError,
     UnknownNameError,
 )
-from ssn_eval.runs import pairs, rates, samples
+from ssn_eval.harness.runs import pairs, rates, samples
 
 
 def one(path: Path) -> rates.Benchmark:

@@ -20,7 +20,7 @@ from ssn_eval.core import files
 from ssn_eval.core.errors import EmptySetError, MissingInputError, ParamsError, UnknownNameError
 from ssn_eval.core.neurons import Geometry, NeuronSet
 from ssn_eval.core.store import Scores
-from ssn_eval.interchange.reading import Found
+from ssn_eval.exchange.formats.reading import Found
 
 WRITTEN = ("sntune", "lape", "jsonl", "parquet")
 READ = (*WRITTEN, "csv")
@@ -66,19 +66,19 @@ def encode(neurons: NeuronSet, kind: str, geometry: Geometry, scores: Scores | N
         MismatchError: a neuron has no score.
     """
     if kind == "sntune":
-        from ssn_eval.interchange import sntune
+        from ssn_eval.exchange.formats import sntune
 
         return sntune.dump(neurons, geometry.num_layers).encode()
     if kind == "lape":
-        from ssn_eval.interchange import lape
+        from ssn_eval.exchange.formats import lape
 
         return lape.dump(neurons, geometry.num_layers)
     if kind == "jsonl":
-        from ssn_eval.interchange import jsonl
+        from ssn_eval.exchange.formats import jsonl
 
         return jsonl.dump(neurons, scores).encode()
     if kind == "parquet":
-        from ssn_eval.interchange import tables
+        from ssn_eval.exchange.formats import tables
 
         return tables.dump_parquet(neurons)
     raise UnknownNameError("format", kind, WRITTEN)
@@ -106,20 +106,20 @@ def decode(
         raise missing(path, kind)
     data, name = files.read_bytes(path, f"neurons as {kind}"), str(path)
     if kind == "sntune":
-        from ssn_eval.interchange import sntune
+        from ssn_eval.exchange.formats import sntune
 
         found = sntune.parse(data, name)
         sntune.refuse_repeated_heads(found.neurons, geometry, name)
     elif kind == "lape":
-        from ssn_eval.interchange import lape
+        from ssn_eval.exchange.formats import lape
 
         found = lape.parse(data, name, geometry.num_layers, language)
     elif kind == "jsonl":
-        from ssn_eval.interchange import jsonl
+        from ssn_eval.exchange.formats import jsonl
 
         found = jsonl.parse(data, name, min_score)
     elif kind in ("csv", "parquet"):
-        from ssn_eval.interchange import tables
+        from ssn_eval.exchange.formats import tables
 
         found = (tables.parse_csv if kind == "csv" else tables.parse_parquet)(data, name)
     else:

@@ -18,7 +18,7 @@ from typing import Any
 
 from ssn_eval.core.errors import EmptySetError, FormatError, MismatchError, ParamsError
 from ssn_eval.core.neurons import NeuronSet, site_key
-from ssn_eval.interchange.reading import MOST, Found, refuse_bomb, whole
+from ssn_eval.exchange.formats.reading import MOST, Found, refuse_bomb, whole
 
 _WHAT = "a LAPE file (languages × layers of index tensors)"
 

@@ -14,7 +14,7 @@ from typing import Any
 from ssn_eval.core.errors import FormatError, MismatchError
 from ssn_eval.core.neurons import NeuronSet, site_key
 from ssn_eval.core.store import Scores
-from ssn_eval.interchange.reading import Found, site, text, whole
+from ssn_eval.exchange.formats.reading import Found, site, text, whole
 
 _MLP = ("gate_proj", "up_proj", "down_proj")
 _ALIASES = {f"self_attn.{name}": name for name in ("q_proj", "k_proj", "v_proj", "o_proj")}

@@ -18,8 +18,8 @@ def write_folder(
     found: NeuronFile, kind: str, wanted: ModelSpec, op: str, uniform_rank: bool, neurons: Path, out: Path
 ) -> None:
     """An adapter or a model; an existing folder is replaced only if it is one that was written so."""
-    from ssn_eval import baking
     from ssn_eval.core import origin
+    from ssn_eval.exchange import baking
     from ssn_eval.interventions import ops
     from ssn_eval.models import loading
     from ssn_eval.training.adapters import folder, neuron_lora, uniform

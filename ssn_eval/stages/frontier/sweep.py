@@ -16,8 +16,8 @@ from typing import Any
 from ssn_eval.core import files, progress
 from ssn_eval.core.errors import ParamsError
 from ssn_eval.core.params import ORGANISM, Params
-from ssn_eval.frontier.cells import FORMAT, Run, Task, hashes, inputs, tasks
-from ssn_eval.frontier.measuring import compute, measure_base
+from ssn_eval.stages.frontier.cells import FORMAT, Run, Task, hashes, inputs, tasks
+from ssn_eval.stages.frontier.measuring import compute, measure_base
 
 
 def sweep(settings: Params, folders: Mapping[int, Path], out: Path, workers: int = 2) -> dict[str, Any]:

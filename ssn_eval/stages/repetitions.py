@@ -17,10 +17,10 @@ from typing import Any
 
 import yaml
 
-from ssn_eval import dvclock
 from ssn_eval.core import files, lock, params
 from ssn_eval.core.errors import MissingInputError, SsnError
 from ssn_eval.core.params import TrainParams, ValidateParams
+from ssn_eval.stages import dvclock
 
 LINKED = ("dvc.yaml", "ssn_eval", "tasks", "data", ".dvcignore")
 SEEDED = ("organism", "score", "train")

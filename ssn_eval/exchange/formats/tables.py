@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from ssn_eval.core.errors import FormatError
 from ssn_eval.core.neurons import NeuronSet
-from ssn_eval.interchange.reading import MOST, Found, site, text, whole
+from ssn_eval.exchange.formats.reading import MOST, Found, site, text, whole
 
 COLUMNS = ("layer", "site", "index")
 _NAME = 100

@@ -22,7 +22,7 @@ from collections.abc import Mapping
 
 from ssn_eval.core.errors import FormatError, MismatchError
 from ssn_eval.core.neurons import Geometry, Neuron, NeuronSet, site_key
-from ssn_eval.interchange.reading import Found, text, whole
+from ssn_eval.exchange.formats.reading import Found, text, whole
 
 SECTIONS = ("ffn_up", "ffn_down", "attn_q", "attn_k", "attn_v")
 _SITES = {

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from ssn_eval import hub
 from ssn_eval.core import store
 from ssn_eval.core.errors import MissingInputError, ParamsError
 from ssn_eval.core.store import NeuronFile
+from ssn_eval.exchange import hub
 from ssn_eval.models import lineage
 from ssn_eval.models.cards.neurons import neuron_card
 from ssn_eval.models.cards.weights import weights_card

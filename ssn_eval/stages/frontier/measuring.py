@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 from ssn_eval.core import origin, store
 from ssn_eval.core.errors import EmptySetError
 from ssn_eval.core.neurons import NeuronSet
-from ssn_eval.frontier.cells import FORMAT, Run, Task, set_and_control
 from ssn_eval.identification import selection
 from ssn_eval.models import loading
 from ssn_eval.models.loading import Loaded, ModelSpec
 from ssn_eval.prompts.answers import with_rejected
 from ssn_eval.prompts.pairs import mix, read_pairs
+from ssn_eval.stages.frontier.cells import FORMAT, Run, Task, set_and_control
 from ssn_eval.training.fit import fit
 from ssn_eval.training.weights import free
 
