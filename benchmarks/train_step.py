@@ -30,7 +30,8 @@ from subjects import encoded_prompts, forget_peak, machine, open_model, plain_ll
 from ssn_eval.core.neurons import ATTENTION, NeuronSet, parse_key
 from ssn_eval.core.origin import ModelRef
 from ssn_eval.models.architectures.resolving import geometry
-from ssn_eval.training.adapters import neuron_lora
+from ssn_eval.training.adapters.folder import save_adapter
+from ssn_eval.training.adapters.neuron_lora import build, trainable_parameters
 from ssn_eval.training.encoding import collate
 from ssn_eval.training.weights import mask_gradients
 
@@ -79,7 +80,7 @@ def measure(chosen: argparse.Namespace) -> dict[str, Any]:
         "steps": len(batches),
         "batch": list(batches[0]["input_ids"].shape),
         "neurons": len(neurons),
-        "trainable": neuron_lora.trainable_parameters(tuned)[0],
+        "trainable": trainable_parameters(tuned)[0],
         "speedup": round(full.seconds / lora.seconds, 2),
         "seconds": {"masking": round(full.seconds, 4), "neuron_lora": round(lora.seconds, 4)},
         "extra_memory_ratio": round(peaks["neuron_lora"] / peaks["masking"], 3),
@@ -99,7 +100,7 @@ def sampled(model: Any) -> NeuronSet:  # noqa: ANN401
 def ready(model: Any, neurons: NeuronSet, side: str) -> Any:  # noqa: ANN401
     """The model with the neurons' weights free, in one of the two ways."""
     if side == "neuron_lora":
-        return neuron_lora.build(model, neurons)
+        return build(model, neurons)
     model.requires_grad_(True)
     mask_gradients(model, neurons)
     return model
@@ -192,7 +193,7 @@ def checkpoint_ratio(whole: Any, tuned: Any) -> float:  # noqa: ANN401
     """Bytes of the adapter's folder ÷ bytes of the whole checkpoint's weights."""
     ref = ModelRef("benchmark", "0" * 64, str(whole.config.model_type), geometry(whole))
     with tempfile.TemporaryDirectory() as folder:
-        folder.save(tuned, Path(folder) / "adapter", ref, {})
+        save_adapter(tuned, Path(folder) / "adapter", ref, {})
         whole.save_pretrained(Path(folder) / "whole")
         sizes = [
             sum(p.stat().st_size for p in (Path(folder) / name).glob("*.safetensors")) for name in ("adapter", "whole")

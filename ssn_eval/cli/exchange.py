@@ -11,7 +11,6 @@ from ssn_eval.cli.loading import GGUF_FILE, REVISION
 from ssn_eval.cli.output import FILE, JSON, emit
 from ssn_eval.cli.push import TO_HUB
 from ssn_eval.core.errors import ParamsError
-from ssn_eval.exchange import folders
 
 if TYPE_CHECKING:
     from ssn_eval.core.store import NeuronFile
@@ -65,6 +64,7 @@ def export(
     Example: ssn export artifacts/sets/ss.json --format csv --out ss.csv
     """
     from ssn_eval.core import store
+    from ssn_eval.exchange import folders
     from ssn_eval.models.loading import ModelSpec
 
     for name, given, only in (
@@ -77,16 +77,27 @@ def export(
     if repo:
         _refuse_before_writing(repo, kind, source)
     if kind == "delta":
-        folders.write_delta(source, model, gguf_file, out, as_json)
+        size = folders.write_delta(source, model, gguf_file, out)
+        value = {"out": out.as_posix(), "format": kind, "weights": size.weights, "values": size.values}
+        emit(value, as_json, f"{size.values} values in {size.weights} weights of {size.base} → {out}")
         return
     if source.is_dir():
-        folders.write_uniform(source, kind, uniform_rank, out, as_json)
+        if kind != "peft" or not uniform_rank:
+            raise ParamsError(
+                f"{source} is a folder: an adapter is exported as peft with --uniform-rank, or as delta; {kind} needs a neuron set."
+            )
+        rank = folders.write_uniform(source, out)
+        value = {"out": out.as_posix(), "format": kind, "rank": rank}
+        emit(value, as_json, f"{source} with rank {rank} everywhere → {out}")
         return
     found = store.load_neurons(source)
     size = len(found.neurons)
     if kind in _FOLDERS:
         wanted = ModelSpec.parse(model or found.model.id, None if model else found.model.revision, gguf_file)
-        folders.write_folder(found, kind, wanted, op or "suppress", uniform_rank, source, out)
+        if kind == "peft":
+            folders.write_adapter(found, wanted, source, out, one_rank=uniform_rank)
+        else:
+            folders.write_baked(found, wanted, op or "suppress", source, out)
     elif out.suffix != f".{kind}" if kind in _NAMED_ENDINGS else out.suffix[1:] in _NAMED_ENDINGS:
         wanted = f"a .{kind} file" if kind in _NAMED_ENDINGS else f"a file of its own ending, not {out.suffix}"
         raise ParamsError(f"--format {kind} writes {wanted}, but --out is {out}.")

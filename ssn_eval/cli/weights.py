@@ -9,7 +9,6 @@ import click
 from ssn_eval.cli.loading import DTYPE, GGUF_FILE, REVISION
 from ssn_eval.cli.output import FILE, JSON, emit
 from ssn_eval.core.errors import MissingInputError, ParamsError
-from ssn_eval.exchange.folders import refuse_foreign
 
 
 @click.command()
@@ -46,14 +45,15 @@ def bake(
     from ssn_eval.core import store
     from ssn_eval.core.origin import versions
     from ssn_eval.exchange import baking
-    from ssn_eval.interventions import ops
+    from ssn_eval.exchange.folders import refuse_foreign
     from ssn_eval.interventions import reference as references
+    from ssn_eval.interventions.ops import combine, describe_all
     from ssn_eval.models import lineage, loading
     from ssn_eval.models.loading import ModelSpec
 
     refuse_foreign(out, "baked model", Path(model))
     sets = [store.load_neurons(path) for path in neuron_files]
-    changes = ops.combine([file.neurons for file in sets], ops or ("suppress",), layers)
+    changes = combine([file.neurons for file in sets], ops or ("suppress",), layers)
     made = references.load(reference_file) if reference_file else None
     wanted = ModelSpec.parse(model, revision, gguf_file, dtype)
     loaded = loading.load(wanted, device="cpu")
@@ -64,7 +64,7 @@ def bake(
         lineage.refuse_other(made.model, loaded.ref, ancestors, f"The reference set {reference_file}")
     origin = {"sets": [dict(file.provenance) for file in sets], "reference": dict(made.provenance) if made else None}
     baking.save(loaded, changes, out, {**origin, "versions": versions()}, reference=made, ancestors=ancestors)
-    told = ops.describe_all(changes)
+    told = describe_all(changes)
     said = ", ".join(f"{each['op']} on {each['neurons']} neurons" for each in told)
     emit({"out": out.as_posix(), "interventions": told}, as_json, f"{loaded.ref.id} with {said} → {out}")
 
@@ -92,17 +92,19 @@ def merge(
     """
     from ssn_eval.core.origin import versions
     from ssn_eval.exchange import baking
+    from ssn_eval.exchange.folders import refuse_foreign
     from ssn_eval.models import lineage, loading
     from ssn_eval.models.cards.weights import weights_card
     from ssn_eval.models.loading import Loaded, ModelSpec
-    from ssn_eval.training.adapters import folder, neuron_lora
+    from ssn_eval.training.adapters.folder import load_adapter
+    from ssn_eval.training.adapters.neuron_lora import merge
 
     refuse_foreign(out, "merged model", Path(model or ""), adapter)
     named = _base_of(adapter, model)
     wanted = ModelSpec.parse(named[0], revision or named[1], gguf_file, dtype)
     loaded = loading.load(wanted, device="cpu")
-    tuned = folder.load(loaded.model, adapter, loaded.ref)
-    merged = Loaded(neuron_lora.merge(tuned), loaded.tokenizer, loaded.ref)
+    tuned = load_adapter(loaded.model, adapter, loaded.ref)
+    merged = Loaded(merge(tuned), loaded.tokenizer, loaded.ref)
     made = {"adapter": adapter.name, **lineage.provenance(adapter), "versions": versions()}
     card = weights_card(loaded.ref, made, is_adapter=False)
     baking.write(merged, out, lineage.MERGED, made, lineage.bases(Path(wanted.pretrained)), card=card)
@@ -116,10 +118,10 @@ def merge(
 def _base_of(adapter: Path, model: str | None) -> tuple[str, str | None]:
     """The id and revision of an adapter's base model: as given, or as its `ssn.json` says."""
     from ssn_eval.models import lineage
-    from ssn_eval.training.adapters.folder import CONFIG
+    from ssn_eval.training.adapters.folder import ADAPTER_CONFIG
 
-    if not (adapter / CONFIG).is_file():
-        raise MissingInputError(f"No adapter in {adapter}: it holds no {CONFIG}.")
+    if not (adapter / ADAPTER_CONFIG).is_file():
+        raise MissingInputError(f"No adapter in {adapter}: it holds no {ADAPTER_CONFIG}.")
     bases = lineage.bases(adapter)
     if model is None and not bases:
         raise ParamsError(f"{adapter} does not say which model it was trained on; name it with --model.")

@@ -1,99 +1,102 @@
-"""What `ssn export` writes as a folder or takes from one: adapters, models with a set baked in, and deltas of either."""
+"""Folders and deltas that go elsewhere: adapters, models with a set baked in, and what trained weights changed in their base."""
 
 from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
-from ssn_eval.cli.output import emit
 from ssn_eval.core.errors import ParamsError
+from ssn_eval.core.origin import versions
+from ssn_eval.core.store import NeuronFile
+from ssn_eval.core.tensors import refuse_other_ending
+from ssn_eval.exchange import baking
+from ssn_eval.interventions.ops import combine
+from ssn_eval.models import deltas, lineage, loading
+from ssn_eval.models.loading import ModelSpec
+from ssn_eval.training.adapters.folder import ADAPTER_CONFIG, load_adapter, save_adapter
+from ssn_eval.training.adapters.neuron_lora import build, merge
+from ssn_eval.training.adapters.uniform import uniform_rank
 
-if TYPE_CHECKING:
-    from ssn_eval.core.store import NeuronFile
-    from ssn_eval.models.loading import ModelSpec
+
+class DeltaSize(NamedTuple):
+    """What a delta changes in its base model."""
+
+    base: str
+    weights: int
+    values: int
 
 
-def write_folder(
-    found: NeuronFile, kind: str, wanted: ModelSpec, op: str, uniform_rank: bool, neurons: Path, out: Path
-) -> None:
-    """An adapter or a model; an existing folder is replaced only if it is one that was written so."""
-    from ssn_eval.core import origin
-    from ssn_eval.exchange import baking
-    from ssn_eval.interventions import ops
-    from ssn_eval.models import loading
-    from ssn_eval.training.adapters import folder, neuron_lora, uniform
+def write_baked(file: NeuronFile, spec: ModelSpec, op: str, source: Path, out: Path) -> None:
+    """Write a model whose weights hold an intervention on the set.
 
-    changes = ops.combine([found.neurons], [op])
-    if kind == "peft":
-        _refuse_other_than_adapter(out)
-    else:
-        refuse_foreign(out, "exported model", Path(wanted.pretrained))
-    loaded = loading.load(wanted)
-    found.model.refuse_other(loaded.ref, str(neurons))
-    if kind == "hf":
-        baking.save(loaded, changes, out, {"sets": [dict(found.provenance)], "versions": origin.versions()})
-        return
-    made = {"untrained": True, **found.provenance}
-    built = neuron_lora.build(loaded.model, found.neurons)
-    if not uniform_rank:
-        folder.save(built, out, loaded.ref, made)
+    Args:
+        file: the neuron set.
+        spec: the model.
+        op: the intervention, for example `suppress`.
+        source: where the set lies, for messages.
+        out: a folder; it is replaced only if an export wrote it.
+    """
+    refuse_foreign(out, "exported model", Path(spec.pretrained))
+    loaded = loading.load(spec)
+    file.model.refuse_other(loaded.ref, str(source))
+    origin = {"sets": [dict(file.provenance)], "versions": versions()}
+    baking.save(loaded, combine([file.neurons], [op]), out, origin)
+
+
+def write_adapter(file: NeuronFile, spec: ModelSpec, source: Path, out: Path, *, one_rank: bool) -> None:
+    """Write an untrained neuron-LoRA of the set as a PEFT folder; with `one_rank`, padded to one rank in every module."""
+    _refuse_other_than_adapter(out)
+    loaded = loading.load(spec)
+    file.model.refuse_other(loaded.ref, str(source))
+    origin = {"untrained": True, **file.provenance}
+    adapter = build(loaded.model, file.neurons)
+    if not one_rank:
+        save_adapter(adapter, out, loaded.ref, origin)
         return
     with tempfile.TemporaryDirectory() as scratch:
         own_ranks = Path(scratch) / "adapter"
-        folder.save(built, own_ranks, loaded.ref, made)
-        uniform.uniform_rank(own_ranks, out)
+        save_adapter(adapter, own_ranks, loaded.ref, origin)
+        uniform_rank(own_ranks, out)
 
 
-def write_uniform(adapter: Path, kind: str, uniform_rank: bool, out: Path, as_json: bool) -> None:
-    """An adapter again, padded to one rank; it needs no model."""
-    from ssn_eval.training.adapters import uniform
-
-    if kind != "peft" or not uniform_rank:
-        raise ParamsError(
-            f"{adapter} is a folder: an adapter is exported as peft with --uniform-rank, or as delta; {kind} needs a neuron set."
-        )
+def write_uniform(adapter: Path, out: Path) -> int:
+    """Write an adapter again, padded to one rank, which is returned; it needs no model."""
     _refuse_other_than_adapter(out, adapter)
-    rank = uniform.uniform_rank(adapter, out)
-    emit(
-        {"out": out.as_posix(), "format": kind, "rank": rank}, as_json, f"{adapter} with rank {rank} everywhere → {out}"
-    )
+    return uniform_rank(adapter, out)
 
 
-def write_delta(source: Path, model: str | None, gguf_file: str | None, out: Path, as_json: bool) -> None:
-    """What a folder of trained weights, adapter or whole model, changes in its base model."""
-    from ssn_eval.core import origin, tensors
-    from ssn_eval.models import deltas, lineage, loading
-    from ssn_eval.training.adapters import folder, neuron_lora
+def write_delta(source: Path, model: str | None, gguf_file: str | None, out: Path) -> DeltaSize:
+    """Write what a folder of trained weights, adapter or whole model, changes in its base model.
 
-    tensors.refuse_other_ending(out, "A delta")
+    Raises:
+        ParamsError: the base model is named neither by the folder nor by `model`, or the ending is not .safetensors.
+        MismatchError: the folder was made from another model.
+    """
+    refuse_other_ending(out, "A delta")
     bases = lineage.bases(source)
     if model is None and not bases:
         raise ParamsError(f"{source} does not say which model it was made from; name it with --model.")
-    base = loading.load(
-        ModelSpec.parse(model or bases[0].id, None if model else bases[0].revision, gguf_file), device="cpu"
-    )
+    spec = ModelSpec.parse(model or bases[0].id, None if model else bases[0].revision, gguf_file)
+    base = loading.load(spec, device="cpu")
     before = {name: weight.clone() for name, weight in base.model.state_dict().items()}
-    if (source / folder.CONFIG).is_file():
-        tuned: Any = neuron_lora.merge(folder.load(base.model, source, base.ref))
+    if (source / ADAPTER_CONFIG).is_file():
+        tuned: Any = merge(load_adapter(base.model, source, base.ref))
     else:
         for ref in bases[:1]:
             ref.refuse_other(base.ref, f"The checkpoint {source.name}")
-        tuned = loading.load(
-            ModelSpec.parse(str(source), None, None, str(base.model.dtype).removeprefix("torch.")), device="cpu"
-        ).model
+        dtype = str(base.model.dtype).removeprefix("torch.")
+        tuned = loading.load(ModelSpec.parse(str(source), dtype=dtype), device="cpu").model
     patches = deltas.between(before, tuned.state_dict())
-    made = {"source": source.name, **lineage.provenance(source), "versions": origin.versions()}
-    deltas.save(out, deltas.Delta(patches, base.ref, made))
-    values = sum(patch.values.numel() for patch in patches.values())
-    told = {"out": out.as_posix(), "format": "delta", "weights": len(patches), "values": values}
-    emit(told, as_json, f"{values} values in {len(patches)} weights of {base.ref.id} → {out}")
+    origin = {"source": source.name, **lineage.provenance(source), "versions": versions()}
+    deltas.save(out, deltas.Delta(patches, base.ref, origin))
+    return DeltaSize(base.ref.id, len(patches), sum(patch.values.numel() for patch in patches.values()))
 
 
 def _refuse_other_than_adapter(out: Path, source: Path | None = None) -> None:
-    from ssn_eval.training.adapters.folder import CONFIG
-
-    if out.exists() and (not (out / CONFIG).is_file() or (source is not None and out.resolve() == source.resolve())):
+    if out.exists() and (
+        not (out / ADAPTER_CONFIG).is_file() or (source is not None and out.resolve() == source.resolve())
+    ):
         raise ParamsError(
             f"{out} is there already and is no adapter that may be replaced; name a new folder for --out."
         )
@@ -105,8 +108,6 @@ def refuse_foreign(out: Path, what: str, *sources: Path) -> None:
     Raises:
         ParamsError: there is such a folder.
     """
-    from ssn_eval.models import lineage
-
     ours = (out / lineage.FILE).is_file() and (out / "config.json").is_file()
     if out.exists() and (not ours or any(out.resolve() == source.resolve() for source in sources)):
         raise ParamsError(f"{out} is there already and is no {what} that may be replaced; name a new folder for --out.")

@@ -13,6 +13,7 @@ from ssn_eval.exchange import hub
 from ssn_eval.models import lineage
 from ssn_eval.models.cards.neurons import neuron_card
 from ssn_eval.models.cards.weights import weights_card
+from ssn_eval.training.adapters.folder import ADAPTER_CONFIG
 
 CARD = "README.md"
 _KEPT = (".safetensors", ".json", ".jinja", ".txt", ".model", ".md")
@@ -75,7 +76,7 @@ def card_of(folder: Path) -> str:
             f"{folder} is a model whose neurons were changed for good, which can leave it without its refusals; it is not "
             f"published from here. Push the neuron set, and whoever needs the model can bake it."
         )
-    return weights_card(found[0], lineage.provenance(folder), is_adapter=(folder / folder.CONFIG).is_file())
+    return weights_card(found[0], lineage.provenance(folder), is_adapter=(folder / ADAPTER_CONFIG).is_file())
 
 
 def _folder(folder: Path) -> Parcel:
@@ -88,5 +89,5 @@ def _folder(folder: Path) -> Parcel:
     if not any(name.endswith(".safetensors") for name in found):
         raise MissingInputError(f"{folder} holds no weights in safetensors; there is nothing to push.")
     found.setdefault(CARD, card)
-    what = "Adapter" if (folder / folder.CONFIG).is_file() else "Model"
+    what = "Adapter" if (folder / ADAPTER_CONFIG).is_file() else "Model"
     return Parcel("model", found, f"{what} {folder.resolve().name}")

@@ -24,6 +24,7 @@ from ssn_eval.harness.arguments import ABSENT, PIPELINE
 from ssn_eval.harness.exits import one_sentence
 from ssn_eval.interventions import hooks, ops
 from ssn_eval.models import deltas, lineage, loading, residency
+from ssn_eval.training.adapters.folder import load_adapter
 
 _MARK = "ssn_eval: condition"
 """the key under which a response cache remembers whose responses it holds"""
@@ -122,7 +123,7 @@ class SsnHFLM(_HFLM):
                 deltas.apply(plain, self._checkpoint.delta)
         if self._adapter:
             folder = Path(self._adapter)
-            self._model = folder.load(plain, folder, self._ref, other_weights=self._other_model)
+            self._model = load_adapter(plain, folder, self._ref, other_weights=self._other_model)
             self._model.to(self.device)
         self._treatment.refuse_other(self._ref, self._ancestors(), self._other_model)
         final: Any = self._model

@@ -1,50 +1,6 @@
-"""Change what chosen neurons say, to see what they cause.
+"""Interventions: change what chosen neurons say, to see what they cause.
 
-`ops.py` says what, `plan.py` puts several sets together, `hooks.py` does it to a running model, `weights.py` for good.
+Read first: `ops` (what is done to which neurons), then `plan` (several sets together).
+`hooks` does it to a running model, `weights` writes it into plain weights, `phases` tells prompt from generated token.
+`measuring` and `reference` give the means and percentiles that the ops `mean` and `set` need.
 """
-
-from __future__ import annotations
-
-from collections.abc import Sequence
-from typing import Any
-
-from ssn_eval.core.neurons import NeuronSet
-from ssn_eval.interventions.hooks import attach, intervene, intervene_all
-from ssn_eval.interventions.ops import (
-    MEAN,
-    NONE,
-    SUPPRESS,
-    Intervention,
-    Layers,
-    Op,
-    combine,
-    describe,
-    describe_all,
-    parse_layers,
-    parse_op,
-    parse_positions,
-)
-from ssn_eval.interventions.reference import Reference
-from ssn_eval.interventions.weights import bake, bake_all, refuse_unbakeable
-
-__all__ = [
-    "MEAN",
-    "NONE",
-    "SUPPRESS",
-    "Intervention",
-    "Layers",
-    "Op",
-    "Reference",
-    "attach",
-    "bake",
-    "bake_all",
-    "combine",
-    "describe",
-    "describe_all",
-    "intervene",
-    "intervene_all",
-    "parse_layers",
-    "parse_op",
-    "parse_positions",
-    "refuse_unbakeable",
-]

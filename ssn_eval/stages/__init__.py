@@ -1,1 +1,5 @@
-"""The pipeline's stages: `python -m ssn_eval.stages.X PATHS`. Paths and params in, one core call, outputs written."""
+"""The pipeline: one thin module a stage, run by `dvc repro` as `python -m ssn_eval.stages.<name>`.
+
+Read first: `common` (what every stage does), then the stages in the order of dvc.yaml.
+`repetitions` runs the pipeline over several seeds; `frontier` compares training methods.
+"""

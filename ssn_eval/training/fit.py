@@ -20,7 +20,8 @@ from ssn_eval.core.methods import Method
 from ssn_eval.core.params import TrainParams
 from ssn_eval.models import resuming
 from ssn_eval.prompts.pairs import Pair
-from ssn_eval.training import job, trainers
+from ssn_eval.training import trainers
+from ssn_eval.training.job import Job
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -68,7 +69,7 @@ def fit(
     if not pairs:
         raise EmptySetError("No training pair; nothing to train on.")
     steps = settings.steps or trainers.steps_in(pairs, method, settings.batch_size, settings.epochs, hr)
-    job = job.Job(model, tokenizer, pairs, method, settings.max_length, hr, _arguments(settings, steps, lr, work))
+    job = Job(model, tokenizer, pairs, method, settings.max_length, hr, _arguments(settings, steps, lr, work))
     with _alone(work), progress.progress("training", steps) as advance:
         resume = _resume(work, _fingerprint(pairs, settings, method, lr, hr))
         advance(resuming.step(resume))
@@ -79,7 +80,7 @@ def fit(
     return curve
 
 
-def _run(job: job.Job, callbacks: Sequence[TrainerCallback], resume: Path | None) -> list[dict[str, float]]:
+def _run(job: Job, callbacks: Sequence[TrainerCallback], resume: Path | None) -> list[dict[str, float]]:
     from safetensors import SafetensorError
     from transformers import PrinterCallback
 

@@ -1,4 +1,4 @@
-"""TODO."""
+"""What one run of a Trainer is given."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from ssn_eval.models.loading import Loaded
 from ssn_eval.prompts.answers import with_rejected
 from ssn_eval.prompts.pairs import Pair, mix
 from ssn_eval.prompts.prompt import LABELS
-from ssn_eval.training.adapters import folder
+from ssn_eval.training.adapters.folder import save_adapter
 from ssn_eval.training.fit import fit
 from ssn_eval.training.weights import Free, free
 
@@ -130,7 +130,7 @@ def _save(ready: Free, loaded: Loaded, out: Path, work: Path, provenance: Mappin
     model: Any = ready.model
     card = weights_card(loaded.ref, provenance, is_adapter=ready.is_adapter)
     if ready.is_adapter:
-        folder.save(model, out, loaded.ref, provenance, card)
+        save_adapter(model, out, loaded.ref, provenance, card)
     else:
         with files.atomic(out) as folder:
             model.save_pretrained(folder)

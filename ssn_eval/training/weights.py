@@ -9,7 +9,7 @@ from ssn_eval.core.methods import Method
 from ssn_eval.core.neurons import NeuronSet
 from ssn_eval.models.architectures.resolving import geometry, resolve
 from ssn_eval.models.architectures.sites import is_transposed
-from ssn_eval.training.adapters import neuron_lora
+from ssn_eval.training.adapters.neuron_lora import build, trainable_parameters
 
 if TYPE_CHECKING:
     import torch
@@ -50,11 +50,11 @@ def free(model: PreTrainedModel, method: Method, neurons: NeuronSet | None) -> F
             f"The method trains the neurons of {method.set or 'a set'}, which is empty; use a larger select.p."
         )
     if method.weights == "neurons" and neurons:
-        tuned = neuron_lora.build(model, neurons)
-        return Free(tuned, neuron_lora.trainable_parameters(tuned)[0], total)
+        tuned = build(model, neurons)
+        return Free(tuned, trainable_parameters(tuned)[0], total)
     if method.weights == "lora":
         tuned = low_rank(model, method.rank)
-        return Free(tuned, neuron_lora.trainable_parameters(tuned)[0], total)
+        return Free(tuned, trainable_parameters(tuned)[0], total)
     model.requires_grad_(True)
     if method.weights == "mask" and neurons:
         return Free(model, mask_gradients(model, neurons), total)

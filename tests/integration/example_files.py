@@ -20,7 +20,8 @@ import torch
 from ssn_eval.core import files, store
 from ssn_eval.core.neurons import NeuronSet
 from ssn_eval.models import loading
-from ssn_eval.training.adapters import folder, neuron_lora
+from ssn_eval.training.adapters.folder import save_adapter
+from ssn_eval.training.adapters.neuron_lora import build
 
 MODEL, OTHER = "Qwen/Qwen3-8B", "meta-llama/Llama-2-7b-hf"
 PIPELINE = "artifacts/model/weights"
@@ -47,7 +48,7 @@ def spec(path: Path) -> None:
 def adapter(path: Path) -> None:
     """A neuron-LoRA of the pipeline's model."""
     loaded = loading.load(loading.ModelSpec(PIPELINE))
-    folder.save(neuron_lora.build(loaded.model, NeuronSet.from_keys({"layers.0.q_proj": [1]})), path, loaded.ref, {})
+    save_adapter(build(loaded.model, NeuronSet.from_keys({"layers.0.q_proj": [1]})), path, loaded.ref, {})
 
 
 def neurons(path: Path) -> None:

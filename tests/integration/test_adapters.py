@@ -16,7 +16,8 @@ from ssn_eval.core.origin import ModelRef
 from ssn_eval.interventions.hooks import intervene
 from ssn_eval.interventions.ops import SUPPRESS
 from ssn_eval.models.architectures.resolving import geometry
-from ssn_eval.training.adapters import folder, neuron_lora
+from ssn_eval.training.adapters.folder import load_adapter, refuse_other_base, save_adapter
+from ssn_eval.training.adapters.neuron_lora import build, trainable_parameters
 
 CHOSEN = NeuronSet.of(
     [(0, "q_proj", 1), (0, "q_proj", 5), (1, "k_proj", 3), (2, "v_proj", 2), (1, "o_proj", 7), (2, "mlp", 11)]
@@ -58,7 +59,7 @@ def owned(model):
 
 def test_only_the_chosen_weights_change_bit_for_bit_also_after_merging(any_model):
     original = copy.deepcopy(any_model)
-    tuned = neuron_lora.build(any_model, trainable(original))
+    tuned = build(any_model, trainable(original))
     torch.testing.assert_close(tuned(IDS).logits, original(IDS).logits)
     losses = steps(tuned)
     assert losses[-1] < losses[0]
@@ -74,7 +75,7 @@ def test_only_the_chosen_weights_change_bit_for_bit_also_after_merging(any_model
 def test_equals_gradient_masking(any_model):
     """The paper's `θ ← θ − η (M ⊙ ∇L)` on the full model gives the same losses."""
     full = copy.deepcopy(any_model)
-    tuned = neuron_lora.build(any_model, trainable(full))
+    tuned = build(any_model, trainable(full))
     masks = owned(full)
 
     def mask():
@@ -88,20 +89,20 @@ def test_equals_gradient_masking(any_model):
 def test_experts_cannot_be_trained_and_their_model_s_attention_can():
     model = tiny("qwen3_moe")
     with pytest.raises(ArchitectureError, match=r"layers\.2\.mlp\.1 is a routed expert.*sites: attention"):
-        neuron_lora.build(model, existing(model, CHOSEN))
+        build(model, existing(model, CHOSEN))
     with pytest.raises(ArchitectureError, match=r"layers\.0\.mlp.*PEFT.*sites: attention"):
-        neuron_lora.build(tiny("qwen3_moe"), NeuronSet.of([(0, "mlp", 1), (1, "q_proj", 3)]))
+        build(tiny("qwen3_moe"), NeuronSet.of([(0, "mlp", 1), (1, "q_proj", 3)]))
     attention = NeuronSet.of([(1, "q_proj", 3), (2, "o_proj", 4)])
-    assert neuron_lora.trainable_parameters(neuron_lora.build(model, attention))[0] == 2 * 32
+    assert trainable_parameters(build(model, attention))[0] == 2 * 32
 
 
 def test_a_saved_adapter_loads_with_stock_peft_on_every_architecture(any_model, tmp_path, recwarn):
     from peft import PeftModel
 
     plain = copy.deepcopy(any_model)
-    tuned = neuron_lora.build(any_model, trainable(plain))
+    tuned = build(any_model, trainable(plain))
     steps(tuned)
-    folder.save(tuned, tmp_path / "a", reference(plain), {})
+    save_adapter(tuned, tmp_path / "a", reference(plain), {})
     expected = tuned(IDS).logits
     assert not torch.allclose(expected, plain(IDS).logits, atol=1e-3)
     stock = PeftModel.from_pretrained(plain, str(tmp_path / "a"))
@@ -113,23 +114,23 @@ def test_saved_adapter_loads_with_stock_peft_and_with_ours(llama, tmp_path):
     from peft import PeftModel
 
     plain = copy.deepcopy(llama)
-    tuned = neuron_lora.build(llama, CHOSEN)
+    tuned = build(llama, CHOSEN)
     steps(tuned)
-    folder.save(tuned, tmp_path / "a", reference(plain), {"seed": 0})
-    folder.save(tuned, tmp_path / "b", reference(plain), {"seed": 0})
+    save_adapter(tuned, tmp_path / "a", reference(plain), {"seed": 0})
+    save_adapter(tuned, tmp_path / "b", reference(plain), {"seed": 0})
     assert files.sha256(tmp_path / "a") == files.sha256(tmp_path / "b")
     expected = tuned(IDS).logits
     stock = PeftModel.from_pretrained(copy.deepcopy(plain), str(tmp_path / "a"))
     assert torch.equal(stock(IDS).logits, expected)
-    ours = folder.load(copy.deepcopy(plain), tmp_path / "a", reference(plain))
+    ours = load_adapter(copy.deepcopy(plain), tmp_path / "a", reference(plain))
     assert torch.equal(ours(IDS).logits, expected)
-    assert neuron_lora.trainable_parameters(tuned)[0] == 2 * 32 + 32 + 32 + 32 + 3 * 32
+    assert trainable_parameters(tuned)[0] == 2 * 32 + 32 + 32 + 32 + 3 * 32
 
 
 def test_an_intervention_sees_base_and_adapter_together(any_model):
     """Suppressing a trained neuron silences its adapter too: it equals suppressing it in the merged model."""
     chosen = existing(any_model, CHOSEN)
-    tuned: Any = neuron_lora.build(any_model, trainable(any_model))
+    tuned: Any = build(any_model, trainable(any_model))
     steps(tuned)
     with intervene(tuned, chosen, SUPPRESS):
         hooked = tuned(IDS).logits
@@ -140,16 +141,16 @@ def test_an_intervention_sees_base_and_adapter_together(any_model):
 
 def test_bad_input(llama, tmp_path):
     with pytest.raises(EmptySetError):
-        neuron_lora.build(llama, NeuronSet(frozenset()))
+        build(llama, NeuronSet(frozenset()))
     with pytest.raises(MissingInputError, match="adapter_config"):
-        folder.load(llama, tmp_path, reference(llama))
+        load_adapter(llama, tmp_path, reference(llama))
     ref = reference(llama)
-    tuned = neuron_lora.build(llama, CHOSEN)
-    folder.save(tuned, tmp_path / "a", ref, {})
+    tuned = build(llama, CHOSEN)
+    save_adapter(tuned, tmp_path / "a", ref, {})
     other = ModelRef("other", "1" * 64, ref.model_type, ref.geometry)
     with pytest.raises(MismatchError, match="same shape, another model"):
-        folder.refuse_other_base(tmp_path / "a", other)
+        refuse_other_base(tmp_path / "a", other)
     weights = tmp_path / "a" / "adapter_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:100])
     with pytest.raises(FormatError, match="damaged"):
-        folder.load(tuned.unload(), tmp_path / "a", ref)
+        load_adapter(tuned.unload(), tmp_path / "a", ref)

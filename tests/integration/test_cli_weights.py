@@ -22,7 +22,8 @@ from ssn_eval.interventions.hooks import intervene, intervene_all
 from ssn_eval.interventions.ops import MEAN, SUPPRESS, Intervention, Op
 from ssn_eval.models import deltas, lineage, loading
 from ssn_eval.models.loading import ModelSpec
-from ssn_eval.training.adapters import folder, neuron_lora
+from ssn_eval.training.adapters.folder import load_adapter, save_adapter
+from ssn_eval.training.adapters.neuron_lora import build
 
 FIRST = NeuronSet.of([(0, "q_proj", 31), (0, "mlp", 3), (0, "mlp", 39), (1, "k_proj", 5), (1, "v_proj", 0)])
 SECOND = NeuronSet.of([(0, "mlp", 4), (1, "o_proj", 2)])
@@ -54,12 +55,12 @@ def folder(tmp_path_factory) -> Path:
         store.save_neurons(made / f"{name}.json", NeuronFile(chosen, loaded.ref, {"what": name}))
     rows = [{"id": str(i), "lang": "en", "label": "harmless", "prompt": " ".join(WORDS[i : i + 4])} for i in range(5)]
     (made / "prompts.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    tuned = neuron_lora.build(loaded.model, FIRST)
+    tuned = build(loaded.model, FIRST)
     with torch.no_grad():
         for name, p in tuned.named_parameters():
             if p.requires_grad:
                 p.normal_(std=0.1, generator=torch.Generator().manual_seed(len(name)))
-    folder.save(tuned, made / "adapter", loaded.ref, {"what": "made up"})
+    save_adapter(tuned, made / "adapter", loaded.ref, {"what": "made up"})
     return made
 
 
@@ -78,7 +79,7 @@ def ours(path: Path) -> loading.Loaded:
 def with_adapter(folder: Path) -> torch.Tensor:
     loaded = ours(folder / "m")
     with torch.no_grad():
-        return folder.load(loaded.model, folder / "adapter", loaded.ref)(IDS).logits
+        return load_adapter(loaded.model, folder / "adapter", loaded.ref)(IDS).logits
 
 
 def test_bake_writes_several_sets_into_a_model_that_any_tool_loads(folder, tmp_path):

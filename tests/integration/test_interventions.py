@@ -27,7 +27,7 @@ from ssn_eval.interventions.reference import PERCENTILES, Activations, Reference
 from ssn_eval.interventions.weights import bake, bake_all
 from ssn_eval.models import loading
 from ssn_eval.models.architectures.resolving import decoder, geometry, resolve
-from ssn_eval.training.adapters import neuron_lora
+from ssn_eval.training.adapters.neuron_lora import build
 
 CHOSEN = NeuronSet.of(
     [(0, "q_proj", 1), (1, "k_proj", 3), (2, "v_proj", 2), (1, "o_proj", 7), (2, "mlp", 11), (0, "mlp", 0)]
@@ -131,7 +131,7 @@ def test_what_weights_cannot_say_is_refused_and_nothing_changes(llama):
         bake_all(llama, [Intervention(CHOSEN, SUPPRESS), Intervention(CHOSEN, LOUD)])
     assert all(torch.equal(before[name], weight) for name, weight in llama.state_dict().items())
     with pytest.raises(ParamsError, match="ssn merge"):
-        bake(neuron_lora.build(llama, CHOSEN), CHOSEN, SUPPRESS)  # type: ignore[arg-type]
+        bake(build(llama, CHOSEN), CHOSEN, SUPPRESS)  # type: ignore[arg-type]
 
 
 def test_active_at_every_decode_step(any_model):
@@ -307,7 +307,7 @@ def test_the_same_on_a_plain_and_a_peft_wrapped_model(any_model):
     chosen = existing(any_model, CHOSEN)
     reference = constants(any_model, chosen)
     attention = NeuronSet.of(n for n in chosen if not n.site.startswith("mlp"))
-    wrapped, ids = neuron_lora.build(copy.deepcopy(any_model), attention).eval(), tokens(2, 6)
+    wrapped, ids = build(copy.deepcopy(any_model), attention).eval(), tokens(2, 6)
     ways = [Intervention(chosen, LOUD, positions="prompt"), Intervention(chosen, MEAN, positions="generated")]
     with intervene_all(any_model, ways, reference):
         expected = generated(any_model, ids)

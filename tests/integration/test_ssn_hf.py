@@ -29,7 +29,8 @@ from ssn_eval.interventions import reference as references
 from ssn_eval.interventions.hooks import intervene, intervene_all
 from ssn_eval.interventions.ops import MEAN, SUPPRESS, Intervention, Layers, Op
 from ssn_eval.models import loading
-from ssn_eval.training.adapters import folder, neuron_lora
+from ssn_eval.training.adapters.folder import save_adapter
+from ssn_eval.training.adapters.neuron_lora import build
 
 CHOSEN = NeuronSet.of([(0, "q_proj", 1), (1, "mlp", 3), (2, "o_proj", 5)])
 MORE = NeuronSet.of([(0, "mlp", 7), (3, "v_proj", 2)])
@@ -52,12 +53,12 @@ def folder(tmp_path_factory) -> Path:
         tok.save_pretrained(out / name)
     loaded = loading.load(loading.ModelSpec(str(out / "one")))
     store.save_neurons(out / "set.json", NeuronFile(CHOSEN, loaded.ref))
-    tuned = neuron_lora.build(loaded.model, CHOSEN)
+    tuned = build(loaded.model, CHOSEN)
     with torch.no_grad():
         for name, p in tuned.named_parameters():
             if p.requires_grad:
                 p.normal_(std=0.1, generator=torch.Generator().manual_seed(len(name)))
-    folder.save(tuned, out / "adapter", loaded.ref, {})
+    save_adapter(tuned, out / "adapter", loaded.ref, {})
     store.save_neurons(out / "more.json", NeuronFile(MORE, loaded.ref))
     store.save_neurons(out / "empty.json", NeuronFile(NeuronSet(frozenset()), loaded.ref))
     fresh = loading.load(loading.ModelSpec(str(out / "one")))

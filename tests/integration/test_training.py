@@ -28,7 +28,7 @@ from ssn_eval.organism.settings import OrganismSettings
 from ssn_eval.organism.training import build_model
 from ssn_eval.prompts.pairs import Pair, common, mix, read_pairs, read_phrasings, safety_pairs, write_pairs
 from ssn_eval.prompts.prompt import Prompt
-from ssn_eval.training.adapters import neuron_lora
+from ssn_eval.training.adapters.neuron_lora import build
 from ssn_eval.training.encoding import IGNORED, encode
 from ssn_eval.training.fit import fit
 
@@ -92,7 +92,7 @@ def test_a_broken_off_adapter_training_resumes_to_the_same_weights_and_losses(or
     model, tok = organism
 
     def run(work):
-        tuned = neuron_lora.build(copy.deepcopy(model), CHOSEN)
+        tuned = build(copy.deepcopy(model), CHOSEN)
         curve = fit(tuned, tok, PAIRS, SETTINGS, lr=1e-2, work=work)
         return {n: p.detach().clone() for n, p in tuned.named_parameters()}, curve
 
@@ -104,7 +104,7 @@ def test_a_broken_off_adapter_training_resumes_to_the_same_weights_and_losses(or
     assert curve == losses and [e["step"] for e in curve] == list(range(1, 9))
     assert all(torch.equal(resumed[name], value) for name, value in expected.items())
     assert run(tmp_path / "broken")[1] == losses, "a run that ended before its result was saved trains no step too many"
-    start = dict(neuron_lora.build(copy.deepcopy(model), CHOSEN).named_parameters())
+    start = dict(build(copy.deepcopy(model), CHOSEN).named_parameters())
     frozen = [n for n, p in start.items() if not p.requires_grad]
     assert frozen and all(torch.equal(resumed[n], start[n]) for n in frozen)
 

@@ -24,7 +24,7 @@ from ssn_eval.prompts import answers
 from ssn_eval.prompts.answers import with_rejected
 from ssn_eval.prompts.pairs import Pair
 from ssn_eval.training import gaps, trainers
-from ssn_eval.training.adapters import folder
+from ssn_eval.training.adapters.folder import load_adapter, save_adapter
 from ssn_eval.training.encoding import IGNORED, encode
 from ssn_eval.training.fit import fit
 from ssn_eval.training.weights import free, masks
@@ -204,7 +204,7 @@ def test_an_ordinary_lora_is_saved_and_loaded_like_ours(organism, tmp_path):
     from ssn_eval.models.architectures.resolving import geometry
 
     ref = ModelRef("m", "a" * 64, "llama", geometry(model))
-    folder.save(tuned, tmp_path / "lora", ref, {"method": "lora"})
-    again = folder.load(copy.deepcopy(model), tmp_path / "lora", ref)
+    save_adapter(tuned, tmp_path / "lora", ref, {"method": "lora"})
+    again = load_adapter(copy.deepcopy(model), tmp_path / "lora", ref)
     with torch.no_grad():
         assert torch.equal(again(input_ids=ids).logits, expected)

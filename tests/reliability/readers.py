@@ -27,7 +27,7 @@ from ssn_eval.models import deltas, loading
 from ssn_eval.prompts.benchmarks import source
 from ssn_eval.prompts.pairs import read_pairs
 from ssn_eval.prompts.reading import read_prompts
-from ssn_eval.training.adapters import folder
+from ssn_eval.training.adapters.folder import refuse_other_base
 
 ROOT = Path(__file__).resolve().parents[2]
 GEOMETRY = Geometry({f"layers.{i}.{site}": 8 for i in range(2) for site in ("q_proj", "k_proj", "v_proj", "mlp")})
@@ -143,7 +143,7 @@ READERS = {
         "ssn.json",
         lambda p: (
             p.with_name("adapter_config.json").write_text("{}"),
-            folder.refuse_other_base(p.parent, MODEL),
+            refuse_other_base(p.parent, MODEL),
             p.with_name("adapter_config.json").unlink(),
         ),
         _json({"format": "ssn-adapter/1", "model": MODEL.to_json(), "provenance": {}}),

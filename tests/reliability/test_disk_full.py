@@ -36,7 +36,8 @@ from ssn_eval.prompts.jsonl import write_jsonl
 from ssn_eval.prompts.pairs import Pair
 from ssn_eval.prompts.prompt import Prompt
 from ssn_eval.stages import repetitions
-from ssn_eval.training.adapters import folder, neuron_lora
+from ssn_eval.training.adapters.folder import save_adapter
+from ssn_eval.training.adapters.neuron_lora import build
 from ssn_eval.training.fit import fit
 
 SIZE = 4 << 20
@@ -101,7 +102,7 @@ def _adapter(out: Path, loaded: loading.Loaded) -> None:
 
     fresh = copy.deepcopy(loaded.model)
     chosen = NeuronSet.from_keys({"layers.0.mlp": list(range(48)), "layers.1.mlp": list(range(48))})
-    folder.save(neuron_lora.build(fresh, chosen), out, loaded.ref, {})
+    save_adapter(build(fresh, chosen), out, loaded.ref, {})
 
 
 def _baked(out: Path, loaded: loading.Loaded) -> None:

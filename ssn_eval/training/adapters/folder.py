@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from peft import PeftModel
     from transformers import PreTrainedModel
 
-CONFIG, WEIGHTS, CARD = "adapter_config.json", "adapter_model.safetensors", "README.md"
+ADAPTER_CONFIG, WEIGHTS, CARD = "adapter_config.json", "adapter_model.safetensors", "README.md"
 
 
-def save(
+def save_adapter(
     model: PeftModel, folder: Path, base: ModelRef, provenance: Mapping[str, Any], card: str | None = None
 ) -> None:
     """Save as a standard adapter folder plus `ssn.json`, which says what it was trained on and how; `card` in place of PEFT's.
@@ -29,7 +29,7 @@ def save(
     with files.atomic(folder) as temporary:
         model.peft_config["default"].base_model_name_or_path = base.id
         model.save_pretrained(str(temporary), safe_serialization=True)
-        config_path = temporary / CONFIG
+        config_path = temporary / ADAPTER_CONFIG
         config = json.loads(config_path.read_text(encoding="utf-8"))
         config["target_modules"] = sorted(config["target_modules"])
         files.write_json(config_path, config)
@@ -48,13 +48,13 @@ def refuse_other_base(folder: Path, live: ModelRef) -> None:
         MissingInputError: there is no adapter in the folder.
         MismatchError: the adapter belongs to another model.
     """
-    if not (folder / CONFIG).is_file():
-        raise MissingInputError(f"No adapter in {folder}: it holds no {CONFIG}.")
+    if not (folder / ADAPTER_CONFIG).is_file():
+        raise MissingInputError(f"No adapter in {folder}: it holds no {ADAPTER_CONFIG}.")
     for base in lineage.bases(folder)[:1]:
         base.refuse_other(live, f"The adapter {folder.name}")
 
 
-def load(model: PreTrainedModel, folder: Path, live: ModelRef, *, other_weights: bool = False) -> PeftModel:
+def load_adapter(model: PreTrainedModel, folder: Path, live: ModelRef, *, other_weights: bool = False) -> PeftModel:
     """Put a saved adapter on its base model, or with `other_weights` on another model of the same shape.
 
     Raises:

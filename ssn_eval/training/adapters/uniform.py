@@ -13,7 +13,7 @@ from typing import Any
 
 from ssn_eval.core import files
 from ssn_eval.core.errors import FormatError, MissingInputError, ParamsError
-from ssn_eval.training.adapters.folder import CONFIG, WEIGHTS
+from ssn_eval.training.adapters.folder import ADAPTER_CONFIG, WEIGHTS
 
 SMALLEST = 8
 
@@ -29,7 +29,7 @@ def uniform_rank(folder: Path, out: Path) -> int:
     from safetensors.torch import load_file, save_file
     from torch.nn.functional import pad
 
-    config: Any = files.read_json(folder / CONFIG, "an adapter's configuration")
+    config: Any = files.read_json(folder / ADAPTER_CONFIG, "an adapter's configuration")
     if not (folder / WEIGHTS).is_file():
         raise MissingInputError(f"No adapter weights in {folder}: it holds no {WEIGHTS}; pickles are not read.")
     try:
@@ -49,8 +49,8 @@ def uniform_rank(folder: Path, out: Path) -> int:
     with files.atomic(out) as temporary:
         temporary.mkdir()
         save_file(padded, temporary / WEIGHTS, metadata={"format": "pt"})
-        files.write_json(temporary / CONFIG, config)
-        for extra in (p for p in folder.iterdir() if p.is_file() and p.name not in (CONFIG, WEIGHTS)):
+        files.write_json(temporary / ADAPTER_CONFIG, config)
+        for extra in (p for p in folder.iterdir() if p.is_file() and p.name not in (ADAPTER_CONFIG, WEIGHTS)):
             (temporary / extra.name).write_bytes(extra.read_bytes())
     return rank
 

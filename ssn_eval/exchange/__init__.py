@@ -1,0 +1,5 @@
+"""Exchange: take neurons and weights elsewhere, and bring them from elsewhere.
+
+Read first: `folders` (what `ssn export` writes), then `baking` (a model with changed weights).
+`formats` holds the file formats of other tools. `publishing` and `hub` put things on the model hub.
+"""
