@@ -18,7 +18,7 @@ from ssn_eval.core.languages import language
 from ssn_eval.core.methods import METHODS, Method
 from ssn_eval.core.neurons import expand_sites
 from ssn_eval.core.presets import KEYS, SETS, Preset, check_all
-from ssn_eval.sweep import FrontierParams
+from ssn_eval.core.sweep import FrontierParams
 
 T = TypeVar("T")
 _STRICT = ConfigDict(extra="forbid")

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 from ssn_eval.core import files, params
 from ssn_eval.core.errors import FormatError, MismatchError
+from ssn_eval.core.sweep import FrontierParams
 from ssn_eval.report import frontier
 from ssn_eval.report.grid import Grid
 from ssn_eval.report.results import Results
-from ssn_eval.sweep import FrontierParams
 
 CLAIMS, FRONTIER = Path("claims/claims.json"), Path("frontier/results/frontier.json")
 """where `ssn claims` and `ssn frontier` leave their numbers, below the project's folder"""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ssn_eval.core.errors import EmptySetError
 from ssn_eval.core.statistics import mean_over_seeds
-from ssn_eval.sweep import RANDOM, FrontierParams, counted
+from ssn_eval.core.sweep import RANDOM, FrontierParams, counted
 
 if TYPE_CHECKING:
     from rich.table import Table

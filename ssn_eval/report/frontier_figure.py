@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ssn_eval.core.sweep import FrontierParams
 from ssn_eval.report import canvas
 from ssn_eval.report.frontier import LABELS, Point, envelope, height
-from ssn_eval.sweep import FrontierParams
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -349,7 +349,8 @@ from accelerate import Accelerator
 from ssn_eval.core import store
 from ssn_eval.models import loading
 from ssn_eval.harness.model import SsnHFLM
-from ssn_eval.interventions import intervene, parse_op
+from ssn_eval.interventions.hooks import intervene
+from ssn_eval.interventions.ops import parse_op
 
 folder, neurons, out = sys.argv[1:]
 lm = SsnHFLM(folder, neurons=neurons, op="scale:8", device="cpu")

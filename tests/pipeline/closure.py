@@ -10,20 +10,11 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDERS = tuple(
-    f"ssn_eval/{name}"
-    for name in (
-        "adapters",
-        "architectures",
-        "cards",
-        "importance",
-        "interventions",
-        "judges",
-        "organism",
-        "report",
-        "training",
-    )
+WHOLE = (
+    *("core", "models", "report", "judges", "organism", "prompts", "identification", "interventions", "training"),
+    *("harness", "exchange"),
 )
+FOLDERS = tuple(f"ssn_eval/{name}" for name in WHOLE)
 """packages that are listed whole, with their data files, as soon as one of their modules is needed"""
 
 

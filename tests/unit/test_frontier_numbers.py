@@ -7,9 +7,9 @@ import json
 import pytest
 
 from ssn_eval.core.errors import EmptySetError
+from ssn_eval.core.sweep import Cell, FrontierParams, Scenario, counted, plan
 from ssn_eval.report.frontier import Point, area, envelope, frontiers, height, table
 from ssn_eval.report.frontier_figure import draw
-from ssn_eval.sweep import Cell, FrontierParams, Scenario, counted, plan
 
 
 def point(over_refusal: float, refused: float, lost: float = 0.0) -> Point:

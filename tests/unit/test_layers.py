@@ -52,3 +52,13 @@ def test_only_harness_stages_and_cli_import_lm_eval():
     for path in modules():
         if room(path) not in KNOWS_LM_EVAL:
             assert not [name for name in imports(path) if name.split(".")[0] == "lm_eval"], path.relative_to(ROOT)
+
+
+def test_every_module_lies_in_a_package_of_the_order():
+    assert [p.name for p in PACKAGE.glob("*.py")] == ["__init__.py"]
+    assert {room(path) for path in modules()} == {*ORDER, "__init__"}
+
+
+def test_the_page_of_packages_names_them_in_their_order():
+    page = (ROOT / "docs" / "reference" / "modules.md").read_text(encoding="utf-8")
+    assert [line.split("`")[1] for line in page.splitlines() if line.startswith("| `")] == list(ORDER)

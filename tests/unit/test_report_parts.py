@@ -16,12 +16,12 @@ from results_made import LANGS, SELECT, write
 from ssn_eval.cli import main
 from ssn_eval.core import params
 from ssn_eval.core.errors import FormatError, MismatchError, MissingInputError
+from ssn_eval.core.sweep import FrontierParams
 from ssn_eval.report import claims, page, provenance, sidebyside
 from ssn_eval.report.beside import Beside, read_accuracy, read_claims, read_frontier
 from ssn_eval.report.frontier import frontiers
 from ssn_eval.report.page import build
 from ssn_eval.report.results import read, set_label
-from ssn_eval.sweep import FrontierParams
 
 MARK = "reply 10 under"
 """stands in replies alone"""

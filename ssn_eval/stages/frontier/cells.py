@@ -13,7 +13,7 @@ from ssn_eval.core import files, presets, store
 from ssn_eval.core.errors import MissingInputError, ParamsError
 from ssn_eval.core.methods import Method
 from ssn_eval.core.params import Params, TrainParams
-from ssn_eval.sweep import RANDOM, Cell, Scenario, plan
+from ssn_eval.core.sweep import RANDOM, Cell, Scenario, plan
 
 FORMAT = "ssn-frontier-cell/1"
 
