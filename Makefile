@@ -24,7 +24,7 @@ docs: $(INSTALLED)
 	@echo docs/_build/html/index.html
 
 test: $(INSTALLED)
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -q -rs -m "not real and not slow"
+	OMP_NUM_THREADS=1 PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -q -rs -n 2 --dist worksteal -m "not real and not slow"
 
 test-slow: $(INSTALLED)
 	SSN_FUZZ=1000 PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -q -rs -m slow
