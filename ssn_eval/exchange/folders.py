@@ -37,11 +37,12 @@ def write_baked(file: NeuronFile, spec: ModelSpec, op: str, source: Path, out: P
         source: where the set lies, for messages.
         out: a folder; it is replaced only if an export wrote it.
     """
+    changes = combine([file.neurons], [op])
     refuse_foreign(out, "exported model", Path(spec.pretrained))
     loaded = loading.load(spec)
     file.model.refuse_other(loaded.ref, str(source))
     origin = {"sets": [dict(file.provenance)], "versions": versions()}
-    baking.save(loaded, combine([file.neurons], [op]), out, origin)
+    baking.save(loaded, changes, out, origin)
 
 
 def write_adapter(file: NeuronFile, spec: ModelSpec, source: Path, out: Path, *, one_rank: bool) -> None:

@@ -39,7 +39,7 @@ def read_prompts(
     path = Path(named)
     if not path.exists():
         raise MissingInputError(
-            f"There are no prompts at {named}: give a benchmark ({', '.join(SOURCES)}), a file or folder in a benchmark's own "
+            f"No prompt file at {named}: give a benchmark ({', '.join(SOURCES)}), a file or folder in a benchmark's own "
             f"form, or a JSONL file with id, lang, label and prompt."
         )
     copied = source_of_copy(path)
