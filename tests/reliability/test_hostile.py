@@ -28,6 +28,7 @@ from ssn_eval.judges import calibration
 from ssn_eval.models import loading, resuming
 from ssn_eval.prompts.prompt import select_prompts
 from ssn_eval.prompts.reading import read_prompts
+from ssn_eval.training.adapters.folder import load_adapter
 
 
 def safetensors(header: object, size: int | None = None) -> bytes:
@@ -153,7 +154,7 @@ def test_no_pickled_weights_and_no_pickled_adapter_are_loaded(tmp_path):
     (adapter / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 1, "target_modules": ["q_proj"]}')
     torch.save({"x": Harm(mark)}, adapter / "adapter_model.bin")
     with pytest.raises(MissingInputError, match="pickles are not read"):
-        folder.load(model, adapter, MODEL, other_weights=True)
+        load_adapter(model, adapter, MODEL, other_weights=True)
     assert not mark.exists()
 
 
@@ -191,8 +192,8 @@ def test_a_table_that_unpacks_to_gigabytes(tmp_path, kind):
     parquet.write_table(pa.table(columns), path, compression="zstd")
     assert path.stat().st_size < 1 << 20
     code = (
-        "import sys; from pathlib import Path; from ssn_eval import interchange; from ssn_eval.core.neurons import Geometry\n"
-        "try: interchange.decode(Path(sys.argv[1]), 'parquet', Geometry({'layers.0.q_proj': 4}))\n"
+        "import sys; from pathlib import Path; from ssn_eval.exchange.formats import carrying; from ssn_eval.core.neurons import Geometry\n"
+        "try: carrying.decode(Path(sys.argv[1]), 'parquet', Geometry({'layers.0.q_proj': 4}))\n"
         "except Exception as error: print(type(error).__name__, error)"
     )
     assert "FormatError" in limited(code, str(path))
