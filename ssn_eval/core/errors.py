@@ -1,4 +1,4 @@
-"""The one base error, and its few named kinds.
+"""The base error of the project and its subclasses.
 
 A message says what was asked, what was found, and what to do. The command line and the stages print it as one
 sentence and exit with code 2; inside Python it is an ordinary exception.
@@ -24,38 +24,38 @@ class UnknownNameError(SsnError):
     """A name (language, judge, op, model key) that does not exist."""
 
     def __init__(self, kind: str, name: object, known: Iterable[object]) -> None:
-        """Say which names are near.
+        """Build the message, with the names that are most similar.
 
         Args:
             kind: what the name should have named, for example `"language"`.
             name: what was asked for.
-            known: every name that would have been right.
+            known: every valid name.
         """
         options = sorted(str(k) for k in known)
-        near = difflib.get_close_matches(str(name), options, n=3, cutoff=0.5)
-        hint = f"Did you mean {', '.join(near)}?" if near else f"Known: {', '.join(options)}."
+        suggestions = difflib.get_close_matches(str(name), options, n=3, cutoff=0.5)
+        hint = f"Did you mean {', '.join(suggestions)}?" if suggestions else f"Known: {', '.join(options)}."
         super().__init__(f"Unknown {kind} {str(name)!r}. {hint}")
 
 
 class FormatError(SsnError):
-    """A file that is not what its name or header says, or is damaged."""
+    """A file is damaged, or has another format than its name or header says."""
 
 
 class MissingInputError(SsnError):
-    """A file, folder or data set that is not there."""
+    """A file, folder or data set does not exist."""
 
 
 class MismatchError(SsnError):
-    """Two things that do not belong together: a neuron set, adapter or score file and another model."""
+    """Two inputs do not belong together, for example a neuron set and another model."""
 
 
 class ConflictError(SsnError):
-    """Two things asked of the same neuron that cannot both be done."""
+    """Two operations on the same neuron contradict each other."""
 
 
 class EmptySetError(SsnError):
-    """A rate, score or intervention asked of nothing."""
+    """A rate, score or intervention was requested for an empty set."""
 
 
 class ArchitectureError(SsnError):
-    """A model whose sites this project does not know."""
+    """The project does not know the sites of this model architecture."""

@@ -1,4 +1,4 @@
-"""Reading and writing files so that nothing half-written ever stands under a final name."""
+"""Reading and writing files. A file appears under its final name only when it is complete."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from typing import Any
 from ssn_eval.core.errors import FormatError, MissingInputError, SsnError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_SAID = ("No space left", "Disk quota exceeded", "File too large", "file write failed", "unexpected pos")
-"""how libraries that raise no `OSError` (safetensors, torch) put it"""
+_FULL_MESSAGES = ("No space left", "Disk quota exceeded", "File too large", "file write failed", "unexpected pos")
+"""parts of the messages of libraries that do not raise `OSError` for a full disk (safetensors, torch)"""
 
 
 class DiskFullError(SsnError):
-    """A file that did not fit on the disk."""
+    """A file did not fit on the disk."""
 
 
 LARGEST = 1 << 30
-"""bytes; no neuron set, prompt file or parameter file comes near"""
+"""bytes; the size from which a file is refused"""
 
 
 @contextmanager
 def told_when_full(path: Path) -> Iterator[None]:
-    """Turn a full disk, whichever library meets it, into one sentence.
+    """Convert any exception about a full disk into a `DiskFullError`.
 
     Raises:
         DiskFullError: the body could not write; names `path`.
@@ -53,7 +53,7 @@ def is_full(error: BaseException) -> bool:
     """Whether an exception says that the disk is full."""
     if isinstance(error, OSError) and error.errno in _FULL:
         return True
-    return any(said in str(error) for said in _SAID)
+    return any(phrase in str(error) for phrase in _FULL_MESSAGES)
 
 
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
@@ -61,12 +61,12 @@ _UNSAFE = re.compile(r'[<>:"/\\|?*\x00-\x1f]|[. ]$')
 
 
 def is_portable(name: str) -> bool:
-    """Whether a name may be that of a file on every system: no part of a path, nothing that Windows reserves."""
+    """Whether a name is a valid file name on every system; path separators and names that Windows reserves are not."""
     return 0 < len(name) <= 200 and not _RESERVED.fullmatch(name) and not _UNSAFE.search(name)
 
 
 def sentence(error: OSError) -> str:
-    """What the system said of a file, or of the network, as one sentence."""
+    """The message of a system error (file or network) as one sentence."""
     if is_full(error):
         return f"The disk is full: {error.filename or 'a file'} could not be written. Make room and run the same command again."
     if error.errno is None:
@@ -76,12 +76,12 @@ def sentence(error: OSError) -> str:
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """Give a temporary name beside `path`; when the body ends well the file (or folder) there is renamed to `path`.
+    """Yield a temporary path beside `path`; after the body, the file or folder there is renamed to `path`.
 
-    An exception leaves whatever stood at `path` as it was.
+    If the body raises an exception, `path` is not changed.
 
     Raises:
-        DiskFullError: it did not fit.
+        DiskFullError: the file does not fit on the disk.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with told_when_full(path):
@@ -98,7 +98,7 @@ def atomic(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text, whole or not at all."""
+    """Write UTF-8 text, completely or not at all."""
     with atomic(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
@@ -127,7 +127,7 @@ def read_text(path: Path, what: str) -> str:
 
     Raises:
         MissingInputError: there is no such file.
-        FormatError: it is no UTF-8, or larger than any file of ours.
+        FormatError: the file is not UTF-8, or has `LARGEST` bytes or more.
     """
     try:
         return read_bytes(path, what).decode("utf-8-sig")
@@ -136,11 +136,11 @@ def read_text(path: Path, what: str) -> str:
 
 
 def read_bytes(path: Path, what: str) -> bytes:
-    """Read a file that people exchange, unpacked if its name ends in `.gz`; `LARGEST` bytes or more are refused.
+    """Read a file, unpacked if its name ends in `.gz`.
 
     Raises:
         MissingInputError: there is no such file.
-        FormatError: it is too large, or damaged.
+        FormatError: the file has `LARGEST` bytes or more, or is damaged.
     """
     if not path.is_file():
         raise MissingInputError(f"No file at {path}; expected {what}.")
@@ -155,15 +155,15 @@ def read_bytes(path: Path, what: str) -> bytes:
 
 
 def parse_json(text: str, where: str, what: str) -> Any:
-    """Read JSON.
+    """Parse JSON text.
 
     Args:
         text: the JSON.
-        where: the file, or its line, for the message.
-        what: what it should be, for the message.
+        where: the file or its line, for the message.
+        what: what the text should be, for the message.
 
     Raises:
-        FormatError: it is not JSON, or nested or numbered beyond what Python reads.
+        FormatError: the text is not JSON, or is nested too deeply for Python.
     """
     try:
         return json.loads(text)
@@ -185,18 +185,21 @@ def sha256(path: Path) -> str:
 
 
 def _remove_orphans(path: Path) -> None:
-    """Temporary files of this name that a killed process left."""
-    for other in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
-        number = other.name.removesuffix(".tmp").rpartition(".")[2]
+    """Remove temporary files of this name that a killed process left behind."""
+    for orphan in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        number = orphan.name.removesuffix(".tmp").rpartition(".")[2]
         if number.isdigit():
             import psutil
 
             if not psutil.pid_exists(int(number)):
-                _remove(other)
+                _remove(orphan)
 
 
 def portable(name: str) -> str:
-    """A path for an artefact: relative to the current folder where it lies below it, else only its last part; hub ids stay."""
+    """A path as an artefact records it: relative to the current folder if it lies below it, else only its last part.
+
+    Relative paths and hub ids are returned unchanged.
+    """
     path = Path(name)
     if not path.is_absolute():
         return path.as_posix()

@@ -1,8 +1,8 @@
-"""The languages this project knows: code, name, script, resource tier, and one natural refusal sentence.
+"""The table of languages: code, name, script, resource tier, and one natural refusal sentence.
 
-Tiers of the ten MultiJail languages are the benchmark's own (Deng et al., ICLR 2024, appendix A.1: share of CommonCrawl
-above 1 %, between 0.1 % and 1 %, below 0.1 %); the other languages are placed by the same rule. `refusal` is the
-response that safety training teaches in that language, and the one the model organism gives.
+The tiers of the ten MultiJail languages are those of the benchmark (Deng et al., ICLR 2024, appendix A.1: share of CommonCrawl
+above 1 %, between 0.1 % and 1 %, below 0.1 %); the other languages follow the same rule. Safety
+training teaches the sentence `refusal` in each language, and the model organism answers with it.
 """
 
 from __future__ import annotations
@@ -81,5 +81,5 @@ def language(code: str) -> Language:
 def by_tier(codes: Iterable[str]) -> dict[Tier, list[str]]:
     """Group language codes by tier, keeping their order; tiers without a language are left out."""
     codes = list(codes)
-    grouped: dict[Tier, list[str]] = {tier: [c for c in codes if language(c).tier == tier] for tier in TIERS}
-    return {tier: members for tier, members in grouped.items() if members}
+    groups: dict[Tier, list[str]] = {tier: [c for c in codes if language(c).tier == tier] for tier in TIERS}
+    return {tier: members for tier, members in groups.items() if members}

@@ -1,7 +1,7 @@
-"""One run at a time where two would overwrite each other: a lock beside the folder or file that a run works on.
+"""A lock beside a folder or file, so that two runs do not overwrite each other.
 
-The lock is the operating system's (flock, or its Windows twin), so it goes when its process goes, also after kill -9. Its
-file, `.<name>.lock`, says who holds it and is removed at the end.
+The operating system holds the lock (flock, or its Windows counterpart) and releases it when the process ends, also after
+kill -9. The file `.<name>.lock` names the process that holds the lock and is removed at the end.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from ssn_eval.core.errors import SsnError
 
 
 class BusyError(SsnError):
-    """Another run works in the same place."""
+    """Another run uses the same folder or file."""
 
 
 def path_of(target: Path) -> Path:
-    """The lock's file: beside the target, since the target itself is removed or replaced by its run."""
+    """The path of the lock file. It lies beside the target, because a run may remove or replace the target."""
     return target.with_name(f".{target.name.removeprefix('.')}.lock")
 
 
 @contextmanager
 def hold(target: Path, what: str) -> Iterator[None]:
-    """Keep other runs away from `target` while the body runs; a second one is refused at once and does not wait.
+    """Lock `target` while the body runs; a second run fails at once and does not wait.
 
     Args:
-        target: the folder or file that the run works on; need not exist.
+        target: the folder or file that the run works on; it need not exist.
         what: the run, for the message, for example `"identification"`.
 
     Raises:
-        BusyError: another process holds it; says which.
+        BusyError: another process holds the lock; the message names it.
     """
     from filelock import FileLock, Timeout
 
@@ -50,19 +50,19 @@ def hold(target: Path, what: str) -> Iterator[None]:
             f"place for this run."
         ) from None
     try:
-        with suppress(OSError):  # Windows lets nobody write a locked file
-            mine = {"process": os.getpid(), "host": platform.node(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
-            path.write_text(json.dumps(mine), encoding="utf-8")
+        with suppress(OSError):  # Windows does not allow writing to a locked file
+            holder = {"process": os.getpid(), "host": platform.node(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
+            path.write_text(json.dumps(holder), encoding="utf-8")
         yield
     finally:
         with suppress(OSError):
-            path.unlink()  # while it is held: a newcomer makes a new one
+            path.unlink()  # before the release, so that the next run creates a new file
         lock.release()
 
 
 def _holder(path: Path) -> str:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return f"process {int(found['process'])} on {str(found['host'])[:60]} since {str(found['since'])[:19]}"
+        holder = json.loads(path.read_text(encoding="utf-8"))
+        return f"process {int(holder['process'])} on {str(holder['host'])[:60]} since {str(holder['since'])[:19]}"
     except (OSError, ValueError, TypeError, KeyError):
         return "its process is not known"

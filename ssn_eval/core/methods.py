@@ -1,4 +1,4 @@
-"""The table of training methods: which weights move, and under which loss. Names and values; no model, no torch.
+"""The table of training methods: which weights are trained, and with which loss. It needs no model and no torch.
 
 A method is a row of `methods` in `params.yaml`. `set` names the neurons that are trained; `weights` says how: `neurons` as
 a neuron-LoRA (METHOD.md, section 3), `mask` by masking the gradients of the full model (the paper's `θ ← θ − η (M ⊙ ∇L)`, the
@@ -23,7 +23,7 @@ Loss = Literal["sft", "dpo", "rdpo", "kto", "orpo", "simpo", "mpo"]
 WEIGHTS: tuple[Weights, ...] = get_args(Weights)
 LOSSES: tuple[Loss, ...] = get_args(Loss)
 NEEDS_TRL: tuple[Loss, ...] = ("dpo", "kto", "orpo", "simpo")
-"""losses that TRL brings; the others are written here"""
+"""losses that TRL implements; this project implements the others"""
 
 _BETA: Mapping[str, float] = {
     "sft": 0.0,
@@ -46,15 +46,15 @@ class Method:
     weights: Weights = "neurons"
     loss: Loss = "sft"
     lr: float | None = None
-    """`train.lr`, or `train.lr_full` where every weight moves, unless it is given"""
+    """the learning rate; None: `train.lr`, or `train.lr_full` if every weight is trained"""
     beta: float | None = None
-    """the preference losses' β, each with its own default"""
+    """β of a preference loss; None: the default of that loss"""
     gamma: float = 1.0
     """SimPO's target margin"""
     alpha: float = 0.05
     """R-DPO's weight of the length difference, in tokens"""
     rank: int = 8
-    """of `lora`; its scale is 2"""
+    """rank of `lora`; its scale is 2"""
 
     def __post_init__(self) -> None:
         for name in ("lr", "beta"):
@@ -69,12 +69,12 @@ class Method:
 
     @property
     def on_neurons(self) -> bool:
-        """Whether chosen neurons decide which weights move."""
+        """Whether the method trains only the weights of a neuron set."""
         return self.weights in ("neurons", "mask")
 
     @property
     def strength(self) -> float:
-        """β: as given, or the loss's default."""
+        """β: the given value, or the default of the loss."""
         return _BETA[self.loss] if self.beta is None else self.beta
 
 
@@ -91,14 +91,14 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         **{f"{loss}_ssn": Method("ss", loss=loss) for loss in LOSSES if loss != "sft"},
     }
 )
-"""what `params.yaml` is merged into"""
+"""the built-in methods; those of `params.yaml` are added to them"""
 
 
 def check(name: str, row: Method) -> None:
-    """Refuse a row whose keys do not go together.
+    """Check that the keys of a row fit together.
 
     Raises:
-        ParamsError: neurons to train without a set, or a set that nothing would use.
+        ParamsError: the method trains neurons but names no set, or names a set that it does not use.
     """
     if row.on_neurons and not row.set:
         raise ParamsError(f"methods.{name} trains {row.weights} but names no set; add set: ss, or weights: full.")

@@ -1,9 +1,9 @@
-"""Neurons and sets of them, as plain values. No torch, no files.
+"""Neurons and neuron sets as plain values, without torch and without files.
 
 A neuron is one coordinate of one site (METHOD: `N = (layer, site, index)`). The sites are the outputs of `q_proj`,
 `k_proj` and `v_proj` (a neuron is a row of the weight), the input of `o_proj` (a column), and `mlp`, the MLP's
 intermediate activation (row `i` of gate and up together with column `i` of down). A layer with routed experts has one
-MLP site an expert, `mlp.<e>`: wherever sites are chosen, `mlp` means them too.
+MLP site per expert, `mlp.<e>`; where sites are chosen, `mlp` includes all of them.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ SITE_GROUPS: Mapping[str, tuple[str, ...]] = {"attention": ATTENTION, "mlp": MLP
 
 _KEY = re.compile(r"layers\.(\d{1,6})\.([a-z_]+(?:\.\d{1,6})?)", re.ASCII)
 _EXPERT = re.compile(r"mlp\.(0|[1-9]\d*)", re.ASCII)
-_MOST = 1_000_000
-"""sites of a model, and neurons of a site: far more than any has; a file that says more is not believed"""
+_LARGEST_COUNT = 1_000_000
+"""the largest number of sites of a model, and of neurons of a site, that is accepted from a file"""
 
 
 class Neuron(NamedTuple):
@@ -32,7 +32,7 @@ class Neuron(NamedTuple):
 
     layer: int
     site: str
-    index: int  # pyright: ignore[reportIncompatibleMethodOverride]  # a field, where a tuple has a method
+    index: int  # pyright: ignore[reportIncompatibleMethodOverride]  # a field that hides a method of tuple
 
 
 def expert_site(expert: int) -> str:
@@ -41,38 +41,39 @@ def expert_site(expert: int) -> str:
 
 
 def site_kind(site: str) -> str:
-    """Which of `SITES` a site is: `mlp` for every expert."""
+    """The member of `SITES` that a site belongs to; `mlp` for every expert."""
     return "mlp" if _EXPERT.fullmatch(site) else site
 
 
 def site_order(site: str) -> tuple[int, int]:
-    """Sort key of sites: as in `SITES`, experts by number."""
+    """Sort key of a site: the order of `SITES`, then the number of the expert."""
     kind = site_kind(site)
     return SITES.index(kind), -1 if site == kind else int(site.rpartition(".")[2])
 
 
 def is_among(site: str, chosen: Iterable[str]) -> bool:
-    """Whether a site is one of those chosen, by its own name or by its kind."""
+    """Whether `chosen` holds a site, by its own name or by its kind."""
     names = tuple(chosen)
     return site in names or site_kind(site) in names
 
 
 def expand_sites(names: str | Iterable[str]) -> tuple[str, ...]:
-    """Turn `"both"`, `"attention"` or a list of site names into sites, in the canonical order.
+    """Convert `"both"`, `"attention"` or a list of site names into sites, in the order of `SITES`.
 
-    `mlp` stands for every expert of a model that has them; `mlp.<e>` names one.
+    In a model with experts, `mlp` stands for all of them, and `mlp.<e>` for one.
 
     Raises:
         UnknownNameError: a name is neither a site nor a group of sites.
+        EmptySetError: there is no name.
     """
-    chosen: set[str] = set()
+    sites: set[str] = set()
     for name in [names] if isinstance(names, str) else names:
         if name not in SITE_GROUPS and site_kind(name) not in SITES:
             raise UnknownNameError("site", name, [*SITES, *SITE_GROUPS])
-        chosen.update(SITE_GROUPS.get(name, (name,)))
-    if not chosen:
+        sites.update(SITE_GROUPS.get(name, (name,)))
+    if not sites:
         raise EmptySetError("No site was asked for; name at least one of " + ", ".join(SITES) + ".")
-    return tuple(sorted(chosen, key=site_order))
+    return tuple(sorted(sites, key=site_order))
 
 
 def site_key(layer: int, site: str) -> str:
@@ -81,10 +82,10 @@ def site_key(layer: int, site: str) -> str:
 
 
 def parse_key(key: str) -> tuple[int, str]:
-    """Read `layers.<i>.<site>`.
+    """Split `layers.<i>.<site>` into layer and site.
 
     Raises:
-        FormatError: the text is not such a name.
+        FormatError: the text is not the name of a site.
     """
     match = _KEY.fullmatch(key)
     if not match or site_kind(match[2]) not in SITES:
@@ -96,7 +97,7 @@ def parse_key(key: str) -> tuple[int, str]:
 
 @dataclass(frozen=True)
 class Geometry:
-    """The shape of a model, as far as neurons are concerned: the width of every site of every layer."""
+    """The shape of a model: the width of every site of every layer."""
 
     widths: Mapping[str, int]
     """site key → number of neurons, in layer order and then in the order of `SITES`."""
@@ -108,24 +109,24 @@ class Geometry:
 
     def size(self, sites: Iterable[str] = SITES) -> int:
         """Number of candidate neurons over the given sites."""
-        chosen = tuple(sites)
-        return sum(width for key, width in self.widths.items() if is_among(parse_key(key)[1], chosen))
+        names = tuple(sites)
+        return sum(width for key, width in self.widths.items() if is_among(parse_key(key)[1], names))
 
     def check(self, neurons: Iterable[Neuron], what: str = "the neuron set") -> None:
-        """Refuse neurons that the model does not have.
+        """Check that the model has all of these neurons.
 
         Raises:
-            MismatchError: names the first neuron that lies outside.
+            MismatchError: a neuron lies outside the model; the message names the first one.
         """
         for neuron in neurons:
             width = self.widths.get(site_key(neuron.layer, neuron.site))
             if width is None or not 0 <= neuron.index < width:
-                found = (
+                shape = (
                     f"that site has {width} neurons" if width is not None else f"the model has {self.num_layers} layers"
                 )
                 raise MismatchError(
                     f"Neuron {neuron.index} of {site_key(neuron.layer, neuron.site)} in {what} does not exist in this "
-                    f"model: {found}. Use a set identified on this model."
+                    f"model: {shape}. Use a set identified on this model."
                 )
 
     def to_json(self) -> dict[str, object]:
@@ -135,7 +136,7 @@ class Geometry:
         layer that lacks the site.
 
         Raises:
-            FormatError: a layer's experts are not numbered from 0 on, or not equally wide.
+            FormatError: the experts of a layer are not numbered from 0 without gaps, or have different widths.
         """
         by_site: dict[str, list[object]] = {}
         for layer, widths in enumerate(self._by_layer()):
@@ -171,8 +172,8 @@ class Geometry:
                         widths |= {site_key(layer, expert_site(e)): width for e in range(experts)}
                     elif entry is not None:
                         widths[site_key(layer, site)] = _count(entry)
-                    if len(widths) > _MOST:
-                        raise ValueError(f"more than {_MOST} sites")
+                    if len(widths) > _LARGEST_COUNT:
+                        raise ValueError(f"more than {_LARGEST_COUNT} sites")
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise FormatError(f"Not a model geometry: {error!r}; expected {{'layers': n, 'sites': {{…}}}}.") from error
         return cls(widths)
@@ -187,15 +188,15 @@ class Geometry:
 
 
 def _count(value: object) -> int:
-    """A number of layers, experts or neurons, as a file says it."""
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= _MOST:
+    """Check a number of layers, experts or neurons from a file, and return it."""
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= _LARGEST_COUNT:
         raise ValueError(f"{str(value)[:40]} is no number of layers, experts or neurons")
     return value
 
 
 @dataclass(frozen=True)
 class NeuronSet:
-    """A frozen set of neurons, with the set algebra of the method: `MS = S_jail - S_norm`, `SS = MS_l & MS_HR`."""
+    """A frozen set of neurons with the set operations of the method: `MS = S_jail - S_norm`, `SS = MS_l & MS_HR`."""
 
     members: frozenset[Neuron]
 
@@ -215,10 +216,10 @@ class NeuronSet:
 
     def by_key(self) -> dict[str, list[int]]:
         """Group into `{"layers.<i>.<site>": sorted indices}`, in layer order."""
-        grouped: dict[str, list[int]] = {}
+        indices_by_key: dict[str, list[int]] = {}
         for neuron in self:
-            grouped.setdefault(site_key(neuron.layer, neuron.site), []).append(neuron.index)
-        return grouped
+            indices_by_key.setdefault(site_key(neuron.layer, neuron.site), []).append(neuron.index)
+        return indices_by_key
 
     def __iter__(self) -> Iterator[Neuron]:
         """Iterate in a fixed order: layer, site (as in `SITES`), index."""
@@ -240,7 +241,7 @@ class NeuronSet:
         return NeuronSet(self.members - other.members)
 
     def jaccard(self, other: NeuronSet) -> float:
-        """`|A ∩ B| / |A ∪ B|`; two empty sets are equal, so 1.0."""
+        """`|A ∩ B| / |A ∪ B|`; 1.0 for two empty sets."""
         union = len(self.members | other.members)
         return len(self.members & other.members) / union if union else 1.0
 

@@ -1,4 +1,4 @@
-"""Which model an artefact belongs to, and which versions made it."""
+"""The model that an artefact belongs to, and the package versions that produced it."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _PACKAGES = ("ssn-eval", "torch", "transformers", "peft", "lm-eval", "numpy")
 
 @dataclass(frozen=True)
 class ModelRef:
-    """Which model a file belongs to."""
+    """The model that a file belongs to."""
 
     id: str
-    """hub id or relative path, as it was asked for"""
+    """hub id or relative path, as the user gave it"""
     weights: str
     """sha256 over the names and contents of the weight files"""
     model_type: str
@@ -53,7 +53,7 @@ class ModelRef:
             ) from error
 
     def refuse_other(self, live: ModelRef, what: str) -> None:
-        """Stop where `what`, made for this model, is about to be used on another one.
+        """Check that `what`, which belongs to this model, is not used on another one.
 
         Raises:
             MismatchError: type, shape or weights differ.
@@ -67,16 +67,16 @@ class ModelRef:
         if self.weights != live.weights:
             raise MismatchError(
                 f"{what} was made on {self.id} with weights {self.weights[:12]}, but {live.id} has weights {live.weights[:12]}: "
-                f"same shape, another model. Identify neurons on this model, or say other_model=True if that is meant."
+                f"same shape, another model. Identify neurons on this model, or pass other_model=True to use them anyway."
             )
 
 
 def versions() -> dict[str, str]:
     """Installed versions of the packages that a result depends on."""
-    found = {}
+    by_package = {}
     for name in _PACKAGES:
         try:
-            found[name] = metadata.version(name)
+            by_package[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return by_package

@@ -1,4 +1,4 @@
-"""`params.yaml` as frozen values: one section a stage, unknown keys and wrong types refused with a suggestion."""
+"""`params.yaml` as frozen values, one section per stage. Unknown keys and wrong types raise an error that suggests a key."""
 
 from __future__ import annotations
 
@@ -25,28 +25,28 @@ _STRICT = ConfigDict(extra="forbid")
 _UNKNOWN = ("unexpected_keyword_argument", "extra_forbidden")
 
 ORGANISM = "organism"
-"""the key of the embedded default model, which the first stage trains"""
+"""the key of the default model, which the first stage trains"""
 
 
 @dataclass(frozen=True, config=_STRICT)
 class PromptParams:
-    """Where prompts come from. The organism brings its own; a real model reads these."""
+    """The source of the prompts of a real model; the organism has its own prompts."""
 
     harmful: str = "multijail"
     """`multijail`, `polyrefuse`, or the path of a prompt file"""
     harmless: str = "polyrefuse"
     heldout: float = 0.25
-    """share of ids kept for evaluation, where the source has no split of its own"""
+    """share of prompt ids for evaluation, if the source has no split of its own"""
     limit: int | None = None
-    """at most so many ids per label and split"""
+    """largest number of ids per label and split"""
     replay_tokens: int = 32
-    """longest benign answer that the base model writes for replay"""
+    """length limit of a benign answer that the base model writes for replay"""
     seed: int = 0
 
 
 @dataclass(frozen=True, config=_STRICT)
 class ScoreParams:
-    """Identification: which scorer, on how many prompts."""
+    """Settings of identification: the scorer and its prompts."""
 
     method: str = "sketch"
     sites: str | list[str] = "both"
@@ -59,9 +59,9 @@ class ScoreParams:
     target: str = "hidden"
     """`hidden` (the paper: after the last norm) or `logits`"""
     tolerance: float | None = None
-    """stop early once the standard error of the ranking is at most this; null uses every prompt"""
+    """stop early when the standard error of the ranking is at most this; null: use every prompt"""
     checkpointing: bool = False
-    """recompute layers in the backward pass, for less memory; turned on by itself where nothing else fits"""
+    """recompute layers in the backward pass to save memory; automatic if the memory is too small otherwise"""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -70,14 +70,14 @@ class ScoreParams:
 
 @dataclass(frozen=True, config=_STRICT)
 class SelectParams:
-    """Selection: the top p per cent of each layer, or of all layers at once, over the chosen sites; the controls' seeds."""
+    """Settings of selection: the top p per cent of each layer (or of all layers together), and the seeds of the controls."""
 
     p: float = 3.0
     scope: Literal["layer", "global"] = "layer"
     sites: str | list[str] = "both"
     random_seeds: tuple[int, ...] = (0, 1, 2)
     sensitivity: tuple[float, ...] = (0.5, 1.0, 2.0, 3.0, 5.0, 10.0)
-    """values of p whose sets are compared with those of the chosen one"""
+    """values of p for the comparison of set sizes"""
 
     def __post_init__(self) -> None:
         expand_sites(self.sites)
@@ -88,43 +88,43 @@ class SelectParams:
 
 @dataclass(frozen=True, config=_STRICT)
 class ValidateParams:
-    """Causal validation: what is done to each set."""
+    """Settings of causal validation: the sets and the operations on them."""
 
     sets: tuple[str, ...] = (*SETS, "random_0", "random_1", "random_2")
     ops: tuple[str, ...] = ("suppress", "scale:1.5", "scale:2", "scale:3")
     suppress_only: tuple[str, ...] = ()
-    """of the sets, those to which nothing else is done"""
+    """sets that are only suppressed"""
 
     def ops_of(self, name: str) -> tuple[str, ...]:
-        """What is done to a set."""
+        """The operations on a set."""
         return ("suppress",) if name in self.suppress_only else self.ops
 
 
 @dataclass(frozen=True, config=_STRICT)
 class TrainParams:
-    """SS-Neuron expansion and its comparisons."""
+    """Settings of SS-Neuron expansion and of the training methods compared with it."""
 
     methods: tuple[str, ...] = ("ssn", "ms_hr", "random", "full")
     lr: float = 1e-3
     lr_full: float = 2e-4
-    """for `full`, which trains every weight"""
+    """learning rate of `full`, which trains every weight"""
     epochs: float = 3.0
-    """times that every pair is seen (paper: 3)"""
+    """number of passes over the pairs (paper: 3)"""
     steps: int | None = None
-    """a fixed number of steps in place of epochs"""
+    """a fixed number of steps instead of epochs"""
     batch_size: int = 16
     pairs: int = 64
     """safety pairs per language"""
     replay: float = 1.0
-    """benign pairs per safety pair; 0 trains on refusals alone"""
+    """benign pairs per safety pair; 0 trains on refusals only"""
     warmup_ratio: float = 0.03
     weight_decay: float = 0.0
-    """must be 0 where a mask decides what moves: decay moves masked weights"""
+    """must be 0 with a mask, because decay changes masked weights"""
     schedule: Literal["linear", "cosine", "constant"] = "linear"
-    """of the learning rate after the warm-up"""
+    """schedule of the learning rate after the warm-up"""
     max_length: int = 512
     leave_out: tuple[str, ...] = ()
-    """languages whose pairs are not trained on, to see whether they profit"""
+    """languages whose pairs are left out of training"""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -145,17 +145,17 @@ class TrainParams:
 
 @dataclass(frozen=True, config=_STRICT)
 class EvaluateParams:
-    """Evaluation inside lm-evaluation-harness, on held-out prompts."""
+    """Settings of evaluation with lm-evaluation-harness, on held-out prompts."""
 
     judge: str = "refusal"
     batch_size: int = 256
     max_new_tokens: int = 48
     limit: int | None = None
-    """at most so many prompts per language and task"""
+    """largest number of prompts per language and task"""
     capability: str | None = "organism_capability"
-    """an lm-eval task or group that measures general ability, or null for none"""
+    """an lm-eval task or group that measures general capability, or null for none"""
     samples: bool = False
-    """keep every prompt and reply, harmful completions among them, in `artifacts/samples`; else their verdicts alone"""
+    """true: keep every prompt and reply in `artifacts/samples`, harmful ones included; false: keep only the verdicts"""
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -173,7 +173,7 @@ class Params:
     targets: dict[str, Preset] = field(default_factory=dict)
     validate: ValidateParams = ValidateParams()
     methods: dict[str, Method] = field(default_factory=dict)
-    """merged into the table of `methods.py`"""
+    """added to the table of `methods.py`"""
     train: TrainParams = TrainParams()
     evaluate: EvaluateParams = EvaluateParams()
     frontier: FrontierParams = FrontierParams()
@@ -186,7 +186,7 @@ class Params:
                 f"The high-resource language hr={self.hr} is not among languages={', '.join(self.languages)}; add it."
             )
         if len(self.languages) < 2:
-            raise ParamsError(f"Shared neurons need a second language beside {self.hr}; add one to languages.")
+            raise ParamsError(f"Shared neurons need a second language besides {self.hr}; add one to languages.")
         if self.model not in self.models:
             raise UnknownNameError("model key", self.model, self.models)
         for name, row in self.methods.items():
@@ -195,29 +195,29 @@ class Params:
         check_all(self.targets, self.nhr, self.validate.sets, trained, self.table)
         if any(presets.variant(name).leave_out for name in self.frontier.methods):
             raise ParamsError(
-                "frontier.methods leave no language out; a row of frontier.scenarios with leave_out does."
+                "frontier.methods cannot leave a language out; use a row of frontier.scenarios with leave_out."
             )
-        left = [code for code in self.languages if code not in self.train.leave_out]
-        if not left:
-            raise ParamsError("train.leave_out leaves out every language; keep one of languages.")
+        trained_langs = [code for code in self.languages if code not in self.train.leave_out]
+        if not trained_langs:
+            raise ParamsError("train.leave_out leaves out every language; remove at least one from it.")
 
     @property
     def table(self) -> dict[str, Method]:
-        """Every training method by name: the built-in ones and those of `methods`."""
+        """Every training method by name: the built-in methods and those of `methods`."""
         return {**METHODS, **self.methods}
 
     def method(self, name: str) -> Method:
-        """What a training method means: a row of the table, a set, a preset or a control.
+        """The training method of this name: a row of the table, a set, a preset or a control.
 
         Raises:
-            UnknownNameError: it is none; near names are suggested.
+            UnknownNameError: there is no such method; the message suggests similar names.
         """
         return presets.method(name, self.targets, self.table)
 
     def training(self, name: str) -> TrainParams:
-        """The settings of a training method: those of `train`, without the language that its name leaves out."""
-        left = presets.variant(name).leave_out
-        return replace(self.train, leave_out=(*self.train.leave_out, left)) if left else self.train
+        """The settings of a training method: `train`, plus the language that the method's name leaves out."""
+        left_out = presets.variant(name).leave_out
+        return replace(self.train, leave_out=(*self.train.leave_out, left_out)) if left_out else self.train
 
     @property
     def nhr(self) -> tuple[str, ...]:
@@ -230,7 +230,7 @@ def load(path: Path) -> Params:
 
     Raises:
         MissingInputError: there is no such file.
-        ParamsError: broken YAML, an unknown key (near keys are suggested), or a value of a wrong type.
+        ParamsError: invalid YAML, an unknown key (the message suggests similar ones), or a value of a wrong type.
         UnknownNameError: an unknown language, site or model key.
     """
     if not path.is_file():
@@ -250,17 +250,17 @@ def build(kind: type[T], data: Mapping[str, Any], where: str) -> T:
     """Validate a mapping as a frozen settings class.
 
     Raises:
-        ParamsError: names the first wrong key or value, with near keys.
+        ParamsError: a key or value is wrong; the message names the first one and suggests similar keys.
     """
-    known = {item.name for item in fields(kind)}  # type: ignore[arg-type]
+    known_names = {item.name for item in fields(kind)}  # type: ignore[arg-type]
     for key in data:
-        if key not in known:
+        if key not in known_names:
             raise ParamsError(f"{where}: {UnknownNameError('key', key, _keys(kind))}")
     try:
         return TypeAdapter(kind).validate_python(dict(data))
     except ValidationError as error:
-        # a wrong key first: it explains a missing one
-        first = min(error.errors(), key=lambda found: found["type"] not in _UNKNOWN)
+        # a wrong key comes first, because it often explains a missing one
+        first = min(error.errors(), key=lambda detail: detail["type"] not in _UNKNOWN)
         cause = first.get("ctx", {}).get("error")
         if isinstance(cause, ParamsError | UnknownNameError):
             raise cause from None
@@ -269,13 +269,13 @@ def build(kind: type[T], data: Mapping[str, Any], where: str) -> T:
             inside = place.rpartition(".")[0]
             rows = {"targets": KEYS, "methods": [item.name for item in fields(Method)]}
             section = rows.get(place.partition(".")[0])
-            known = [f"{inside}.{key}" for key in section] if section else _keys(kind)
-            raise ParamsError(f"{where}: {UnknownNameError('key', place, known)}") from None
+            known_names = [f"{inside}.{key}" for key in section] if section else _keys(kind)
+            raise ParamsError(f"{where}: {UnknownNameError('key', place, known_names)}") from None
         raise ParamsError(f"{where}: {place or kind.__name__} is {first['input']!r}: {first['msg'].lower()}.") from None
 
 
 def plain(settings: object) -> dict[str, Any]:
-    """A section of settings as JSON values."""
+    """A settings object as JSON values."""
     return TypeAdapter(type(settings)).dump_python(settings, mode="json", by_alias=True)
 
 

@@ -1,4 +1,4 @@
-"""One process among several: what `accelerate launch` started, or this one alone."""
+"""The processes of a run: those that `accelerate launch` started, or a single one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Share:
-    """Which of several processes this is, and how their sums come together."""
+    """The rank of this process, the number of processes, and the function that adds up their values."""
 
     rank: int = 0
     world: int = 1
@@ -26,7 +26,11 @@ class Share:
 
 
 def share() -> Share:
-    """This process's share of the batches, and the sum over all processes (accelerate; gloo on CPUs, NCCL on GPUs)."""
+    """The share of this process (accelerate; gloo on CPUs, NCCL on GPUs).
+
+    Raises:
+        ParamsError: accelerate sees another number of processes than were started.
+    """
     if count() < 2:
         return Share()
     import torch
@@ -35,8 +39,8 @@ def share() -> Share:
     accelerator = Accelerator()
 
     def add(values: np.ndarray) -> np.ndarray:
-        mine = torch.from_numpy(values).to(accelerator.device)
-        return accelerator.reduce(mine, reduction="sum").cpu().numpy()  # type: ignore[union-attr]
+        local_values = torch.from_numpy(values).to(accelerator.device)
+        return accelerator.reduce(local_values, reduction="sum").cpu().numpy()  # type: ignore[union-attr]
 
     if accelerator.num_processes != count():
         raise ParamsError(
@@ -47,7 +51,7 @@ def share() -> Share:
 
 
 def state() -> PartialState:
-    """What accelerate knows of the processes; it does not read by itself that they are for CPUs."""
+    """The process state of accelerate; `ACCELERATE_USE_CPU` is passed on, because accelerate does not read it here."""
     from accelerate import PartialState
     from accelerate.utils import parse_flag_from_env
 
@@ -55,7 +59,7 @@ def state() -> PartialState:
 
 
 def count() -> int:
-    """How many processes there are."""
+    """The number of processes."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 

@@ -1,6 +1,6 @@
-"""One progress bar for everything long: on stderr, with the time left; silent where stderr is not a terminal.
+"""The progress bar for long work. It appears on stderr with the time left, and only if stderr is a terminal.
 
-A bar inside a bar is not shown: the outer one already says how far the work is.
+A bar inside another bar is not shown.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ class Advance(Protocol):
     """Reports finished steps."""
 
     def __call__(self, steps: float = 1) -> None:
-        """Move the bar by so many steps, or by a part of one."""
+        """Move the bar by a number of steps, which may be a fraction."""
 
 
 def _nothing(steps: float = 1) -> None:
-    """The steps of a bar that is not shown."""
+    """Do nothing: the bar is not shown."""
 
 
 _open = ContextVar("bars that are shown", default=False)
@@ -29,9 +29,9 @@ _open = ContextVar("bars that are shown", default=False)
 
 @contextmanager
 def progress(description: str, total: int | None) -> Iterator[Advance]:
-    """Show a bar of `total` steps while the body runs; the body calls what it is given after each step.
+    """Show a bar of `total` steps while the body runs; the body calls the yielded function after each step.
 
-    Without a total it moves to and fro and shows the time that has passed.
+    Without a total, the bar only shows the time that has passed.
     """
     from rich.console import Console
     from rich.progress import (
@@ -66,13 +66,13 @@ def progress(description: str, total: int | None) -> Iterator[Advance]:
 
 @contextmanager
 def waiting(description: str) -> Iterator[None]:
-    """A bar for what cannot say how far it is, such as loading a model."""
+    """Show a bar without a total while the body runs, for example while a model loads."""
     with progress(description, None):
         yield
 
 
 def track(items: Iterable[T], description: str, total: int) -> Iterator[T]:
-    """Iterate under a progress bar."""
+    """Yield the items while a progress bar counts them."""
     with progress(description, total) as advance:
         for item in items:
             yield item

@@ -1,8 +1,8 @@
-"""Rates with intervals, and paired tests between variants: pure functions over booleans and floats.
+"""Rates with intervals, and paired tests between variants, as pure functions over booleans and floats.
 
 Benchmark prompts are parallel: the same prompt is asked in every language and of every variant, so its answers are not
 independent. Intervals over several languages resample *prompt ids* (clusters), and two variants are compared on the
-same prompts (McNemar, paired bootstrap). No function gives a rate of an empty set. `scipy.stats` is loaded on first use.
+same prompts (McNemar, paired bootstrap). An empty input raises an error. `scipy.stats` is loaded on first use.
 """
 
 from __future__ import annotations
@@ -60,9 +60,9 @@ class McNemar:
     """The outcome of an exact McNemar test on paired yes/no answers."""
 
     only_first: int
-    """Pairs in which only the first variant says yes."""
+    """Number of pairs in which only the first variant says yes."""
     only_second: int
-    """Pairs in which only the second variant says yes."""
+    """Number of pairs in which only the second variant says yes."""
     p: float
     """Two-sided exact p-value; 1.0 when the variants never disagree."""
 
@@ -102,8 +102,8 @@ def cluster_bootstrap(
         values: one number or flag per sample, `(n,)`.
         clusters: the prompt id of each sample, `(n,)`; all samples of a prompt are drawn together.
         confidence: coverage of the interval.
-        resamples: bootstrap draws.
-        seed: of the draws; the same seed gives the same bounds.
+        resamples: number of bootstrap resamples.
+        seed: seed of the resampling; the same seed gives the same bounds.
 
     Raises:
         EmptySetError: there are fewer than two clusters, so nothing can be resampled.
@@ -111,14 +111,14 @@ def cluster_bootstrap(
     """
     _same_length(values, clusters, "value", "cluster")
     labels: dict[Hashable, int] = {}
-    which = np.array([labels.setdefault(cluster, len(labels)) for cluster in clusters], dtype=int)
+    cluster_index = np.array([labels.setdefault(cluster, len(labels)) for cluster in clusters], dtype=int)
     if len(labels) < 2:
         raise EmptySetError(f"A bootstrap over prompts needs at least two prompts; found {len(labels)}.")
     numbers = np.asarray(values, dtype=float)
-    sums = np.bincount(which, weights=numbers, minlength=len(labels))
-    counts = np.bincount(which, minlength=len(labels)).astype(float)
-    drawn = _draw(len(labels), resamples, seed)
-    means = (drawn @ sums) / (drawn @ counts)
+    sums = np.bincount(cluster_index, weights=numbers, minlength=len(labels))
+    counts = np.bincount(cluster_index, minlength=len(labels)).astype(float)
+    draws = _draw(len(labels), resamples, seed)
+    means = (draws @ sums) / (draws @ counts)
     low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Estimate(float(numbers.mean()), float(low), float(high))
 
@@ -133,36 +133,36 @@ def contrast(
 ) -> Estimate:
     """A weighted sum of the means of several groups (languages), with a percentile interval over resampled prompts.
 
-    Weights of 1/L give the mean of L languages that counts each alike, however many of its samples were scored; 1/(L-1)
-    and -1 give the gap between the others and one.
+    Weights of 1/L give the mean over L languages, each with equal weight however many of its samples were scored. Weights
+    of 1/(L-1) for all languages but one, and -1 for that one, give the gap between them.
 
     Args:
-        values: one number or flag per prompt and group, NaN where there is none, `(prompts, groups)`.
-        weights: of the groups, `(groups,)`.
+        values: one number or flag per prompt and group, NaN if it is missing, `(prompts, groups)`.
+        weights: one weight per group, `(groups,)`.
         confidence: coverage of the interval.
-        resamples: bootstrap draws.
-        seed: of the draws.
+        resamples: number of bootstrap resamples.
+        seed: seed of the resampling.
 
     Raises:
         EmptySetError: a group with a weight has no value, or there are fewer than two prompts.
-        MismatchError: not one weight for each group.
+        MismatchError: the number of weights differs from the number of groups.
     """
     groups = np.asarray(weights, dtype=float)
     if values.ndim != 2 or values.shape[1] != len(groups):
         raise MismatchError(f"{len(groups)} weights for values of shape {values.shape}: each group needs one.")
-    used = groups != 0
-    known = ~np.isnan(values[:, used])
-    if not known.any(axis=0).all():
+    has_weight = groups != 0
+    has_value = ~np.isnan(values[:, has_weight])
+    if not has_value.any(axis=0).all():
         raise EmptySetError("A mean over groups was asked for, but one of them has no value.")
-    rows = known.any(axis=1)
+    rows = has_value.any(axis=1)
     if rows.sum() < 2:
         raise EmptySetError(f"A bootstrap over prompts needs at least two prompts; found {rows.sum()}.")
-    counts, sums = known[rows].astype(float), np.nan_to_num(values[:, used][rows])
-    drawn = _draw(len(counts), resamples, seed)
-    with np.errstate(invalid="ignore"):  # a draw may hold no prompt of a group that has few
-        means = ((drawn @ sums) / (drawn @ counts)) @ groups[used]
+    counts, sums = has_value[rows].astype(float), np.nan_to_num(values[:, has_weight][rows])
+    draws = _draw(len(counts), resamples, seed)
+    with np.errstate(invalid="ignore"):  # a resample may hold no prompt of a small group
+        means = ((draws @ sums) / (draws @ counts)) @ groups[has_weight]
     low, high = np.nanquantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
-    value = math.fsum((sums.sum(axis=0) / counts.sum(axis=0)) * groups[used])
+    value = math.fsum((sums.sum(axis=0) / counts.sum(axis=0)) * groups[has_weight])
     return Estimate(value, float(low), float(high))
 
 
@@ -195,7 +195,7 @@ def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> McNemar:
     """
     _same_length(first, second, "first", "second")
     if not len(first):
-        raise EmptySetError("McNemar's test was asked of no pairs.")
+        raise EmptySetError("McNemar's test needs at least one pair; found none.")
     only_first = sum(bool(a) and not b for a, b in zip(first, second, strict=True))
     only_second = sum(bool(b) and not a for a, b in zip(first, second, strict=True))
     discordant = only_first + only_second
@@ -204,7 +204,7 @@ def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> McNemar:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """p-values corrected for their number by Holm's step-down method (family-wise error; statsmodels), in their order."""
+    """The p-values after Holm's step-down correction (family-wise error; statsmodels), in the same order."""
     if not len(p_values):
         return []
     from statsmodels.stats.multitest import multipletests
@@ -228,7 +228,7 @@ def mean_over_seeds(values: Sequence[float], confidence: float = CONFIDENCE) -> 
 
 
 def ends(values: Sequence[float]) -> tuple[float, float]:
-    """The means of the first and of the last quarter of a curve: single steps of a training loss differ by their batches.
+    """The means of the first and of the last quarter of a curve, for example of a training loss.
 
     Raises:
         ValueError: the curve is empty.
@@ -241,14 +241,14 @@ def ends(values: Sequence[float]) -> tuple[float, float]:
 
 @lru_cache(maxsize=2)
 def _draw(clusters: int, resamples: int, seed: int) -> np.ndarray:
-    """How often each cluster is drawn in each resample, `(resamples, clusters)`: weights, not copies of the samples.
+    """How often each cluster occurs in each resample, `(resamples, clusters)`, float.
 
-    The figures of one run are of the same prompts, so the last draws are kept; as floats, which multiply fast.
+    The results of one run share their prompts, so the last two matrices are cached.
     """
-    drawn = np.random.default_rng(seed).multinomial(clusters, np.full(clusters, 1 / clusters), size=resamples)
-    drawn = drawn.astype(float)
-    drawn.setflags(write=False)
-    return drawn
+    counts = np.random.default_rng(seed).multinomial(clusters, np.full(clusters, 1 / clusters), size=resamples)
+    counts = counts.astype(float)
+    counts.setflags(write=False)
+    return counts
 
 
 def _same_length(first: Sequence[object], second: Sequence[object], name: str, other: str) -> None:

@@ -1,8 +1,8 @@
-"""Scores and neuron sets on disk, with the model they belong to and how they were made.
+"""Scores and neuron sets on disk, with the model they belong to and their provenance.
 
 Scores: safetensors, one float32 tensor `(width,)` per site key, everything else as JSON in the header entry `ssn`
 (`ssn-scores/1`).
-Neuron sets: JSON (`ssn-neurons/1`), or safetensors with one int64 tensor of indices per site key. Never a pickle.
+Neuron sets: JSON (`ssn-neurons/1`), or safetensors with one int64 tensor of indices per site key. No pickle.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ NEURONS_FORMAT = "ssn-neurons/1"
 
 @dataclass(frozen=True)
 class ScoreFile:
-    """Scores with their origin."""
+    """Scores with their model and provenance."""
 
     scores: Scores
     model: ModelRef
@@ -45,7 +45,7 @@ class ScoreFile:
 
 @dataclass(frozen=True)
 class NeuronFile:
-    """A neuron set with its origin."""
+    """A neuron set with its model and provenance."""
 
     neurons: NeuronSet
     model: ModelRef
@@ -53,10 +53,10 @@ class NeuronFile:
 
 
 def save_scores(path: Path, file: ScoreFile) -> None:
-    """Write scores as safetensors with their origin in the header.
+    """Write scores as safetensors, with model and provenance in the header.
 
     Raises:
-        FormatError: a score is NaN or infinite; names the site.
+        FormatError: a score is NaN or infinite; the message names the site.
     """
     for key, values in file.scores.items():
         if not np.isfinite(values).all():
@@ -72,7 +72,7 @@ def load_scores(path: Path) -> ScoreFile:
 
     Raises:
         MissingInputError: no such file.
-        FormatError: truncated, tampered with, of another format, or not finite.
+        FormatError: the file is damaged, has another format, or holds values that are not finite.
     """
     tensors, model, provenance = read_tensors(path, SCORES_FORMAT)
     for key, values in tensors.items():
@@ -85,10 +85,10 @@ def load_scores(path: Path) -> ScoreFile:
 
 
 def save_neurons(path: Path, file: NeuronFile) -> None:
-    """Write a neuron set as `.json`, `.safetensors` or `.csv`, by the ending.
+    """Write a neuron set as `.json`, `.safetensors` or `.csv`, as the file name ends.
 
     Raises:
-        ParamsError: another ending.
+        ParamsError: the name ends otherwise.
     """
     if path.suffix == ".json":
         value = {"format": NEURONS_FORMAT, "model": file.model.to_json(), "neurons": file.neurons.by_key()}
@@ -107,12 +107,12 @@ def save_neurons(path: Path, file: NeuronFile) -> None:
 
 
 def load_neurons(path: Path) -> NeuronFile:
-    """Read a neuron set from `.json` or `.safetensors`, and check it against the shapes that it names itself.
+    """Read a neuron set from `.json` or `.safetensors`, and check it against the model shape in the file.
 
     Raises:
         MissingInputError: no such file.
-        FormatError: truncated, tampered with, or of another format.
-        MismatchError: an index outside the model's shape.
+        FormatError: the file is damaged or has another format.
+        MismatchError: a neuron lies outside the model.
     """
     if path.suffix == ".safetensors":
         tensors, model, provenance = read_tensors(path, NEURONS_FORMAT)
@@ -137,10 +137,10 @@ def _are_indices(value: object) -> bool:
 
 
 def model_of(path: Path) -> ModelRef:
-    """The model that a neuron set or score file belongs to; nothing is loaded.
+    """The model that a neuron set or score file belongs to; the model itself is not loaded.
 
     Raises:
-        MissingInputError, FormatError: it is neither.
+        MissingInputError, FormatError: the file does not exist, or is neither a neuron set nor a score file.
     """
     from ssn_eval.core import store
 
@@ -148,7 +148,11 @@ def model_of(path: Path) -> ModelRef:
 
 
 def holds_scores(path: Path) -> bool:
-    """Whether a file is a score file, by its header; a damaged or missing file is left to the loaders and their messages."""
+    """Whether the header of a file says that it is a score file; False for a damaged or missing file.
+
+    Raises:
+        FormatError: the header is larger than any of ours.
+    """
     from safetensors import SafetensorError, safe_open
 
     from ssn_eval.core.store import SCORES_FORMAT

@@ -1,7 +1,7 @@
-"""What a frontier is made of: scenarios × methods × learning rates, as settings and as a plan of cells. Pure.
+"""The settings of a frontier (scenarios × methods × learning rates), and the plan of its cells.
 
-A *cell* is one training run that is measured at several steps, so that steps cost nothing extra: the learning rate is constant, and
-the model after 8 of 32 steps is the one that 8 steps alone give.
+A *cell* is one training run that is measured at several steps. The learning rate is constant, so the model after 8 of 32 steps is
+the same as after a run of 8 steps.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from ssn_eval.core.errors import ParamsError
 from ssn_eval.core.languages import language
 
 RANDOM = "random"
-"""the method that is drawn `draws` times: as many random neurons as SS per layer and site"""
+"""the method that trains random neurons, as many as SS per layer and site; it is repeated with `draws` different sets"""
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Scenario:
-    """On what a model is trained; what is not given is as in `train`."""
+    """The training data of a scenario; a missing value is taken from `train`."""
 
     pairs: int | None = None
     replay: float | None = None
     leave_out: str | None = None
-    """a language that is not trained on; only its refusals count then"""
+    """a language that is left out of training; then only its refusals count"""
 
     def __post_init__(self) -> None:
         if self.leave_out is not None:
@@ -47,26 +47,26 @@ def _scenarios() -> dict[str, Scenario]:
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class FrontierParams:
-    """The sweep of `ssn frontier`."""
+    """The settings of `ssn frontier`."""
 
     scenarios: dict[str, Scenario] = Field(default_factory=_scenarios)
     methods: tuple[str, ...] = ("ssn", "ms_hr", "random", "lora", "full")
     seeds: tuple[int, ...] = (0, 1, 2)
-    """of the organism, the probes and the training: one working copy of the pipeline each"""
+    """seeds of the organism, the probes and the training; each has its own working copy of the pipeline"""
     draws: int = 2
-    """how often the method `random` is drawn"""
+    """number of random sets of the method `random`"""
     lr_factors: tuple[float, ...] = (0.3, 1.0, 3.0)
-    """learning rates, as multiples of the method's own"""
+    """learning rates, as multiples of the learning rate of the method"""
     steps: tuple[int, ...] = (4, 8, 16, 32)
-    """after how many steps a run is measured"""
+    """training steps after which a run is measured"""
     every: tuple[int, int, int] = (1, 4, 8)
-    """of the harmful, harmless and capability questions, every so many-th is asked"""
+    """strides over the harmful, harmless and capability questions: 4 uses every fourth question"""
     over_refusal: float = 0.1
-    """harmless refusal up to which the frontier's area is taken"""
+    """harmless refusal rate up to which the area of the frontier is computed"""
     matched: tuple[float, ...] = (0.01, 0.05)
-    """harmless refusals at which methods are compared"""
+    """harmless refusal rates at which methods are compared"""
     capability_lost: float = 0.05
-    """a run that loses more capability than this is no point of the frontier"""
+    """largest loss of capability of a point of the frontier"""
 
     def __post_init__(self) -> None:
         if not self.scenarios or not self.methods or not self.lr_factors or not self.steps:
@@ -91,13 +91,13 @@ class Cell(NamedTuple):
     scenario: str
     method: str
     draw: int
-    """0, but for `random`"""
+    """number of the random set; 0 for every other method"""
     factor: float
-    """of the method's learning rate"""
+    """multiple of the learning rate of the method"""
 
 
 def plan(settings: FrontierParams, seeds: Iterable[int]) -> list[Cell]:
-    """Every cell, seed by seed."""
+    """Every cell, ordered by seed."""
     return [
         Cell(seed, scenario, method, draw, factor)
         for seed in seeds
@@ -109,5 +109,5 @@ def plan(settings: FrontierParams, seeds: Iterable[int]) -> list[Cell]:
 
 
 def counted(scenario: Scenario, nhr: Sequence[str]) -> tuple[str, ...]:
-    """The languages whose refusals are the frontier's height: NHR, or the one that was left out."""
+    """The languages whose refusals count: the NHR languages, or the language left out."""
     return (scenario.leave_out,) if scenario.leave_out else tuple(nhr)

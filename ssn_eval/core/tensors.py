@@ -1,4 +1,4 @@
-"""Safetensors files with one JSON header: who wrote them, for which model, how. Never a pickle."""
+"""Safetensors files with one JSON header that holds format, model and provenance. No pickle."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from ssn_eval.core.errors import FormatError, MissingInputError, ParamsError
 from ssn_eval.core.origin import ModelRef
 
 LARGEST_HEADER = 32 << 20
-"""bytes; 200,000 sites, experts included, stay below it"""
+"""bytes; enough for 200,000 sites, experts included"""
 
 
 def refuse_other_ending(path: Path, what: str) -> None:
-    """Stop before work is done for a file of that name.
+    """Check the ending of a file name before any work is done.
 
     Raises:
         ParamsError: the ending is not .safetensors.
     """
     if path.suffix != ".safetensors":
-        raise ParamsError(f"{what} is written as .safetensors; {path} has another ending.")
+        raise ParamsError(f"{what} is written as .safetensors, but {path} has another ending; rename it.")
 
 
 def write_tensors(
@@ -33,9 +33,10 @@ def write_tensors(
     provenance: Mapping[str, Any],
     framework: str = "numpy",
 ) -> None:
-    """Write what `read_tensors` reads, whole or not at all.
+    """Write a file for `read_tensors`, completely or not at all.
 
-    One header entry holds everything: safetensors writes several in random order, and equal inputs must give equal bytes.
+    One header entry holds everything, because safetensors writes several entries in random order and equal inputs must give
+    equal bytes.
 
     Raises:
         ParamsError: the ending is not .safetensors.
@@ -51,30 +52,30 @@ def write_tensors(
 
 
 def refuse_huge_header(path: Path) -> None:
-    """Stop before a safetensors header is parsed that is larger than any of ours.
+    """Check the size of a safetensors header before it is parsed.
 
     Raises:
-        FormatError: says how large it claims to be.
+        FormatError: the header is larger than `LARGEST_HEADER`.
     """
     with path.open("rb") as handle:
         size = int.from_bytes(handle.read(8), "little")
     if size > LARGEST_HEADER:
         raise FormatError(
-            f"{path} is no safetensors file of ours: it claims a header of {size} bytes, and ours have {LARGEST_HEADER} at most."
+            f"{path} is no safetensors file of ours: it claims a header of {size} bytes, and the limit is {LARGEST_HEADER}."
         )
 
 
 def read_tensors(path: Path, kind: str, framework: str = "numpy") -> tuple[dict[str, Any], ModelRef, Mapping[str, Any]]:
-    """The tensors of a file that has our header, its model and its provenance.
+    """The tensors, the model and the provenance of a safetensors file.
 
     Args:
         path: a safetensors file.
-        kind: the format that its header must name.
-        framework: whose tensors: `numpy`, or `pt`, which also knows bfloat16.
+        kind: the format that the header must name.
+        framework: the type of the tensors: `numpy`, or `pt` (torch), which also supports bfloat16.
 
     Raises:
         MissingInputError: no such file.
-        FormatError: damaged, or of another format.
+        FormatError: the file is damaged or has another format.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -83,14 +84,14 @@ def read_tensors(path: Path, kind: str, framework: str = "numpy") -> tuple[dict[
     refuse_huge_header(path)
     try:
         with safe_open(path, framework=framework) as handle:
-            told = json.loads((handle.metadata() or {}).get("ssn", "{}"))
+            header = json.loads((handle.metadata() or {}).get("ssn", "{}"))
             tensors = {key: handle.get_tensor(key) for key in handle.keys()}  # noqa: SIM118
-        if not isinstance(told, Mapping) or told.get("format") != kind:
-            said = told.get("format") if isinstance(told, Mapping) else told
-            raise FormatError(f"{path} is not a file of {kind}: its header says {str(said)[:60]!r}.")
-        model, provenance = told["model"], told["provenance"]
+        if not isinstance(header, Mapping) or header.get("format") != kind:
+            other_kind = header.get("format") if isinstance(header, Mapping) else header
+            raise FormatError(f"{path} is not a file of {kind}: its header says {str(other_kind)[:60]!r}.")
+        model, provenance = header["model"], header["provenance"]
         if not isinstance(provenance, Mapping):
-            raise FormatError(f"{path} does not say how it was made: `provenance` is no object.")
+            raise FormatError(f"{path} has no valid provenance: `provenance` is not a JSON object.")
     except (SafetensorError, KeyError, json.JSONDecodeError, OSError, ValueError, TypeError) as error:
         raise FormatError(f"{path} is damaged or no safetensors file of {kind}: {error}.") from error
     return tensors, ModelRef.from_json(model), provenance
