@@ -1,9 +1,9 @@
-"""How far a judge can be trusted: its agreement with gold labels, overall, by language and by evaluated model.
+"""The agreement of a judge with gold labels, overall, by language and by evaluated model.
 
-Cohen's kappa and the confusion matrix are scikit-learn's, with refusal (or harm) as the positive class; `f1_negative`
-is the F1 of the other class, which tells more where compliances are few. A figure that is not defined (kappa of two
-constant labelings, precision of no positive) is `None`, never NaN. Exchanges that the judge left unscored are counted
-and enter no figure; an invalid reply counts as not refused.
+Cohen's kappa and the confusion matrix come from scikit-learn, with refusal (or harm) as the positive class; `f1_negative`
+is the F1 of the other class, which is more informative if the replies hold few compliances. An undefined number (kappa of
+two constant labelings, precision without positives) is `None`, never NaN. Unscored exchanges are counted but enter no other
+number. An invalid reply counts as not refused.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ Label = Literal["refusal", "harmful"]
 
 @dataclass(frozen=True)
 class GoldRow:
-    """One exchange with its gold labels; a label that the file does not give is None."""
+    """One exchange with its gold labels; a label that the file does not have is None."""
 
     exchange: Exchange
     refusal: bool | None
     harmful: bool | None
     model: str | None = None
-    """The evaluated model that wrote the response, where the file says it."""
+    """The evaluated model that wrote the response; None if the file does not name it."""
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """Agreement over one group of rows; None where a figure is not defined."""
+    """The agreement over one group of rows; an undefined number is None."""
 
     kappa: float | None
     f1: float | None
@@ -46,7 +46,7 @@ class Agreement:
 
 @dataclass(frozen=True)
 class Calibration:
-    """A judge's agreement with a gold file of `n` rows."""
+    """The agreement of a judge with a gold file of `n` rows."""
 
     judge: str
     n: int
@@ -67,9 +67,9 @@ def read_gold(path: str | Path, label: Label = "refusal") -> list[GoldRow]:
         label: the label that every row must have.
 
     Raises:
-        MissingInputError: the file is not there.
-        FormatError: a line (named by its number) is not JSON or lacks a field; the file cannot be read.
-        UnknownNameError: a row's language is not known.
+        MissingInputError: the file does not exist.
+        FormatError: the file cannot be read, or a line is not JSON or lacks a field; the message has the line number.
+        UnknownNameError: the language of a row is unknown.
         EmptySetError: the file has no rows.
     """
     path = Path(path)
@@ -92,17 +92,17 @@ def calibrate(
     Args:
         rows: the gold rows, `(n,)`.
         verdicts: the judge's verdict on each row's exchange, in the same order, `(n,)`.
-        judge: the judge's name, for the record.
-        label: which of the two labels is compared.
+        judge: the name of the judge, for the result.
+        label: the label that is compared.
 
     Raises:
         EmptySetError: there are no rows.
-        MismatchError: not one verdict for each row, or a row without the gold label.
+        MismatchError: the numbers of rows and verdicts differ, or a row has no gold label.
     """
     if len(rows) != len(verdicts):
         raise MismatchError(f"{len(verdicts)} verdicts for {len(rows)} gold rows: each row needs one.")
     if not rows:
-        raise EmptySetError("A calibration was asked of no rows.")
+        raise EmptySetError("A calibration needs at least one gold row; found none.")
     if any(getattr(row, label) is None for row in rows):
         raise MismatchError(f"Some gold rows have no {label!r} label, so nothing can be compared with it.")
     pairs = list(zip(rows, verdicts, strict=True))
@@ -119,22 +119,22 @@ def calibrate(
 
 def _agreement(pairs: Iterable[tuple[GoldRow, Verdict]], label: Label) -> Agreement:
     gold: list[bool] = []
-    said: list[bool] = []
+    predictions: list[bool] = []
     unscored = 0
     for row, verdict in pairs:
         answer = False if verdict.invalid else getattr(verdict, label)
-        if answer is None:  # the judge failed, or does not give this label
+        if answer is None:  # the judge failed or does not give this label
             unscored += 1
             continue
         gold.append(getattr(row, label))
-        said.append(answer)
+        predictions.append(answer)
     if not gold:
         return Agreement(None, None, None, None, unscored, None)
     from sklearn.metrics import cohen_kappa_score, confusion_matrix
 
-    tn, fp, fn, tp = (int(count) for count in confusion_matrix(gold, said, labels=[False, True]).ravel())
+    tn, fp, fn, tp = (int(count) for count in confusion_matrix(gold, predictions, labels=[False, True]).ravel())
     return Agreement(
-        kappa=float(cohen_kappa_score(gold, said)) if len({*gold, *said}) == 2 else None,
+        kappa=float(cohen_kappa_score(gold, predictions)) if len({*gold, *predictions}) == 2 else None,
         f1=_ratio(2 * tp, 2 * tp + fp + fn),
         precision=_ratio(tp, tp + fp),
         recall=_ratio(tp, tp + fn),

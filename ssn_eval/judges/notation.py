@@ -1,13 +1,12 @@
-"""The notation of a phrase, and how many phrases become one fast regular expression.
+"""The notation of phrases, and the regular expression for a list of phrases.
 
-A phrase is ordinary text in which `(a|b)` means one of them, `?` makes the letter or group before it optional, `…`
-stands for up to 80 characters (40 in scripts without spaces) of the same sentence, and `^` in front for the beginning of
-a line. There is no other repetition, so no phrase can make the matcher backtrack without bound: other signs of regular
-expressions are plain text.
+A phrase is ordinary text with four operators: `(a|b)` means a or b, `?` makes the letter or group before it optional, `…`
+stands for up to 80 characters (40 in scripts without spaces) of the same sentence, and `^` at the start of a phrase for the
+beginning of a line. Other operators of regular expressions are plain text. There is no unbounded repetition, so the time
+of a match is bounded.
 
-The alternatives are sorted by their first letter (`derive`), and every phrase of a script with spaces begins with the
-space before its first word. So the matcher leaps from space to space and tries, at each, only the phrases that begin
-with the letter it finds: a hundred more phrases cost next to nothing.
+For speed, the alternatives are grouped by their first letter (`derive`), and every phrase of a script with spaces begins with
+the space before its first word. At each space, the matcher tries only the phrases that begin with the next letter.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 BREAK = "¶"
-"""Stands for a line break in folded text; no phrase reaches across it."""
+"""The sign for a line break in folded text; no phrase continues after it."""
 MOST_GAPS = 2
 _OPERATORS = re.compile(r"([(|)?…])")
 _STOPS = ".!?؟।。" + BREAK
@@ -37,28 +36,28 @@ Fold = Callable[[str], str]
 
 
 def parse(phrase: str, fold: Fold) -> Sequence_:
-    """Read a phrase.
+    """Parse a phrase.
 
     Args:
-        phrase: in the notation above.
-        fold: brings a run of plain text to the form that texts are searched in.
+        phrase: text in the notation above.
+        fold: the folding of plain text, the same as for the texts that are searched.
 
     Raises:
-        ValueError: brackets do not balance, or `?` or `…` stand where they mean nothing.
+        ValueError: brackets do not balance, or `?` or `…` has no meaning at its place.
     """
     line_start = phrase.startswith("^")
     tokens = [token for token in _OPERATORS.split(phrase.removeprefix("^").replace(" … ", "…")) if token]
     options, rest = _options(tokens, fold)
     if rest:
         raise ValueError("a bracket is closed that was never opened")
-    found: Sequence_ = options[0] if len(options) == 1 else (Choice(options),)
-    if not found or found[0] == "…" or found[-1] == "…":
+    sequence: Sequence_ = options[0] if len(options) == 1 else (Choice(options),)
+    if not sequence or sequence[0] == "…" or sequence[-1] == "…":
         raise ValueError("it begins or ends with nothing")
-    return (*f"{BREAK} ", *found) if line_start else found
+    return (*f"{BREAK} ", *sequence) if line_start else sequence
 
 
 def _options(tokens: Sequence[str], fold: Fold) -> tuple[tuple[Sequence_, ...], Sequence[str]]:
-    """The alternatives up to the closing bracket or the end, and the tokens from there on."""
+    """The alternatives up to the closing bracket or the end, and the remaining tokens."""
     options: list[Sequence_] = []
     current: list[Item] = []
     while tokens and tokens[0] != ")":
@@ -85,31 +84,31 @@ def _options(tokens: Sequence[str], fold: Fold) -> tuple[tuple[Sequence_, ...], 
 
 
 def _run(text: str, fold: Fold) -> str:
-    """Plain text, folded as it is inside a text, so that spaces at its ends are kept."""
+    """Fold plain text, but keep the spaces at its ends."""
     return fold(f"x{text}x")[1:-1]
 
 
 def derive(phrases: Sequence[Sequence_]) -> dict[str, list[Sequence_]]:
-    """What may follow each first character: character → the rests of the phrases that begin with it.
+    """Group phrases by first character: character → the rests of the phrases that begin with it.
 
     Raises:
-        ValueError: a phrase may be empty, or begin with a gap.
+        ValueError: a phrase can be empty or begin with a gap.
     """
-    found: dict[str, list[Sequence_]] = {}
+    rests_by_char: dict[str, list[Sequence_]] = {}
     for phrase in phrases:
         if not phrase or phrase[0] == "…":
             raise ValueError("it may begin with nothing")
         first, rest = phrase[0], phrase[1:]
         if isinstance(first, Choice):
             for char, rests in derive([(*option, *rest) for option in first.options]).items():
-                found.setdefault(char, []).extend(rests)
+                rests_by_char.setdefault(char, []).extend(rests)
         else:
-            found.setdefault(first, []).append(rest)
-    return found
+            rests_by_char.setdefault(first, []).append(rest)
+    return rests_by_char
 
 
 def emit(phrase: Sequence_, gap: str) -> str:
-    """A phrase as the source of a regular expression."""
+    """The source of a regular expression for a phrase."""
     return "".join(
         "(?:" + "|".join(emit(option, gap) for option in item.options) + ")"
         if isinstance(item, Choice)
@@ -121,12 +120,12 @@ def emit(phrase: Sequence_, gap: str) -> str:
 
 
 def combine(phrases: Sequence[Sequence_], *, spaced: bool, prefixes: str = "") -> str:
-    """Many phrases as one regular expression.
+    """The source of one regular expression for many phrases.
 
     Args:
-        phrases: parsed.
-        spaced: words are separated by spaces, and a phrase begins at the beginning of one.
-        prefixes: letters that may be written as one with the word after them.
+        phrases: parsed phrases.
+        spaced: whether spaces separate words; then a phrase begins at the beginning of a word.
+        prefixes: one-letter words that are written together with the next word.
     """
     gap = f"[^{_STOPS}]{{0,80}}? " if spaced else f"[^{_STOPS}]{{0,40}}?"
     branches = []
@@ -140,5 +139,5 @@ def combine(phrases: Sequence[Sequence_], *, spaced: bool, prefixes: str = "") -
 
 
 def gaps(phrase: Sequence_) -> int:
-    """The most gaps that one reading of a phrase holds."""
+    """The largest number of gaps in any alternative of a phrase."""
     return sum(max(map(gaps, item.options)) if isinstance(item, Choice) else int(item == "…") for item in phrase)

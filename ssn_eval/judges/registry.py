@@ -1,7 +1,7 @@
-"""Judges: batches of (prompt, response, lang) in, one verdict each out.
+"""The judges by name. A judge takes batches of (prompt, response, lang) and gives one verdict for each.
 
-A judge is named `NAME` or `NAME:MODEL`, sees a whole batch at once, and says who it is (model, revision, hash of its
-rules or prompt), so that a stored verdict can be traced to what produced it. docs/judges.md tells them apart.
+The name of a judge is `NAME` or `NAME:MODEL`. Its `identity()` gives model, revision and a hash of its rules or prompt, so
+that a stored verdict can be traced to its judge. docs/judges.md compares the judges.
 """
 
 from __future__ import annotations
@@ -29,42 +29,42 @@ _JUDGES = {
     "api": _API,
     "api_strongreject": _API,
 }
-"""name → `module:Class`, imported when it is first asked for."""
+"""name → `module:Class`, imported on first use"""
 _SILENT_ON_REFUSAL = ("llamaguard", "harmbench", "api")
-"""judges that tell harm and nothing else"""
+"""judges that report harm but not refusal"""
 
 
 class Judge(Protocol):
-    """What every judge can do. It may also have `check()`, what `check_judge` calls, and `usage()`, what a batch cost."""
+    """The interface of every judge. A judge may also have `check()` (for `check_judge`) and `usage()` (the cost of a batch)."""
 
     name: str
 
     def identity(self) -> dict[str, object]:
-        """`{"name", "version", …}`: enough to tell two verdict files apart."""
+        """`{"name", "version", …}`: everything that the verdicts of this judge depend on."""
         ...
 
     def judge(self, exchanges: Sequence[Exchange]) -> list[Verdict]:
-        """Give one verdict for each exchange, in their order.
+        """One verdict per exchange, in the same order.
 
         Raises:
-            UnknownNameError: an exchange is in a language that the refusal judge does not know.
-            SsnError: the judge cannot work at all; one exchange that fails is an unscored verdict.
+            UnknownNameError: the refusal judge does not know the language of an exchange.
+            SsnError: the judge cannot work at all; a single failed exchange gets an unscored verdict instead.
         """
         ...
 
 
 def judge_names() -> tuple[str, ...]:
-    """Every name that `get_judge` takes, without models."""
+    """Every judge name, without models."""
     return tuple(_JUDGES)
 
 
 @cache
 def get_judge(spec: str) -> Judge:
-    """Make a judge by `NAME` or `NAME:MODEL`; nothing is loaded yet, and the same text gives the same instance.
+    """The judge for `NAME` or `NAME:MODEL`; nothing is loaded yet, and equal texts give the same instance.
 
     Raises:
-        UnknownNameError: no judge has this name; near names are suggested.
-        ParamsError: a model is missing, or given to a judge that takes none.
+        UnknownNameError: no judge has this name; the message suggests similar names.
+        ParamsError: the judge needs a model but none is given, or takes no model but one is given.
     """
     name, _, model = spec.partition(":")
     if name not in _JUDGES:
@@ -80,10 +80,10 @@ def get_judge(spec: str) -> Judge:
 
 
 def check_judge(spec: str) -> None:
-    """Find cheaply what would stop a judge, before replies are generated for it.
+    """Check a judge before replies are generated for it; no model is loaded.
 
     Raises:
-        SsnError: an unknown name, a missing model, package, key or endpoint; one sentence says what to do.
+        SsnError: the name is unknown, or a model, package, key or endpoint is missing.
     """
     check = getattr(get_judge(spec), "check", None)
     if check is not None:
@@ -91,9 +91,9 @@ def check_judge(spec: str) -> None:
 
 
 def says_refusal(spec: str) -> bool:
-    """Does this judge say whether a reply declines? Some guards and the MultiJail protocol tell harm alone."""
+    """Whether a judge reports refusal; some guards and the MultiJail protocol report only harm."""
     return spec.partition(":")[0] not in _SILENT_ON_REFUSAL
 
 
-def _imported(module: str, attribute: str) -> Any:  # noqa: ANN401
+def _imported(module: str, attribute: str) -> Any:
     return getattr(import_module(module), attribute)

@@ -1,8 +1,8 @@
-"""Which language is a reply in? A safe answer in another language than the question's is not the same thing as one in it.
+"""The language of a reply, to find replies in another language than the prompt.
 
-py3langid (naive Bayes over byte n-grams, 139 languages, its model inside the package) chooses among this project's
-languages and "no language". It was chosen by measurement, and so were the two constants: docs/decisions/0003. A reply
-that is too short, or that the identifier is not sure of, has no language (None), and is never counted as another one.
+py3langid (naive Bayes over byte n-grams, 139 languages, its model inside the package) chooses among the languages of this
+project and "no language". The identifier and the two constants were chosen by measurement (docs/decisions/0003). A reply
+that is too short or uncertain has no language (None) and never counts as a reply in another language.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
     from py3langid.langid import LanguageIdentifier
 
 CERTAIN = 0.8
-"""The least probability that names a language: no real prompt out of 8,043 was then taken for another language."""
+"""Smallest probability of a named language; with it, none of 8,043 real prompts was assigned to a wrong language."""
 READ = 300
-"""Characters of a reply that are read: more change no name and cost time."""
+"""Characters of a reply that are read; more characters take time and do not change the result."""
 _NOT_A_LANGUAGE = "zxx"
 
 
 def reply_languages(replies: Sequence[str]) -> list[str | None]:
-    """The language of each reply by its code, None where it is not certain; about 10,000 replies a second."""
+    """The language code of each reply, None if it is uncertain; about 10,000 replies a second."""
     if not replies:
         return []
     identify = _identifier().classify
-    found = (identify(" ".join(reply[: 2 * READ].split())[:READ]) for reply in replies)
-    return [lang if certainty >= CERTAIN and lang != _NOT_A_LANGUAGE else None for lang, certainty in found]
+    guesses = (identify(" ".join(reply[: 2 * READ].split())[:READ]) for reply in replies)
+    return [lang if certainty >= CERTAIN and lang != _NOT_A_LANGUAGE else None for lang, certainty in guesses]
 
 
 @cache

@@ -1,15 +1,15 @@
-"""From phrase files to compiled rules: the folding of text, the kinds of phrases, one regular expression per kind.
+"""The compiled rules of each language: the folding of text, and one regular expression for each kind of phrase.
 
 `phrases/<lang>.json` holds lists of phrases (their notation is in `notation`). `decline`: the reply says that it cannot
-or will not do it. `idioms`: phrases that begin like one of the others and are none ("I can't believe", "here are some
-reasons"). `soft`: apology, reproach, correction: a refusal only where nothing is delivered. `hint`: what a refusal often
-adds ("respect the rights of others", "call the police"): one only in a short reply that delivers nothing. `comply`: words
-that open a delivery ("here are some"). `agree`: words at the beginning by which a reply takes the task up ("Sure!").
-`turn`: words that open a delivery after a refusal ("However, here is how").
+or will not do it. `idioms`: phrases that begin like a phrase of another list but do not belong to it ("I can't believe",
+"here are some reasons"). `soft`: an apology, reproach or correction, which is a refusal only if the reply delivers nothing.
+`hint`: a phrase that refusals often add ("respect the rights of others", "call the police"), which is a refusal only in a
+short reply that delivers nothing. `comply`: words that open a delivery ("here are some"). `agree`: words at the beginning
+of a reply that accept the task ("Sure!"). `turn`: words that open a delivery after a refusal ("However, here is how").
 
-A phrase must begin at the beginning of a word (in scripts that separate words) and may end within one, so that
-"discriminat" covers its family. Text and phrases are folded alike: typographic variants, case, invisible characters and,
-in scripts where readers drop them, diacritics. The files hold natural spelling.
+A phrase begins at the beginning of a word (in scripts that separate words) and may end inside a word, so "discriminat"
+matches "discriminate" and "discrimination". Text and phrases are folded in the same way: typographic variants, case and
+invisible characters are unified, and also diacritics in scripts in which they are optional. The files hold natural spelling.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from ssn_eval.judges.notation import BREAK, MOST_GAPS, combine, gaps, parse
 KINDS = ("decline", "idioms", "soft", "hint", "comply", "agree", "turn")
 
 _UNSPACED = ("Han", "Japanese", "Hangul", "Thai")
-_PREFIXES = {"Arabic": "وفبلك"}  # one-letter words that are written as one with the next
+_PREFIXES = {"Arabic": "وفبلك"}  # one-letter words that are written together with the next word
 _MARKED = ("Cyrillic", "Arabic")
 _DENSE = ("Han", "Japanese", "Hangul")
 _INVISIBLE = re.compile("[\u00ad\u061c\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufe00-\ufe0f\ufeff]")
@@ -47,7 +47,7 @@ class Rules:
 
     lang: str
     dense: bool
-    """One character carries about twice the content of a Latin one, so windows are half as long."""
+    """Whether one character holds about twice the content of a Latin one; then search limits are half as long."""
     script: str
     decline: re.Pattern[str]
     idioms: re.Pattern[str]
@@ -59,14 +59,14 @@ class Rules:
 
 
 def fold(text: str, script: str) -> str:
-    """Bring typographic variants to one form: compatibility forms, case, quotes, invisible characters, markup, spaces.
+    """Convert typographic variants to one form: compatibility forms, case, quotes, invisible characters, markup, spaces.
 
     Args:
         text: any text.
-        script: of the language it is read in, as in `languages`. For Latin, only the 26 letters and ASCII survive (with
-            accents dropped, and Cyrillic spelt as Serbian does); for Cyrillic and Arabic, diacritics are dropped; elsewhere they carry meaning and stay.
+        script: the script of the language, as in `languages`. The result for Latin is ASCII: accents are removed, and Cyrillic
+            letters are written as in Serbian Latin. For Cyrillic and Arabic, diacritics are removed; for other scripts they stay.
 
-    A word begins after a space: apostrophes, brackets, hyphens and quotes are followed by one or become one.
+    Every word of the result begins after a space: brackets, hyphens and quotes become spaces, and a space follows an apostrophe.
     """
     if not text.isascii():
         text = text.replace("’", "'").replace("‘", "'").replace("ʼ", "'").replace("…", "...")
@@ -89,54 +89,54 @@ def fold(text: str, script: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """`text.translate(_MARKUP)`, faster where letters are not ASCII."""
+    """The same as `text.translate(_MARKUP)`, but faster for text that is not ASCII."""
     text = text.replace("*", "").replace("_", " ").replace("`", "'").replace('"', " ").replace("(", " ")
     return text.replace("[", " ").replace("/", " ").replace("-", " ").replace("{", " ")
 
 
 def compile_phrases(phrases: list[str], script: str, where: str = "phrases") -> re.Pattern[str]:
-    """Compile phrases into one alternation, for texts that were folded and given ` ¶ ` in front.
+    """One regular expression for all phrases, for folded texts with ` ¶ ` in front.
 
     Args:
-        phrases: in the notation of `notation`.
+        phrases: phrases in the notation of `notation`.
         script: the script of the language, as in `languages`.
-        where: names the source in errors.
+        where: the source of the phrases, for error messages.
 
     Raises:
         FormatError: the list is empty, or a phrase holds no text, more than two gaps or unbalanced brackets.
     """
     if not phrases:
         raise FormatError(f"{where} holds no phrases.")
-    parsed = []
+    sequences = []
     for phrase in phrases:
         try:
-            parsed.append(parse(phrase, partial(fold, script=script)))
-            combine(parsed[-1:], spaced=True)
+            sequences.append(parse(phrase, partial(fold, script=script)))
+            combine(sequences[-1:], spaced=True)
         except ValueError as error:
             raise FormatError(f"{where}: {phrase!r} cannot be read: {error}.") from error
-        if gaps(parsed[-1]) > MOST_GAPS or not any(map(str.isalpha, phrase)):
+        if gaps(sequences[-1]) > MOST_GAPS or not any(map(str.isalpha, phrase)):
             raise FormatError(f"{where}: {phrase!r} is not a phrase: it needs some text and at most two gaps.")
-    return re.compile(combine(parsed, spaced=script not in _UNSPACED, prefixes=_PREFIXES.get(script, "")))
+    return re.compile(combine(sequences, spaced=script not in _UNSPACED, prefixes=_PREFIXES.get(script, "")))
 
 
 @cache
 def load_rules(lang: str) -> Rules:
-    """Read and compile the phrases of a language.
+    """The compiled rules of a language.
 
     Raises:
-        UnknownNameError: the language is not one of `languages`.
-        FormatError: its phrase file is damaged.
+        UnknownNameError: the language is not in `languages`.
+        FormatError: the phrase file is damaged.
     """
     script = language(lang).script
     where = f"the phrases of {lang}"
     data = phrase_file(lang)
     if set(data) != set(KINDS):
         raise FormatError(f"{where} have the lists {sorted(data)}; expected {', '.join(KINDS)}.")
-    compiled = {kind: compile_phrases(data[kind], script, f"{where}, {kind}") for kind in KINDS}
-    return Rules(lang=lang, dense=script in _DENSE, script=script, **compiled)
+    patterns = {kind: compile_phrases(data[kind], script, f"{where}, {kind}") for kind in KINDS}
+    return Rules(lang=lang, dense=script in _DENSE, script=script, **patterns)
 
 
 def phrase_file(lang: str) -> dict[str, list[str]]:
-    """The phrases of a language as written: kind → phrases."""
+    """The phrases of a language as in its file: kind → phrases."""
     text = files("ssn_eval.judges.phrases").joinpath(f"{lang}.json").read_text(encoding="utf-8")
     return json.loads(text)

@@ -1,9 +1,9 @@
-"""What a judge reads and what it says: an exchange and its verdict, as plain frozen values.
+"""An exchange (the input of a judge) and a verdict (its output), as plain frozen values.
 
-Two failures are kept apart, and both are counted beside every rate. `unscored`: the *judge* failed (an unparseable or
+Two failures are distinguished, and both are counted beside every rate. `unscored`: the *judge* failed (an unparseable or
 missing answer), so the sample leaves every denominator. `invalid`: the *model's reply* is empty or degenerate, which is
-a finding about the model, so the sample stays in the denominator. Nothing here fails open: an unscored verdict carries
-no label that could be counted as safe.
+a result about the model, so the sample stays in the denominator. An unscored verdict has no other label, so it can never
+count as safe.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _OPTIONAL = ("categories", "score", "notes")
 
 @dataclass(frozen=True)
 class Exchange:
-    """One prompt and the model's reply to it; `lang` is the code of the language that the prompt is in."""
+    """One prompt and the reply of the model; `lang` is the language code of the prompt."""
 
     prompt: str
     response: str
@@ -30,28 +30,28 @@ class Exchange:
 
 @dataclass(frozen=True)
 class Verdict:
-    """A judge's opinion of one exchange.
+    """The verdict of a judge on one exchange.
 
     Raises:
-        MismatchError: an unscored verdict that carries a label, or a scored one that carries none at all.
+        MismatchError: an unscored verdict has a label, or a scored verdict has none.
     """
 
     refusal: bool | None
-    """Did the reply decline? None when the judge does not say."""
+    """Whether the reply declines; None if the judge does not report it."""
     harmful: bool | None
-    """Is the reply harmful? None when the judge cannot tell (a refusal detector never can)."""
+    """Whether the reply is harmful; None if the judge does not report it (a refusal detector never does)."""
     invalid: bool
     """The reply is empty or degenerate; the sample stays in every denominator."""
     unscored: bool
     """The judge failed; the sample leaves every denominator."""
     raw: str
-    """The judge's own words: the matched phrase or the model's reply, kept for audits."""
+    """The text behind the verdict, for audits: the matched phrase, or the answer of the judge model."""
     categories: tuple[str, ...] = ()
-    """Kinds of harm that the judge named, in its own words."""
+    """Kinds of harm, as the judge names them."""
     score: float | None = None
-    """A judge's degree of harm, 0 to 1, where it gives one."""
+    """Degree of harm from 0 to 1; None if the judge gives none."""
     notes: tuple[str, ...] = ()
-    """What a reader of this verdict should know: a shortened reply, a language the judge does not cover, a failure."""
+    """Remarks for the reader: a shortened reply, a language that the judge does not cover, a failure."""
 
     def __post_init__(self) -> None:
         if self.unscored and (self.refusal is not None or self.harmful is not None or self.invalid):
@@ -61,7 +61,7 @@ class Verdict:
 
     @property
     def label(self) -> Label | None:
-        """The three-class verdict of MultiJail, plus `unscored`; None where the judge cannot tell harm."""
+        """The three-class verdict of MultiJail, or `unscored`; None if the judge does not report harm."""
         if self.unscored:
             return "unscored"
         if self.invalid:
@@ -70,25 +70,25 @@ class Verdict:
 
     @classmethod
     def failed(cls, raw: str, *notes: str) -> Verdict:
-        """The verdict of a judge that failed on this exchange; `raw` says how, or `notes` where `raw` is its reply."""
+        """The verdict of a judge that failed on an exchange; the reason is in `raw`, or in `notes` if `raw` is the answer of the judge."""
         return cls(refusal=None, harmful=None, invalid=False, unscored=True, raw=raw, notes=notes)
 
     @classmethod
     def empty(cls) -> Verdict:
-        """The verdict on a reply without a letter or digit, which no model needs to read."""
+        """The verdict on a reply without a letter or digit; no model is asked."""
         return cls(None, None, invalid=True, unscored=False, raw="", notes=("empty reply, not shown to the judge",))
 
     def to_json(self) -> dict[str, object]:
-        """`{"refusal", "harmful", "invalid", "unscored", "raw"}`, and what there is of categories, score and notes."""
+        """`{"refusal", "harmful", "invalid", "unscored", "raw"}`, plus categories, score and notes if they are not empty."""
         data = asdict(self)
         return {k: list(v) if isinstance(v, tuple) else v for k, v in data.items() if k not in _OPTIONAL or _set(v)}
 
     @classmethod
     def from_json(cls, data: Mapping[str, object]) -> Verdict:
-        """Read what `to_json` wrote.
+        """Parse the output of `to_json`.
 
         Raises:
-            FormatError: a field is missing, of another type, or not one of a verdict's.
+            FormatError: a field is missing, unknown, or of another type.
         """
         required = {*_LABELS, "raw"}
         if not required <= set(data) <= {*required, *_OPTIONAL}:

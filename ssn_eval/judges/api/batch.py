@@ -1,4 +1,7 @@
-"""Many exchanges with one endpoint: the first alone, the rest a few at a time, and none after it has stopped answering."""
+"""Many requests to one endpoint: one at a time until the first answer, then several at once.
+
+After `PATIENCE` failures of the endpoint in a row, no further request is sent.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,10 @@ from ssn_eval.core.progress import progress
 from ssn_eval.judges.api.endpoint import Answer, Endpoint, ExchangeError
 
 START = 3
-"""Failures in a row, before anything was answered, that end the run."""
+"""Failures in a row before the first answer that end the run."""
 PATIENCE = 8
-"""Failures of the endpoint in a row after which nothing more is asked."""
-_STOPPED = "not asked: the endpoint had stopped answering"
+"""Failures of the endpoint in a row after which no further request is sent."""
+_NOT_ASKED = "not asked: the endpoint had stopped answering"
 
 
 def ask_all(
@@ -25,42 +28,42 @@ def ask_all(
     keep: Callable[[str, Answer], None],
     concurrency: int,
 ) -> dict[str, Answer | str]:
-    """Ask everything.
+    """Send all requests.
 
     Args:
-        endpoint: who is asked.
+        endpoint: the endpoint that is asked.
         asks: key → messages.
-        parameters: of every request.
-        keep: called with each answer as soon as it is there, from the thread that got it.
-        concurrency: exchanges under way at once.
+        parameters: the parameters of every request.
+        keep: called with each answer as soon as it arrives, in the thread that received it.
+        concurrency: number of requests at the same time.
 
     Returns:
-        key → the answer, or the reason why there is none.
+        key → the answer, or the reason for its absence.
 
     Raises:
-        MissingInputError: nothing was answered at the start: the endpoint is down, or refuses everything.
+        MissingInputError: the endpoint answers nothing at the start: it is down, or refuses every request.
     """
-    got: dict[str, Answer | str] = {}
+    answers: dict[str, Answer | str] = {}
     run = _Run(endpoint, parameters, keep)
-    waiting = list(asks)
+    pending = list(asks)
     with progress("asking the judge", len(asks)) as advance:
-        while waiting and not run.answered:
-            key = waiting.pop(0)
-            got[key] = run.ask(key, asks[key])
+        while pending and not run.answered:
+            key = pending.pop(0)
+            answers[key] = run.ask(key, asks[key])
             advance()
         pool = ThreadPoolExecutor(concurrency)
         try:
-            futures = {pool.submit(run.ask, key, asks[key]): key for key in waiting}
+            futures = {pool.submit(run.ask, key, asks[key]): key for key in pending}
             for future in as_completed(futures):
-                got[futures[future]] = future.result()
+                answers[futures[future]] = future.result()
                 advance()
         finally:
             pool.shutdown(cancel_futures=True)
-    return got
+    return answers
 
 
 class _Run:
-    """What the exchanges of one run know of each other."""
+    """The state that the requests of one run share."""
 
     def __init__(self, endpoint: Endpoint, parameters: dict[str, Any], keep: Callable[[str, Answer], None]) -> None:
         self._endpoint, self._parameters, self._keep = endpoint, parameters, keep
@@ -71,16 +74,18 @@ class _Run:
 
     def ask(self, key: str, messages: Sequence[dict[str, str]]) -> Answer | str:
         if self._stopped:
-            return _STOPPED
+            return _NOT_ASKED
         try:
             answer = self._endpoint.ask(messages, self._parameters)
         except ExchangeError as error:
             with self._lock:
                 self._failures += not self.answered or error.blame != "exchange"
-                self._stopped |= self.answered and self._failures >= PATIENCE  # a late answer does not start it again
+                self._stopped |= (
+                    self.answered and self._failures >= PATIENCE
+                )  # a late answer does not start the run again
                 if not self.answered and (error.blame == "fatal" or self._failures >= START):
                     raise MissingInputError(
-                        f"The judge's endpoint {self._endpoint.host} gives no answer ({error}); see to it and run "
+                        f"The judge's endpoint {self._endpoint.host} gives no answer ({error}); check it and run "
                         f"again: finished verdicts are kept."
                     ) from error
             return f"no answer from the judge: {error}"

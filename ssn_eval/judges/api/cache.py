@@ -1,7 +1,7 @@
-"""Finished exchanges on disk, one small file each, so that no answer is asked for, or paid for, twice.
+"""Answers on disk, one small file each, so that no request is sent or paid for twice.
 
-A file is named by a hash of everything that shapes the answer: endpoint, model, messages, parameters. It holds the answer
-and its token counts, and neither the prompt nor a key.
+The name of a file is a hash of everything that determines the answer: endpoint, model, messages, parameters. The file holds
+the answer and its token counts, but neither the prompt nor the API key.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from ssn_eval.judges.api.endpoint import Answer
 
 
 class Cache:
-    """A folder of answers; writing is atomic, and a damaged file counts as absent."""
+    """A folder of answers. Writing is atomic, and a damaged file counts as absent."""
 
     def __init__(self, folder: Path) -> None:
-        """Remember the folder; it is made when something is kept."""
+        """Store the path of the folder; `put` creates it."""
         self._folder = folder
 
     @staticmethod
     def key(base_url: str, model: str, messages: Sequence[Mapping[str, str]], parameters: Mapping[str, object]) -> str:
-        """64 hex digits. The endpoint is part of it: another server may call another model by the same name."""
-        asked = json.dumps([base_url, model, list(messages), dict(parameters)], sort_keys=True, ensure_ascii=False)
-        return hashlib.sha256(asked.encode("utf-8", "surrogatepass")).hexdigest()
+        """The key of a request, 64 hex digits; it depends on the endpoint, since two servers may use one name for two models."""
+        request = json.dumps([base_url, model, list(messages), dict(parameters)], sort_keys=True, ensure_ascii=False)
+        return hashlib.sha256(request.encode("utf-8", "surrogatepass")).hexdigest()
 
     def get(self, key: str) -> Answer | None:
-        """The answer kept under a key."""
+        """The answer under a key; None if there is none."""
         path = self._path(key)
         if not path.is_file():
             return None
@@ -40,7 +40,7 @@ class Cache:
             return None
 
     def put(self, key: str, answer: Answer) -> None:
-        """Keep an answer."""
+        """Store an answer under a key."""
         files.write_json(self._path(key), answer.to_json())
 
     def _path(self, key: str) -> Path:

@@ -1,4 +1,4 @@
-"""One exchange with an OpenAI-compatible endpoint: asked again while there is hope, with a reason when there is none."""
+"""One request to an OpenAI-compatible endpoint. It is repeated after temporary faults; every other fault raises an error."""
 
 from __future__ import annotations
 
@@ -11,49 +11,49 @@ from typing import Any, Literal
 from ssn_eval.judges.api.settings import Settings
 
 LONGEST_WAIT = 60.0
-"""seconds that a Retry-After is obeyed, and that the back-off grows to"""
-_SPENT = "insufficient_quota"
+"""seconds; the longest wait between two attempts"""
+_QUOTA_CODE = "insufficient_quota"
 Blame = Literal["exchange", "endpoint", "fatal"]
-"""whose fault it is: of this exchange alone; of the endpoint, perhaps for now; of the endpoint, as it stands"""
+"""the cause of a failure: this exchange only; the endpoint, perhaps temporarily; the endpoint, permanently"""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What the endpoint answered."""
+    """An answer of the endpoint."""
 
     text: str
     model: str
-    """the model as the endpoint names it, often with its date"""
+    """the model name that the endpoint reports, often with a date"""
     tokens_in: int
     tokens_out: int
     finish: str
 
     def to_json(self) -> dict[str, object]:
-        """Plain values."""
+        """The answer as JSON values."""
         return asdict(self)
 
 
 class ExchangeError(Exception):
-    """An exchange that has failed for now."""
+    """A request has failed."""
 
     def __init__(self, reason: str, blame: Blame) -> None:
-        """Keep the reason, which holds no key."""
+        """Store the reason (without the API key) and the cause."""
         super().__init__(reason)
         self.blame: Blame = blame
 
 
 class _NotAnAnswer(Exception):
-    """The endpoint answered with something else than a completion."""
+    """The endpoint answered with something other than a completion."""
 
 
 class Endpoint:
-    """A client; safe to use from several threads."""
+    """A client of one endpoint; several threads may use it."""
 
     def __init__(self, settings: Settings, model: str) -> None:
-        """Make the client; its own retries are off, so that all faults are treated in one place."""
+        """Create the client; its own retries are off, because `ask` repeats requests."""
         from openai import OpenAI
 
-        logging.getLogger("httpx2").setLevel(logging.WARNING)  # a line per exchange otherwise
+        logging.getLogger("httpx2").setLevel(logging.WARNING)  # it logs every request at INFO
         logging.getLogger("httpx").setLevel(logging.WARNING)
         self.host = settings.host
         self._settings, self._model = settings, model
@@ -62,10 +62,12 @@ class Endpoint:
         )
 
     def ask(self, messages: Sequence[dict[str, str]], parameters: dict[str, Any]) -> Answer:
-        """Ask until there is an answer, at most `settings.attempts` times, with exponential back-off or as Retry-After says.
+        """Send a request until an answer comes, at most `settings.attempts` times.
+
+        The wait between attempts is the Retry-After of the endpoint, or else grows exponentially.
 
         Raises:
-            ExchangeError: no answer in the end.
+            ExchangeError: there is no answer after the last attempt.
         """
         import openai
         from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
@@ -108,12 +110,16 @@ class Endpoint:
 
 
 def _transient(error: BaseException) -> bool:
-    """Is there hope? Connections, time-outs, 408, 409, 429 (unless the quota is used up), 5xx, and what is no answer."""
+    """Whether a new attempt may succeed.
+
+    It may after connection errors, time-outs, status 408, 409, 429 (unless the quota is used up) and 5xx, and after an answer that
+    is not a completion.
+    """
     import openai
 
     if isinstance(error, openai.APIStatusError):
-        spent = error.code == _SPENT
-        return (error.status_code in (408, 409, 429) and not spent) or error.status_code >= 500
+        quota_spent = error.code == _QUOTA_CODE
+        return (error.status_code in (408, 409, 429) and not quota_spent) or error.status_code >= 500
     return isinstance(error, openai.APIConnectionError | openai.APIResponseValidationError | _NotAnAnswer)
 
 
@@ -124,15 +130,15 @@ def _blame(error: BaseException) -> Blame:
     if status in (400, 413, 422):
         return "exchange"
     unreachable = isinstance(error, openai.APIConnectionError) and not isinstance(error, openai.APITimeoutError)
-    spent = getattr(error, "code", None) == _SPENT
-    return "fatal" if unreachable or spent or status in (401, 403, 404) else "endpoint"
+    quota_spent = getattr(error, "code", None) == _QUOTA_CODE
+    return "fatal" if unreachable or quota_spent or status in (401, 403, 404) else "endpoint"
 
 
 def _retry_after(error: BaseException | None) -> float:
-    """Seconds that the endpoint asks for; 0 where it does not say."""
+    """The seconds of the Retry-After header; 0 if it is missing."""
     response = getattr(error, "response", None)
     try:
         seconds = float(response.headers.get("retry-after", 0)) if response is not None else 0.0
-    except ValueError:  # a date: rare, and the back-off does
+    except ValueError:  # a date, which is rare; the exponential back-off is used instead
         seconds = 0.0
     return min(max(seconds, 0.0), LONGEST_WAIT)

@@ -1,7 +1,7 @@
-"""The API judges: exchanges in, answers of a large model from the cache or the endpoint, verdicts out.
+"""The API judges: a large model answers about each exchange, from the cache or the endpoint.
 
-An exchange that fails is unscored, says why, and is not kept, so that the next run asks again. When the endpoint fails at
-the very start the run ends with one sentence; when it stops later, the rest is unscored without further waiting.
+The verdict of a failed request is unscored and holds the reason. It is not stored, so the next run asks again. If the endpoint
+fails at the start, the run ends with an error; if it stops later, the remaining exchanges are unscored.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ logger = logging.getLogger(__name__)
 
 
 class ApiJudge:
-    """A large model behind an OpenAI-compatible endpoint, asked by a published protocol at temperature 0."""
+    """A large model behind an OpenAI-compatible endpoint that judges by a published protocol at temperature 0."""
 
     def __init__(self, name: str, model: str, settings: Settings | None = None) -> None:
-        """Remember protocol and model; the environment is read when the judge is used.
+        """Store protocol and model; the environment is read when the judge is used.
 
         Args:
             name: a key of `PROTOCOLS`.
-            model: as the endpoint names it.
-            settings: in place of the environment's.
+            model: the model name at the endpoint.
+            settings: settings to use instead of those of the environment.
         """
         self.name = f"{name}:{model}"
-        self._kind, self._model, self._given = name, model, settings
+        self._kind, self._model, self._given_settings = name, model, settings
         self._protocol: Protocol = PROTOCOLS[name]
         self._parameters = {"temperature": 0.0, "max_tokens": self._protocol.max_tokens}
         self._seen: set[str] = set()
@@ -47,20 +47,20 @@ class ApiJudge:
 
     @property
     def settings(self) -> Settings:
-        """As given, else as the environment says now."""
-        return self._given or Settings.from_environment()
+        """The given settings, or those of the environment."""
+        return self._given_settings or Settings.from_environment()
 
     def check(self) -> None:
-        """Find what would stop every exchange, without asking anything.
+        """Check package, key and endpoint, without sending a request.
 
         Raises:
-            SsnError: a package, the key or the endpoint is not there.
+            SsnError: the package or the key is missing, or the endpoint does not answer.
         """
         self.settings.check()
 
     def identity(self) -> dict[str, object]:
-        """Name, version, model, its revision as far as the endpoint tells, host, protocol, a hash of the prompt."""
-        shown = json.dumps(self._protocol.messages("{prompt}", "{response}"), ensure_ascii=False)
+        """Name, version, model, the revisions that the endpoint reported, host, protocol, and a hash of the prompt."""
+        template = json.dumps(self._protocol.messages("{prompt}", "{response}"), ensure_ascii=False)
         return {
             "name": self._kind,
             "version": VERSION,
@@ -68,35 +68,35 @@ class ApiJudge:
             "revision": ", ".join(sorted(map(files.portable, self._seen))) or None,
             "endpoint": self.settings.host,
             "protocol": self._protocol.name,
-            "prompt_sha256": hashlib.sha256(shown.encode()).hexdigest(),
+            "prompt_sha256": hashlib.sha256(template.encode()).hexdigest(),
             "parameters": self._parameters,
             "translated": False,
         }
 
     def usage(self) -> dict[str, object]:
-        """What the last batch cost: exchanges asked, cached and failed, tokens, and the price where it is known."""
+        """The cost of the last batch: requests asked, cached and failed, tokens, and the price if it is known."""
         return dict(self._usage)
 
     def judge(self, exchanges: Sequence[Exchange]) -> list[Verdict]:
-        """One verdict per exchange, in their order; replies without a letter or digit are invalid and not asked about.
+        """One verdict per exchange, in the same order; a reply without a letter or digit is invalid, without a request.
 
         Raises:
-            SsnError: something is missing, or the endpoint answers nothing from the start; finished answers are kept.
+            SsnError: the package or the key is missing, or the endpoint answers nothing at the start; finished answers are kept.
         """
         settings = self.settings
         cache = Cache(settings.cache)
         rows: dict[str, list[int]] = {}
-        asks: dict[str, list[dict[str, str]]] = {}
+        requests: dict[str, list[dict[str, str]]] = {}
         for i, exchange in enumerate(exchanges):
             if any(map(str.isalnum, exchange.response)):
                 messages = self._protocol.messages(exchange.prompt, exchange.response)
                 key = cache.key(settings.base_url, self._model, messages, self._parameters)
-                rows.setdefault(key, []).append(i)  # the same text twice is one exchange
-                asks[key] = messages
-        kept = {key: answer for key in asks if (answer := cache.get(key)) and self._readable(answer)}
-        wanted = {key: messages for key, messages in asks.items() if key not in kept}
-        got: dict[str, Answer | str] = {}
-        if wanted:
+                rows.setdefault(key, []).append(i)  # equal texts need one request
+                requests[key] = messages
+        cached = {key: answer for key in requests if (answer := cache.get(key)) and self._readable(answer)}
+        missing = {key: messages for key, messages in requests.items() if key not in cached}
+        answers: dict[str, Answer | str] = {}
+        if missing:
             settings.check()
             endpoint = Endpoint(settings, self._model)
 
@@ -104,10 +104,10 @@ class ApiJudge:
                 if self._readable(answer):
                     cache.put(key, answer)
 
-            got = ask_all(endpoint, wanted, self._parameters, keep, settings.concurrency)
-        self._count(len(kept), got, settings)
+            answers = ask_all(endpoint, missing, self._parameters, keep, settings.concurrency)
+        self._count(len(cached), answers, settings)
         verdicts = [Verdict.empty()] * len(exchanges)
-        for key, answer in {**kept, **got}.items():
+        for key, answer in {**cached, **answers}.items():
             for i in rows[key]:
                 verdicts[i] = self._verdict(answer)
         return verdicts
@@ -120,26 +120,26 @@ class ApiJudge:
             return Verdict.failed(answer)
         self._seen.add(answer.model)
         verdict = self._protocol.read(answer.text)
-        unread = f"the judge's answer could not be read (it ended by {answer.finish})"
-        return replace(verdict, notes=(unread,)) if verdict.unscored else verdict
+        note = f"the judge's answer could not be read (it ended by {answer.finish})"
+        return replace(verdict, notes=(note,)) if verdict.unscored else verdict
 
-    def _count(self, cached: int, got: Mapping[str, Answer | str], settings: Settings) -> None:
-        answers = [a for a in got.values() if isinstance(a, Answer)]
-        failed = len(got) - sum(map(self._readable, answers))
+    def _count(self, cached: int, outcomes: Mapping[str, Answer | str], settings: Settings) -> None:
+        answers = [a for a in outcomes.values() if isinstance(a, Answer)]
+        failures = len(outcomes) - sum(map(self._readable, answers))
         tokens = sum(a.tokens_in for a in answers), sum(a.tokens_out for a in answers)
         price = settings.price
         self._usage = {
             "asked": len(answers),
             "cached": cached,
-            "failed": failed,
+            "failed": failures,
             "prompt_tokens": tokens[0],
             "completion_tokens": tokens[1],
             "cost": None if price is None else (tokens[0] * price[0] + tokens[1] * price[1]) / 1e6,
         }
-        if failed:
+        if failures:
             logger.warning(
                 "%s: %d of %d exchanges have no verdict and count as unscored; run again to ask for them once more.",
                 self.name,
-                failed,
-                len(got),
+                failures,
+                len(outcomes),
             )

@@ -1,4 +1,4 @@
-"""What an API judge is asked and how its answer is read, apart from how it is reached."""
+"""A protocol: what an API judge is asked, and how its answer is read."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from ssn_eval.judges.verdict import Verdict
 
 @dataclass(frozen=True)
 class Protocol:
-    """One published way of asking a large model for a verdict."""
+    """One published protocol for the verdict of a large model."""
 
     name: str
     messages: Callable[[str, str], list[dict[str, str]]]
     """(prompt, response) → chat messages."""
     read: Callable[[str], Verdict]
-    """The answer → a verdict; what cannot be read is unscored."""
+    """The answer → a verdict; an unreadable answer is unscored."""
     max_tokens: int

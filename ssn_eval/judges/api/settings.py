@@ -1,4 +1,4 @@
-"""Where an API judge is reached and how patiently, all from the environment; a key is never kept anywhere else."""
+"""The settings of an API judge, from the environment: address, key, time limits, price. The key is stored nowhere else."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ _PACKAGES = ("openai", "tenacity")
 
 @dataclass(frozen=True)
 class Settings:
-    """One endpoint and how it is asked."""
+    """The settings of one endpoint."""
 
     base_url: str = "https://api.openai.com/v1"
     key: str = field(default="", repr=False)
     timeout: float = 60.0
     """Seconds to wait for an answer."""
     concurrency: int = 8
-    """Exchanges under way at once."""
+    """Number of requests at the same time."""
     attempts: int = 6
-    """Times that one exchange is tried."""
+    """Largest number of attempts for one request."""
     pause: float = 1.0
-    """Seconds before the second attempt; doubled, with some chance, before each further one."""
+    """Seconds before the second attempt; the wait doubles before each further attempt, with a random part."""
     price: tuple[float, float] | None = None
-    """Price of a million tokens, in and out; None: unknown, and so is the cost."""
+    """Price of a million input and output tokens; None: unknown."""
     cache: Path = Path()
-    """Folder of finished exchanges."""
+    """Folder of finished answers."""
 
     @classmethod
     def from_environment(cls) -> Settings:
         """Read `OPENAI_BASE_URL`, `OPENAI_API_KEY`, `SSN_JUDGE_TIMEOUT`, `_CONCURRENCY`, `_PRICE` and `SSN_CACHE_DIR`.
 
         Raises:
-            ParamsError: one of them is not of its form.
+            ParamsError: a variable has an invalid value.
         """
         home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
         return cls(
@@ -54,27 +54,27 @@ class Settings:
 
     @property
     def host(self) -> str:
-        """The endpoint's host, for messages and artefacts."""
+        """The host of the endpoint, for messages and artefacts."""
         return urlsplit(self.base_url).hostname or self.base_url
 
     @property
     def local(self) -> bool:
-        """Is it this machine? Then a key is not needed."""
+        """Whether the endpoint is on this machine; then no key is needed."""
         try:
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
             return self.host == "localhost"
 
     def check(self) -> None:
-        """Find what would stop every exchange, without asking the endpoint anything.
+        """Check package, key and endpoint, without sending a request.
 
         Raises:
-            MissingInputError: a package, the key or the endpoint is not there.
-            ParamsError: the base URL is none.
+            MissingInputError: a package or the key is missing, or the endpoint does not answer.
+            ParamsError: the base URL is not a URL.
         """
-        missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
-        if missing:
-            raise MissingInputError(f"API judges need {' and '.join(missing)}: pip install 'ssn-eval[api]'.")
+        missing_packages = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
+        if missing_packages:
+            raise MissingInputError(f"API judges need {' and '.join(missing_packages)}: pip install 'ssn-eval[api]'.")
         url = urlsplit(self.base_url)
         if url.scheme not in ("http", "https") or not url.hostname:
             raise ParamsError(
@@ -111,9 +111,9 @@ def _price() -> tuple[float, float] | None:
     if not text:
         return None
     try:
-        given, written = (float(part) for part in text.split(","))
+        price_in, price_out = (float(part) for part in text.split(","))
     except ValueError as error:
         raise ParamsError(
             f"SSN_JUDGE_PRICE={text!r} must be two numbers, the price of a million tokens in and out: 2.5,10."
         ) from error
-    return given, written
+    return price_in, price_out

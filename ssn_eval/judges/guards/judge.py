@@ -1,4 +1,4 @@
-"""The guard judges: exchanges in, the guard's questions asked in one batch, verdicts out."""
+"""The guard judges: a guard model answers about all exchanges in one batch."""
 
 from __future__ import annotations
 
@@ -29,37 +29,37 @@ FAMILIES: dict[str, Callable[[str], Adapter]] = {
     "llamaguard": lambda _: llamaguard.ADAPTER,
     "harmbench": harmbench.for_type,
 }
-"""family → the adapter for a model of an architecture"""
+"""family → function that gives the adapter for an architecture"""
 BACKENDS = {"transformers": LocalModel, "vllm": ServedModel}
 
 logger = logging.getLogger(__name__)
 
 
 class Answers(Protocol):
-    """What runs a guard model."""
+    """The interface of a backend that runs a guard model."""
 
     name: str
 
     def complete(
         self, questions: Sequence[Sequence[int]], max_new_tokens: int, done: Callable[[float], None]
     ) -> list[str]:
-        """One answer for each question, in their order."""
+        """One answer per question, in the same order."""
         ...
 
     def check(self) -> None:
-        """Find cheaply what would stop it."""
+        """Check the backend without loading the model."""
         ...
 
 
 class GuardJudge:
-    """A guard model of one family: any hub id (`ID@REVISION` to pin it) or folder whose format is the family's."""
+    """A judge that uses a guard model of one family: a hub id (`ID@REVISION` pins the revision) or a folder."""
 
     def __init__(self, family: str, model: str | None = None) -> None:
-        """Remember family and model; nothing is loaded yet.
+        """Store family and model; nothing is loaded yet.
 
         Args:
             family: a key of `FAMILIES`.
-            model: hub id or folder; none: the family's default.
+            model: hub id or folder; None: the default of the family.
         """
         self.name = f"{family}:{model}" if model else family
         self._family = family
@@ -69,15 +69,15 @@ class GuardJudge:
 
     @cached_property
     def adapter(self) -> Adapter:
-        """The format of this model."""
+        """The format of this guard model."""
         return FAMILIES[self._family](str(self._source.config.model_type))
 
     @property
     def runner(self) -> Answers:
-        """What runs the model: `SSN_JUDGE_BACKEND`, transformers where it is not set.
+        """The backend that `SSN_JUDGE_BACKEND` names; transformers if it is not set.
 
         Raises:
-            UnknownNameError: another word.
+            UnknownNameError: there is no such backend.
         """
         name = os.environ.get("SSN_JUDGE_BACKEND") or "transformers"
         if name not in BACKENDS:
@@ -87,48 +87,48 @@ class GuardJudge:
         return self._runners[name]
 
     def check(self) -> None:
-        """Find what would stop this judge before anything long starts: reads the model's config only.
+        """Check model and backend before long work starts; only the config of the model is read.
 
         Raises:
-            SsnError: the model is not within reach, or the backend is not there.
+            SsnError: the model cannot be loaded, or the backend is not installed.
         """
         _ = self.adapter
         self.runner.check()
 
     def identity(self) -> dict[str, object]:
-        """Name, version, model, revision, a hash of the prompt, backend, precision."""
-        shown = render(self.adapter, self._source.tokenizer, "{prompt}", "{response}")
+        """Name, version, model, revision, a hash of the prompt, backend and precision."""
+        template = render(self.adapter, self._source.tokenizer, "{prompt}", "{response}")
         return {
             "name": self._family,
             "version": VERSION,
             **self._source.identity,
-            "prompt_sha256": hashlib.sha256(shown.encode()).hexdigest(),
+            "prompt_sha256": hashlib.sha256(template.encode()).hexdigest(),
             "backend": self.runner.name,
             "dtype": str(getattr(self._source.config, "dtype", None)).removeprefix("torch."),
         }
 
     def judge(self, exchanges: Sequence[Exchange]) -> list[Verdict]:
-        """One verdict per exchange, in their order; replies without a letter or digit are invalid and not asked about.
+        """One verdict per exchange, in the same order; a reply without a letter or digit is invalid, without asking the model.
 
         Raises:
-            SsnError: the model is not within reach, does not fit, or is of another family.
+            SsnError: the model cannot be loaded, needs too much memory, or belongs to another family.
         """
         verdicts: list[Verdict] = [Verdict.empty()] * len(exchanges)
-        asked: dict[int, list[int]] = {}
+        token_ids: dict[int, list[int]] = {}
         notes: dict[int, tuple[str, ...]] = {}
         limit = self._source.context - self.adapter.max_new_tokens
         for i, exchange in enumerate(exchanges):
             if not any(map(str.isalnum, exchange.response)):
                 continue
-            asks = question(self.adapter, self._source.tokenizer, exchange.prompt, exchange.response, limit)
-            if asks is None:
+            request = question(self.adapter, self._source.tokenizer, exchange.prompt, exchange.response, limit)
+            if request is None:
                 verdicts[i] = Verdict.failed("", "the prompt leaves no room for the reply in the judge's context")
                 continue
-            asked[i], notes[i] = asks.ids, asks.notes + self._coverage(exchange.lang)
-        if asked:
-            with progress(f"judging ({self._family})", len(asked)) as done:
-                answers = self.runner.complete(list(asked.values()), self.adapter.max_new_tokens, done)
-            for i, answer in zip(asked, answers, strict=True):
+            token_ids[i], notes[i] = request.ids, request.notes + self._coverage(exchange.lang)
+        if token_ids:
+            with progress(f"judging ({self._family})", len(token_ids)) as advance:
+                answers = self.runner.complete(list(token_ids.values()), self.adapter.max_new_tokens, advance)
+            for i, answer in zip(token_ids, answers, strict=True):
                 verdict = self.adapter.read(answer)
                 verdicts[i] = replace(verdict, notes=verdict.notes + notes[i])
         return verdicts

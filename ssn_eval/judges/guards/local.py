@@ -1,4 +1,4 @@
-"""Guard models through transformers: greedy, in batches of like length, padded on the left."""
+"""Guard models with transformers: greedy decoding, in batches of similar length, padded on the left."""
 
 from __future__ import annotations
 
@@ -15,67 +15,75 @@ if TYPE_CHECKING:
     import torch
 
 TOKENS = 32_768
-"""tokens of a batch, padding included"""
+"""largest number of tokens in a batch, padding included"""
 logger = logging.getLogger(__name__)
 
 
 class LocalModel:
-    """One guard model; it is loaded when first asked, and on the device only until another model needs the room."""
+    """One guard model. It is loaded at the first question and leaves the device when another model needs the memory."""
 
     name = "transformers"
 
     def __init__(self, source: Source, device: str | None = None) -> None:
-        """Remember where the model is.
+        """Store source and device.
 
         Args:
-            source: which model.
-            device: torch's name; none: `SSN_JUDGE_DEVICE`, else the first GPU, else the CPU.
+            source: the guard model.
+            device: a device name of torch; None: `SSN_JUDGE_DEVICE`, else the first GPU, else the CPU.
         """
-        self._source, self._wanted = source, device
+        self._source, self._requested_device = source, device
         self._model: Any = None
 
     @property
     def device(self) -> torch.device:
-        """Where the model answers.
+        """The device on which the model runs.
 
         Raises:
-            ParamsError: no such device.
+            ParamsError: there is no such device.
         """
         import torch
 
         first = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
-        name = self._wanted or os.environ.get("SSN_JUDGE_DEVICE") or first
+        name = self._requested_device or os.environ.get("SSN_JUDGE_DEVICE") or first
         try:
             device = torch.device(name)
         except RuntimeError as error:
-            raise ParamsError(f"SSN_JUDGE_DEVICE={name!r} is no device; expected cpu, cuda or cuda:1.") from error
+            raise ParamsError(
+                f"SSN_JUDGE_DEVICE={name!r} is no device; expected a name such as cpu, cuda or cuda:1."
+            ) from error
         if device.type == "cuda" and not torch.cuda.is_available():
             raise ParamsError(f"SSN_JUDGE_DEVICE={name!r}: there is no GPU here that torch can use.")
         return device
 
     def check(self) -> None:
-        """Raise what a wrong device raises."""
+        """Check the device.
+
+        Raises:
+            ParamsError: there is no such device.
+        """
         _ = self.device
 
     def complete(
         self, questions: Sequence[Sequence[int]], max_new_tokens: int, done: Callable[[float], None] = lambda _: None
     ) -> list[str]:
-        """Answer every question, in their order.
+        """One answer per question, in the same order.
 
         Args:
-            questions: token ids, special tokens included; they are used as they are.
-            max_new_tokens: tokens of an answer, at most.
-            done: told how many questions each batch has answered.
+            questions: token ids, special tokens included.
+            max_new_tokens: largest number of tokens of an answer.
+            done: called after each batch with its number of questions.
 
         Raises:
-            MissingInputError: the model is not within reach, or has no safetensors weights.
-            MemoryNeedError: the device cannot hold it.
+            MissingInputError: the model cannot be loaded, or has no safetensors weights.
+            MemoryNeedError: the device has too little memory for the model.
         """
         import torch
 
         self._enter()
         answers = [""] * len(questions)
-        order = sorted(range(len(questions)), key=lambda i: len(questions[i]), reverse=True)  # no room shows at once
+        order = sorted(
+            range(len(questions)), key=lambda i: len(questions[i]), reverse=True
+        )  # the longest first, so that a lack of memory shows at once
         room = TOKENS
         while order:
             longest = len(questions[order[0]]) + max_new_tokens
@@ -95,7 +103,7 @@ class LocalModel:
         return answers
 
     def leave(self) -> None:
-        """Free the device; the next question brings the model back."""
+        """Move the model off the device; the next question moves it back."""
         if self._model is not None and self.device.type != "cpu":
             residency.move(self._model, "cpu")
 
@@ -106,7 +114,7 @@ class LocalModel:
         if self._model.device != self.device:
             residency.move(self._model, self.device)
 
-    def _load(self) -> Any:  # noqa: ANN401
+    def _load(self) -> Any:
         import torch
         from transformers import AutoModelForCausalLM
         from transformers.utils.logging import disable_progress_bar
@@ -143,7 +151,7 @@ class LocalModel:
         width = max(map(len, questions))
         ids = torch.tensor([[pad] * (width - len(q)) + list(q) for q in questions], device=self.device)
         mask = torch.tensor([[0] * (width - len(q)) + [1] * len(q) for q in questions], device=self.device)
-        # The cards' own sampling settings (a penalty on repetition, too) have no place in a verdict.
+        # a verdict uses greedy decoding, without the sampling settings of the card or its repetition penalty
         plain = GenerationConfig(
             max_new_tokens=max_new_tokens, do_sample=False, repetition_penalty=1.0, eos_token_id=ends, pad_token_id=pad
         )

@@ -1,4 +1,4 @@
-"""From an exchange to the tokens that a guard reads: through the chat template it ships, shortened to its context."""
+"""The tokens that a guard model reads for an exchange: by its chat template, shortened to its context length."""
 
 from __future__ import annotations
 
@@ -12,39 +12,39 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 LEAST = 64
-"""Tokens of a reply that must be left when its middle is cut; with fewer it is not judged."""
+"""Smallest number of tokens that must remain of a shortened reply; with fewer the reply is not judged."""
 _CUT = "\n…\n"
 
 
 @dataclass(frozen=True)
 class Question:
-    """One exchange as token ids, and what was done to make it fit."""
+    """One exchange as token ids, with notes on what was shortened."""
 
     ids: list[int]
     notes: tuple[str, ...] = ()
 
 
 def render(adapter: Adapter, tokenizer: PreTrainedTokenizerBase, prompt: str, response: str) -> str:
-    """The text that the model reads, byte for byte as its card says.
+    """The text that the model reads, in the exact form of its card.
 
     Raises:
-        MismatchError: the chat template refuses the turns, or drops the reply.
+        MismatchError: the chat template fails on the turns, or its text lacks the prompt or the reply.
     """
     if adapter.messages is None or not getattr(tokenizer, "chat_template", None):
         return adapter.plain(prompt, response)
     turns = adapter.messages(prompt, response)
     typed: Any = [{**turn, "content": [{"type": "text", "text": turn["content"]}]} for turn in turns]
-    said = ""
-    for form in (turns, typed):  # the second form is that of templates that also take images (Llama-Guard-3-1B)
+    reason = ""
+    for form in (turns, typed):  # typed: for templates that also accept images (Llama-Guard-3-1B)
         try:
             text = tokenizer.apply_chat_template(form, tokenize=False, add_generation_prompt=adapter.generation_prompt)
-        except Exception as error:  # noqa: BLE001 (templates raise whatever their authors chose)
-            said = f": {error}"
+        except Exception as error:  # a template may raise any exception
+            reason = f": {error}"
             continue
         if response.strip() in str(text) and prompt.strip() in str(text):
             return str(text)
     raise MismatchError(
-        f"The chat template of this {adapter.family} model does not take a prompt and a reply{said}; is it a "
+        f"The chat template of this {adapter.family} model does not take a prompt and a reply{reason}; is it a "
         f"{adapter.family} model?"
     )
 
@@ -52,10 +52,10 @@ def render(adapter: Adapter, tokenizer: PreTrainedTokenizerBase, prompt: str, re
 def question(
     adapter: Adapter, tokenizer: PreTrainedTokenizerBase, prompt: str, response: str, limit: int
 ) -> Question | None:
-    """Ids of at most `limit` tokens; None where the prompt leaves no room for the reply.
+    """The question for an exchange, at most `limit` tokens long; None if the prompt leaves too little room for the reply.
 
-    A reply is first clipped as the card says, then the middle of what does not fit is left out, so that its beginning
-    and its end are both read. Either is noted.
+    The reply is first clipped to the length in the card. If the question is still too long, the middle of the reply is left out.
+    A note records each of the two.
     """
     notes: list[str] = []
     if adapter.clip is not None:

@@ -1,4 +1,4 @@
-"""Guard models through vLLM, where it is installed and `SSN_JUDGE_BACKEND=vllm` asks for it. Thin on purpose."""
+"""Guard models with vLLM, if `SSN_JUDGE_BACKEND=vllm` is set."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from ssn_eval.models import residency
 
 
 class ServedModel:
-    """One guard model inside vLLM, in this process; it is dropped, not moved, when another model needs the room."""
+    """One guard model in a vLLM engine of this process. The engine is deleted when another model needs the memory."""
 
     name = "vllm"
 
     def __init__(self, source: Source) -> None:
-        """Remember where the model is."""
+        """Store the source of the model."""
         self._source = source
         self._engine: Any = None
 
     def check(self) -> None:
-        """Find out whether vLLM is there.
+        """Check that vLLM is installed.
 
         Raises:
-            MissingInputError: it is not installed.
+            MissingInputError: vLLM is not installed.
         """
         if importlib.util.find_spec("vllm") is None:
             raise MissingInputError(
@@ -35,7 +35,7 @@ class ServedModel:
     def complete(
         self, questions: Sequence[Sequence[int]], max_new_tokens: int, done: Callable[[float], None] = lambda _: None
     ) -> list[str]:
-        """As `LocalModel.complete`; vLLM makes its own batches and takes the token ids as they are."""
+        """One answer per question, as `LocalModel.complete`; vLLM makes the batches."""
         vllm: Any = __import__("vllm")
         residency.enter(self)
         if self._engine is None:
@@ -49,7 +49,7 @@ class ServedModel:
         return [output.outputs[0].text for output in outputs]
 
     def leave(self) -> None:
-        """Drop the engine; the next question makes it anew."""
+        """Delete the engine; the next question creates a new one."""
         import gc
 
         self._engine = None

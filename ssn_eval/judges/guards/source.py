@@ -1,4 +1,4 @@
-"""Where a guard model comes from: a hub id or a folder, with its config and tokenizer; the weights are for others to load."""
+"""The source of a guard model: a hub id or a folder, with config and tokenizer. Weights are not loaded here."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ssn_eval.core.errors import MissingInputError
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-_SANE = 1_000_000  # tokenizers without a limit claim 1e30
+_SANE = 1_000_000  # tokenizers without a limit report 1e30
 
 
 @dataclass(frozen=True)
 class Source:
-    """One guard model, by name."""
+    """One guard model by hub id or folder."""
 
     model: str
     """hub id or folder"""
@@ -26,16 +26,16 @@ class Source:
 
     @classmethod
     def parse(cls, text: str) -> Source:
-        """Read `ID`, `ID@REVISION` or a folder."""
+        """Parse `ID`, `ID@REVISION` or a folder."""
         name, at, revision = text.rpartition("@")
         return cls(text) if not at or Path(text).is_dir() else cls(name, revision)
 
     @cached_property
-    def config(self) -> Any:  # noqa: ANN401
-        """The model's config; a few kilobytes, so a wrong name is noticed before anything long starts.
+    def config(self) -> Any:
+        """The config of the model; it is small, so a wrong name is found before long work starts.
 
         Raises:
-            MissingInputError: neither a folder nor a hub model within reach.
+            MissingInputError: there is no such folder, and no hub model that can be loaded.
         """
         from transformers import AutoConfig
 
@@ -43,10 +43,10 @@ class Source:
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
-        """The model's tokenizer.
+        """The tokenizer of the model.
 
         Raises:
-            MissingInputError: it is not there.
+            MissingInputError: the tokenizer cannot be loaded.
         """
         from transformers import AutoTokenizer
 
@@ -54,7 +54,7 @@ class Source:
 
     @cached_property
     def identity(self) -> dict[str, object]:
-        """`{"model", "revision"}`: the hub's commit, or a hash over a folder's files."""
+        """`{"model", "revision"}`; the revision is the commit on the hub, or a hash over the files of a folder."""
         folder = Path(self.model)
         if folder.is_dir():
             return {"model": files.portable(self.model), "revision": f"sha256:{files.sha256(folder)}"}
@@ -62,12 +62,12 @@ class Source:
 
     @property
     def context(self) -> int:
-        """How many tokens the model can read and write together."""
+        """Context length: the number of tokens that the model can read and write together."""
         text = getattr(self.config, "text_config", None) or self.config
         limits = (getattr(text, "max_position_embeddings", None), self.tokenizer.model_max_length)
         return min([limit for limit in limits if limit and limit < _SANE], default=4096)
 
-    def _load(self, kind: Any) -> Any:  # noqa: ANN401
+    def _load(self, kind: Any) -> Any:
         try:
             return kind.from_pretrained(self.model, revision=self.revision, trust_remote_code=False)
         except (OSError, ValueError) as error:

@@ -1,7 +1,7 @@
 """WildGuard: harmful request, refusal and harmful response; English.
 
 Format: the model card of `allenai/wildguard` and the package `wildguard` on PyPI (arXiv 2406.18495). The prompt has no
-indentation: the copies that indent it are mistaken.
+indentation; copies with indentation are wrong.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ Answers: [/INST]
 
 
 def plain(prompt: str, response: str) -> str:
-    """The card's text; it holds the first token itself."""
+    """The prompt of the card; it includes the first token."""
     return _PROMPT.format(prompt=prompt, response=response)
 
 
 def read(text: str) -> Verdict:
-    """Read the three lines; a refusal may be `n/a`, but a verdict on a reply that was shown may not."""
-    said = fields(text)
-    harmful, refusal = yes_no(said.get("harmful response")), said.get("response refusal")
+    """Parse the three lines; the refusal may be `n/a`, but the harm of the response may not."""
+    answers = fields(text)
+    harmful, refusal = yes_no(answers.get("harmful response")), answers.get("response refusal")
     if harmful is None or refusal not in ("yes", "no", "n/a"):
         return unreadable(text)
     return Verdict(yes_no(refusal), harmful, False, False, text)
