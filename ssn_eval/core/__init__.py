@@ -3,5 +3,5 @@
 Read first: `neurons` (a neuron, a set of neurons, the shape of a model), then `store` (scores and sets on disk).
 `errors` defines the error classes; `files` writes each file completely or not at all.
 `params` holds every setting of the pipeline; `presets` and `methods` are the tables that it refers to.
-This package does not import torch, so importing it is fast.
+Importing this package does not load torch, so it is fast.
 """
