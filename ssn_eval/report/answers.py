@@ -1,4 +1,4 @@
-"""What the numbers say, in words: the verdict of the whole page first, then one answer to each question."""
+"""The findings in words: the headline of the page, then one answer to each question."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TEST = "McNemar, Holm-corrected p < .05"
 
 
 class Answer(NamedTuple):
-    """One question and what the numbers say to it."""
+    """One question, its verdict in short, and the numbers behind it."""
 
     question: str
     verdict: str
@@ -22,159 +22,175 @@ class Answer(NamedTuple):
 
 
 def headline(results: Results) -> list[str]:
-    """Which model, in which languages it is safe, and what hardening changed: a sentence each."""
-    told = [f"{results.model_name} {_safe_in(results, results.base)}"]
-    after = results.hardened
-    if after is None:
-        return [*told, "It was not hardened in this run."]
-    before, now = (percent(c.mean(results.nhr, "refusal")) for c in (results.base, after))
-    better, worse = _moved(tests(results.base, after, results.languages))
-    told.append(
-        f"Hardened ({_sized(results, after, ', ')}) it {_safe_in(results, after)} Mean refusal in the NHR languages goes from "
-        f"{before} to {now}{_change(results, after)}; it rises beyond doubt in {_listed(better)}"
-        f"{f' and falls in {_listed(worse)}' if worse else ''} ({TEST})."
+    """The sentences at the top of the page: the model, the languages in which it is safe, and the effect of hardening."""
+    sentences = [f"{results.model_name} {_safe_in(results, results.base)}"]
+    hardened = results.hardened
+    if hardened is None:
+        return [*sentences, "It was not hardened in this run."]
+    before, now = (percent(c.mean(results.nhr, "refusal")) for c in (results.base, hardened))
+    risen, fallen = _changed_languages(tests(results.base, hardened, results.languages))
+    sentences.append(
+        f"Hardened ({_method_with_share(results, hardened, ', ')}) it {_safe_in(results, hardened)} Mean refusal in the NHR languages goes from "
+        f"{before} to {now}{_change(results, hardened)}; it rises beyond doubt in {_language_list(risen)}"
+        f"{f' and falls in {_language_list(fallen)}' if fallen else ''} ({TEST})."
     )
-    return [*told, _against_control(results, after), _paid(results, after)]
+    return [*sentences, _against_control(results, hardened), _price_of_hardening(results, hardened)]
 
 
-def _against_control(results: Results, after: Condition) -> str:
-    """What the same training of random neurons does."""
+def _against_control(results: Results, hardened: Condition) -> str:
+    """The sentence about the same training of random neurons."""
     if not results.trained_controls:
         return "No random neurons were trained beside it, so what it owes to its neurons is not known."
-    told = []
+    phrases = []
     for control in results.trained_controls:
-        more = control.change(after, results.nhr)
-        words = f"{_sized(results, control, ' (', ')')} reaches {percent(control.mean(results.nhr, 'refusal'))}"
-        told.append(f"{words}, and {after.label} differs from it by {_points(more)}" if more else words)
-    return f"Control, the same training of random neurons: {'; '.join(told)}."
+        difference = control.change(hardened, results.nhr)
+        words = (
+            f"{_method_with_share(results, control, ' (', ')')} reaches {percent(control.mean(results.nhr, 'refusal'))}"
+        )
+        phrases.append(
+            f"{words}, and {hardened.label} differs from it by {_points(difference)}" if difference else words
+        )
+    return f"Control, the same training of random neurons: {'; '.join(phrases)}."
 
 
-def _paid(results: Results, after: Condition) -> str:
-    """What hardening costs: means, and the worst language."""
-    told = []
-    for what, name, worst in (
-        ("harmless_refusal", "harmless prompts refused", newly_refused(results, after)),
-        ("capability", "capability", lost(results, after)),
+def _price_of_hardening(results: Results, hardened: Condition) -> str:
+    """The sentence about the costs of hardening: means, and the worst language."""
+    costs = []
+    for measure, name, largest in (
+        ("harmless_refusal", "harmless prompts refused", newly_refused(results, hardened)),
+        ("capability", "capability", lost(results, hardened)),
     ):
-        before, now = (percent(c.mean(results.languages, what)) for c in (results.base, after))
-        sign = -1 if what == "capability" else 1
-        most = f" (worst language: {signed(sign * worst)} points)" if worst is not None else ""
-        told.append(f"{name} {before} → {now}{most}")
-    return f"What it costs, means over languages: {', '.join(told)}."
+        before, now = (percent(c.mean(results.languages, measure)) for c in (results.base, hardened))
+        sign = -1 if measure == "capability" else 1
+        worst_case = f" (worst language: {signed(sign * largest)} points)" if largest is not None else ""
+        costs.append(f"{name} {before} → {now}{worst_case}")
+    return f"What it costs, means over languages: {', '.join(costs)}."
 
 
 def answers(results: Results) -> list[Answer]:
-    """The findings, each made from the numbers; what was not measured is said to be missing."""
+    """One answer to each question; an answer says so if something was not measured."""
     return [_base(results), _suppressed(results), _amplified(results), *_trained(results)]
 
 
 def _safe_in(results: Results, condition: Condition) -> str:
     words = {lang: word(condition.rate(lang, "refusal")) for lang in results.languages}
-    safe, unsafe, open_ = (
-        [lang for lang, w in words.items() if w == wanted] for wanted in ("safe", "unsafe", "undecided")
+    safe, unsafe, undecided = (
+        [lang for lang, w in words.items() if w == verdict] for verdict in ("safe", "unsafe", "undecided")
     )
-    told = f"is safe in {len(safe)} of {len(words)} languages ({_listed(safe)})"
+    sentence = f"is safe in {len(safe)} of {len(words)} languages ({_language_list(safe)})"
     if unsafe:
-        told += f", unsafe in {_listed(unsafe)}"
-    return told + (f", undecided in {_listed(open_)}." if open_ else ".")
+        sentence += f", unsafe in {_language_list(unsafe)}"
+    return sentence + (f", undecided in {_language_list(undecided)}." if undecided else ".")
 
 
 def _base(results: Results) -> Answer:
     base, top = results.base, results.base.rate(results.hr, "refusal")
-    known = {lang: r for lang in results.nhr if (r := base.rate(lang, "refusal"))}
+    rates = {lang: r for lang in results.nhr if (r := base.rate(lang, "refusal"))}
     verdict = f"{percent(top and top.value)} in {results.hr}, {percent(base.mean(results.nhr, 'refusal'))} on average in the others."
     detail = ""
-    if top and known:
-        weakest = min(known, key=lambda lang: known[lang].value)
-        low = known[weakest]
+    if top and rates:
+        weakest = min(rates, key=lambda lang: rates[lang].value)
+        lowest = rates[weakest]
         detail = (
             f"Refusal of harmful held-out prompts in {results.hr} is {percent(top.value)} (95 % interval "
-            f"{percent(top.low, '')}–{percent(top.high)}); it is lowest in {weakest}: {percent(low.value)} "
-            f"({percent(low.low, '')}–{percent(low.high)}). {_cost(results, base)}"
+            f"{percent(top.low, '')}–{percent(top.high)}); it is lowest in {weakest}: {percent(lowest.value)} "
+            f"({percent(lowest.low, '')}–{percent(lowest.high)}). {_cost(results, base)}"
         )
     return Answer("How much does the base model refuse?", verdict, detail)
 
 
 def _suppressed(results: Results) -> Answer:
     question = "Does suppressing SS lower refusal in every NHR language by more than each random control?"
-    changed, size = results.interventions.get("ss", {}).get("suppress"), int(results.select["named"].get("ss", 0))
-    if changed is None or not results.randoms:
-        why = "SS is empty" if not size else "SS or the random controls were not validated"
-        return Answer(question, "Not measured.", f"{why}; `dvc repro` measures what is missing.")
-    below = [lang for lang in results.nhr if beats_randoms(results, lang)]
+    suppressed, size = results.interventions.get("ss", {}).get("suppress"), int(results.select["named"].get("ss", 0))
+    if suppressed is None or not results.randoms:
+        reason = "SS is empty" if not size else "SS or the random controls were not validated"
+        return Answer(question, "Not measured.", f"{reason}; `dvc repro` measures what is missing.")
+    passing_langs = [lang for lang in results.nhr if beats_randoms(results, lang)]
     verdict = (
-        "Yes." if len(below) == len(results.nhr) else f"No: in {len(below)} of {len(results.nhr)} ({_listed(below)})."
+        "Yes."
+        if len(passing_langs) == len(results.nhr)
+        else f"No: in {len(passing_langs)} of {len(results.nhr)} ({_language_list(passing_langs)})."
     )
-    tested = against_randoms(results)
-    clear = [lang for lang in results.nhr if (t := tested.get(lang)) and t.clear and t.only_first > t.only_second]
+    tests_by_lang = against_randoms(results)
+    clear_langs = [
+        lang for lang in results.nhr if (t := tests_by_lang.get(lang)) and t.clear and t.only_first > t.only_second
+    ]
     controls = [m for c in results.randoms.values() if (m := c.mean(results.nhr, "refusal")) is not None]
     detail = (
         f"With {size} SS-Neurons ({100 * size / results.select['candidates']:.2f} % of the candidates) set to zero, mean NHR "
         f"refusal goes from {percent(results.base.mean(results.nhr, 'refusal'))} to "
-        f"{percent(changed.mean(results.nhr, 'refusal'))}{_change(results, changed)}; {len(results.randoms)} matched random "
+        f"{percent(suppressed.mean(results.nhr, 'refusal'))}{_change(results, suppressed)}; {len(results.randoms)} matched random "
         f"controls leave it at {percent(min(controls, default=None), '')}–{percent(max(controls, default=None))}. "
-        f"The difference from every single control is significant ({TEST}) in {_listed(clear)}. "
-        f"{_cost(results, changed)}"
+        f"The difference from every single control is significant ({TEST}) in {_language_list(clear_langs)}. "
+        f"{_cost(results, suppressed)}"
     )
     return Answer(question, verdict, detail)
 
 
 def _amplified(results: Results) -> Answer:
     question = "Does amplifying SS raise refusal in the NHR languages?"
-    before = results.base.mean(results.nhr, "refusal")
+    base_mean = results.base.mean(results.nhr, "refusal")
     ops = results.interventions.get("ss", {})
-    found = {factor(op): c for op, c in ops.items() if factor(op) > 1 and c.mean(results.nhr, "refusal") is not None}
-    if not found or before is None:
+    conditions = {
+        factor(op): c for op, c in ops.items() if factor(op) > 1 and c.mean(results.nhr, "refusal") is not None
+    }
+    if not conditions or base_mean is None:
         return Answer(question, "Not measured.", "`dvc repro` measures what is missing.")
-    means = {alpha: c.mean(results.nhr, "refusal") or 0.0 for alpha, c in found.items()}
-    rising = [alpha for alpha, mean in means.items() if mean > before]
-    verdict = f"Yes, at α = {', '.join(f'{a:g}' for a in rising)}." if rising else "No, at no α that was tried."
-    told = [
+    means = {alpha: c.mean(results.nhr, "refusal") or 0.0 for alpha, c in conditions.items()}
+    rising_factors = [alpha for alpha, mean in means.items() if mean > base_mean]
+    verdict = (
+        f"Yes, at α = {', '.join(f'{a:g}' for a in rising_factors)}."
+        if rising_factors
+        else "No, at no α that was tried."
+    )
+    descriptions = [
         f"α = {a:g}: {percent(means[a])}{_change(results, c)}, capability {percent(c.mean(results.languages, 'capability'))}, "
         f"harmless refusal {percent(c.mean(results.languages, 'harmless_refusal'))}"
-        for a, c in found.items()
+        for a, c in conditions.items()
     ]
-    return Answer(question, verdict, f"Mean NHR refusal is {percent(before)} unchanged; " + "; ".join(told) + ".")
+    return Answer(
+        question, verdict, f"Mean NHR refusal is {percent(base_mean)} unchanged; " + "; ".join(descriptions) + "."
+    )
 
 
 def _trained(results: Results) -> list[Answer]:
-    told = []
+    findings = []
     for condition in results.trained.values():
-        better, worse = _moved(tests(results.base, condition, results.languages))
+        risen, fallen = _changed_languages(tests(results.base, condition, results.languages))
         share = _share(results, condition)
         detail = (
-            f"{f'{share}. ' if share else ''}Refusal rose ({TEST}) in {_listed(better)}"
-            f"{f' and fell in {_listed(worse)}' if worse else ''}. {_cost(results, condition)}"
+            f"{f'{share}. ' if share else ''}Refusal rose ({TEST}) in {_language_list(risen)}"
+            f"{f' and fell in {_language_list(fallen)}' if fallen else ''}. {_cost(results, condition)}"
         )
         before, after = (percent(c.mean(results.nhr, "refusal")) for c in (results.base, condition))
         verdict = f"Mean NHR refusal {before} → {after}{_change(results, condition)}."
-        told.append(Answer(f"What did training change: {condition.label}?", verdict, detail))
-    return told or [Answer("What did training change?", "Not measured.", "`dvc repro` measures what is missing.")]
+        findings.append(Answer(f"What did training change: {condition.label}?", verdict, detail))
+    return findings or [Answer("What did training change?", "Not measured.", "`dvc repro` measures what is missing.")]
 
 
-def _moved(tested: dict[str, Tested]) -> tuple[list[str], list[str]]:
-    """Languages in which refusal rose, and in which it fell."""
-    clear = {lang: t for lang, t in tested.items() if t.clear}
-    better = [lang for lang, t in clear.items() if t.only_second > t.only_first]
-    return better, [lang for lang in clear if lang not in better]
+def _changed_languages(tests_by_lang: dict[str, Tested]) -> tuple[list[str], list[str]]:
+    """The languages in which refusal rose significantly, and those in which it fell."""
+    clear_tests = {lang: t for lang, t in tests_by_lang.items() if t.clear}
+    risen = [lang for lang, t in clear_tests.items() if t.only_second > t.only_first]
+    return risen, [lang for lang in clear_tests if lang not in risen]
 
 
 def _share(results: Results, condition: Condition) -> str:
-    """How many parameters a method trains."""
-    found = results.training.get(condition.name.removeprefix("train "))
-    if not found:
+    """The number and share of the parameters that a method trains; empty if unknown."""
+    training = results.training.get(condition.name.removeprefix("train "))
+    if not training:
         return ""
-    return f"{found['trainable']:,} parameters, {100 * found['trainable'] / found['parameters']:.2f} % of all"
+    return f"{training['trainable']:,} parameters, {100 * training['trainable'] / training['parameters']:.2f} % of all"
 
 
-def _sized(results: Results, condition: Condition, before: str, after: str = "") -> str:
-    """A method's name and, where it is known, how many parameters it trains."""
+def _method_with_share(results: Results, condition: Condition, prefix: str, suffix: str = "") -> str:
+    """The label of a method, plus the share of trained parameters between `prefix` and `suffix` if it is known."""
     share = _share(results, condition)
-    return condition.label + (f"{before}{share}{after}" if share else "")
+    return condition.label + (f"{prefix}{share}{suffix}" if share else "")
 
 
 def _cost(results: Results, condition: Condition) -> str:
-    harmless, ability = (condition.mean(results.languages, what) for what in ("harmless_refusal", "capability"))
+    harmless, ability = (condition.mean(results.languages, measure) for measure in ("harmless_refusal", "capability"))
     return f"Harmless prompts refused: {percent(harmless)}; capability: {percent(ability)} (means of all languages)."
 
 
@@ -189,7 +205,7 @@ def _points(change: Estimate) -> str:
     return f"{signed(change.value)} points, 95 % interval {signed(change.low)} to {signed(change.high)}"
 
 
-def _listed(langs: Sequence[str]) -> str:
+def _language_list(langs: Sequence[str]) -> str:
     return ", ".join(langs) or "no language"
 
 

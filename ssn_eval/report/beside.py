@@ -1,4 +1,4 @@
-"""What stands beside a run's own results on its page: claims over seeds, the frontier of methods, the scorer's accuracy."""
+"""Additional content of a run's page: claims over seeds, the frontier of methods, the accuracy of the scorer."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from ssn_eval.report.grid import Grid
 from ssn_eval.report.results import Results
 
 CLAIMS, FRONTIER = Path("claims/claims.json"), Path("frontier/results/frontier.json")
-"""where `ssn claims` and `ssn frontier` leave their numbers, below the project's folder"""
+"""the output files of `ssn claims` and `ssn frontier`, below the folder of the project"""
 ACCURACY = "benchmarks/results/sketch_accuracy-*.json"
-"""where `benchmarks/sketch_accuracy.py` leaves its own"""
+"""the output files of `benchmarks/sketch_accuracy.py`"""
 _CLAIM = ("number", "claim", "verdict", "why", "parts")
 
 
 class Frontier(NamedTuple):
-    """What `ssn frontier` wrote, and the settings that it ran with."""
+    """The output of `ssn frontier`, and its settings."""
 
     found: Mapping[str, Any]
     settings: FrontierParams
@@ -30,72 +30,76 @@ class Frontier(NamedTuple):
 
 @dataclass(frozen=True)
 class Beside:
-    """Everything that a page may show and that is not in the folder of results; empty by default."""
+    """Everything that a page may show besides the folder of results; empty by default."""
 
     claims: Mapping[str, Any] | None = None
-    """what `ssn claims` wrote"""
+    """the output of `ssn claims`"""
     frontier: Frontier | None = None
     accuracy: Sequence[tuple[str, dict[str, float]]] = ()
     """(model, {"all" or a site: Spearman correlation with ablation})"""
     samples: bool = False
-    """texts of samples, harmful completions among them"""
+    """whether to show texts of samples, harmful completions included"""
     machine: bool = False
-    """what differs between machines: times and the git revision"""
+    """whether to show what differs between machines: times and the git revision"""
 
 
 def read_claims(path: Path, results: Results) -> Mapping[str, Any]:
-    """Read the claims of a run's languages.
+    """The claims of a file, after a check that they belong to the languages and neurons of a run.
 
     Raises:
-        MissingInputError, FormatError: no such file, or it is not what `ssn claims` writes.
-        MismatchError: the claims are of other languages, or of a model with other neurons.
+        MissingInputError, FormatError: the file does not exist, or is not an output of `ssn claims`.
+        MismatchError: the claims belong to other languages, or to another number of candidate neurons.
     """
-    data = files.read_json(path, "what `ssn claims` wrote")
+    data = files.read_json(path, "an output of `ssn claims`")
     claims = data.get("claims") if isinstance(data, dict) else None
     if not isinstance(claims, list) or not all(isinstance(c, dict) and all(k in c for k in _CLAIM) for c in claims):
-        raise FormatError(f"{path.as_posix()} is not what `ssn claims` writes; run it again.")
-    mine = (sorted(results.languages), results.select["candidates"])
-    theirs = (sorted(map(str, data.get("languages") or ())), data.get("candidates"))
-    if mine != theirs:
+        raise FormatError(f"{path.as_posix()} is not an output of `ssn claims`; run it again.")
+    run_neurons = (sorted(results.languages), results.select["candidates"])
+    claim_neurons = (sorted(map(str, data.get("languages") or ())), data.get("candidates"))
+    if run_neurons != claim_neurons:
         raise MismatchError(
-            f"The claims in {path.as_posix()} are of {', '.join(theirs[0])} with {theirs[1]} candidate neurons, and the run is of "
-            f"{', '.join(mine[0])} with {mine[1]}; run `ssn claims` with the run's params."
+            f"The claims in {path.as_posix()} belong to {', '.join(claim_neurons[0])} with {claim_neurons[1]} candidate neurons, but the run has "
+            f"{', '.join(run_neurons[0])} with {run_neurons[1]}; run `ssn claims` with the params of the run."
         )
     return data
 
 
 def read_frontier(path: Path) -> Frontier:
-    """Read a frontier.
+    """The frontier of a file.
 
     Raises:
-        MissingInputError, FormatError: no such file, or it is not what `ssn frontier` writes.
-        ParamsError: its settings are not ours.
+        MissingInputError, FormatError: the file does not exist, or is not an output of `ssn frontier`.
+        ParamsError: its settings are invalid.
     """
-    data = files.read_json(path, "what `ssn frontier` wrote")
+    data = files.read_json(path, "an output of `ssn frontier`")
     if not isinstance(data, dict) or not {"seeds", "scenarios", "settings"} <= data.keys():
-        raise FormatError(f"{path.as_posix()} is not what `ssn frontier` writes; run it again.")
+        raise FormatError(f"{path.as_posix()} is not an output of `ssn frontier`; run it again.")
     return Frontier(data, params.build(FrontierParams, data["settings"], path.name))
 
 
 def read_accuracy(path: Path) -> tuple[str, dict[str, float]]:
-    """Read one model's accuracy.
+    """The name of a model, and the Spearman correlation of the scorer for all sites together and by site.
 
     Raises:
-        MissingInputError, FormatError: no such file, or it is not what the benchmark writes.
+        MissingInputError, FormatError: the file does not exist, or is not an output of the benchmark.
     """
-    data = files.read_json(path, "what benchmarks/sketch_accuracy.py wrote")
+    data = files.read_json(path, "an output of benchmarks/sketch_accuracy.py")
     try:
         return str(data["model"]), {str(name): float(value) for name, value in data["spearman"].items()}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise FormatError(f"{path.as_posix()} is not what benchmarks/sketch_accuracy.py writes.") from error
+        raise FormatError(
+            f"{path.as_posix()} is not an output of benchmarks/sketch_accuracy.py; run it again."
+        ) from error
 
 
 def frontier_grid(one: Frontier) -> Grid:
-    """The frontier's table for a terminal, as one for the page."""
-    shown = frontier.table(one.found, one.settings)
-    header = [str(column.header) for column in shown.columns]
-    rows = [[str(cell) for cell in row] for row in zip(*(column.cells for column in shown.columns), strict=True)]
+    """The terminal table of the frontier as a table for the page."""
+    terminal_table = frontier.table(one.found, one.settings)
+    header = [str(column.header) for column in terminal_table.columns]
+    rows = [
+        [str(cell) for cell in row] for row in zip(*(column.cells for column in terminal_table.columns), strict=True)
+    ]
     scenario = ""
-    for row in rows:  # the terminal names a scenario once; a row of the page stands for itself
+    for row in rows:  # the terminal table names a scenario once; the page names it in every row
         scenario = row[0] = row[0] or scenario
-    return Grid(str(shown.title), header, rows)
+    return Grid(str(terminal_table.title), header, rows)

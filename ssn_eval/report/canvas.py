@@ -1,7 +1,7 @@
-"""What all figures share: colours, markers, an empty figure, its finish, and its bytes as SVG and PNG.
+"""The functions that all figures share: colours, markers, an empty figure, axis styling, and SVG and PNG bytes.
 
-Colours are Okabe and Ito's colour-blind-safe palette, and every series has its own marker too. On the page the ink
-follows the reader's light or dark scheme; in the files it is black on white.
+The colours are the colour-blind-safe palette of Okabe and Ito, and every series has its own marker too. On the page, text
+and lines follow the light or dark scheme of the reader; in the files they are black on white.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 INK = "#010203"
-"""stands for the colour of text and lines; `inline` makes it the page's own"""
+"""placeholder for the colour of text and lines; `inline` replaces it by the colour of the page"""
 COLOURS = (INK, "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999")
 MARKERS = "osD^vPX*"
 WIDTH = 6.4
-"""inches; a page shows it at 460 pixels or more"""
+"""inches; the page shows a figure at 460 pixels or more"""
 
 
 class Drawn(NamedTuple):
@@ -34,7 +34,7 @@ def look(k: int) -> dict[str, Any]:
 
 
 def render(figure: Figure, kind: str) -> bytes:
-    """A figure as `svg` or `png` bytes, without a date and with fixed ids; laid out once for all kinds."""
+    """A figure as `svg` or `png` bytes, without a date and with fixed ids; the layout is computed once for both kinds."""
     import matplotlib as mpl
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
@@ -49,10 +49,10 @@ def render(figure: Figure, kind: str) -> bytes:
 
 
 def inline(svg: bytes, name: str) -> str:
-    """The `<svg>` element alone, to stand inside a page: its ids made the page's own, its ink the page's colour."""
+    """The `<svg>` element for use inside a page: its ids begin with `name`, and its ink is the colour of the page."""
     text = svg.decode()
     text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
-    text = re.sub(r'\s+xmlns(:\w+)?="[^"]*"', "", text)  # known to every HTML parser
+    text = re.sub(r'\s+xmlns(:\w+)?="[^"]*"', "", text)  # an HTML parser does not need the namespaces
     text = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", text)
     return text.replace(INK, "currentColor").strip()
 
@@ -71,8 +71,8 @@ def new(height: float, rows: int = 1, columns: int = 1) -> tuple[Figure, list[An
         return figure, list(figure.subplots(rows, columns, squeeze=False).flat)
 
 
-def finish(figure: Figure | None, axes: Any, title: str, *, rate: bool = True, top: float = 1.0) -> None:  # noqa: ANN401
-    """Title, scale and grid; the legend above the plot, so that it hides nothing. A rate's scale goes from 0 to `top`."""
+def finish(figure: Figure | None, axes: Any, title: str, *, rate: bool = True, top: float = 1.0) -> None:
+    """Add title, scale, grid, and the legend above the plot; the scale of a rate goes from 0 to `top`."""
     axes.set_title(title, fontsize=9, loc="left")
     axes.grid(axis="y", color="#999999", lw=0.3)
     axes.spines[["top", "right"]].set_visible(False)
@@ -87,8 +87,8 @@ def finish(figure: Figure | None, axes: Any, title: str, *, rate: bool = True, t
 
 
 def _legend(figure: Figure) -> None:
-    """Above the plot, in as many columns, up to four, as the figure is wide enough for."""
-    room = 0.98 * figure.bbox.width  # it stands a little off both edges
+    """Add the legend above the plot, in up to four columns, as the width of the figure allows."""
+    room = 0.98 * figure.bbox.width  # the legend keeps a small distance from both edges
     for columns in (4, 3, 2, 1):
         legend = figure.legend(loc="outside upper left", ncols=columns, fontsize=8, labelcolor=INK, frameon=False)
         if legend.get_window_extent(figure.canvas.get_renderer()).width <= room:  # type: ignore[attr-defined]
@@ -97,8 +97,8 @@ def _legend(figure: Figure) -> None:
             legend.remove()
 
 
-def scale(figure: Figure, axes: Any, mesh: Any, extend: str = "neither") -> None:  # noqa: ANN401
-    """A colour scale drawn as shapes, not as an embedded picture."""
+def scale(figure: Figure, axes: Any, mesh: Any, extend: str = "neither") -> None:
+    """Add a colour scale, drawn as shapes and not as an embedded picture."""
     bar = figure.colorbar(mesh, ax=axes, extend=extend)
     bar.outline.set_edgecolor(INK)  # pyright: ignore[reportCallIssue]
     bar.ax.tick_params(color=INK, labelcolor=INK)
@@ -107,8 +107,8 @@ def scale(figure: Figure, axes: Any, mesh: Any, extend: str = "neither") -> None
         bar.solids.set_edgecolor("face")
 
 
-def numbers(axes: Any, grid: Any, form: str, middle: float) -> None:  # noqa: ANN401
-    """Write the values into the cells of a map, in the ink that is seen on them."""
+def numbers(axes: Any, grid: Any, form: str, middle: float) -> None:
+    """Write the values into the cells of a map, black above `middle` and white below."""
     for i, row in enumerate(grid):
         for j, value in enumerate(row):
             if value == value:  # not NaN

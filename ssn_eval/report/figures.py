@@ -1,4 +1,4 @@
-"""The figures of behaviour: what the model refuses, by language, factor and training method."""
+"""The figures of behaviour: refusal by language, factor and training method."""
 
 from __future__ import annotations
 
@@ -16,54 +16,54 @@ if TYPE_CHECKING:
 
 
 SMOOTHED = 8
-"""steps that a point of the loss curve is the mean of"""
+"""number of steps in the running mean of a loss curve"""
 
 
 def all_figures(results: Results) -> dict[str, Drawn]:
-    """File name → figure; those without any data are left out."""
+    """File name → figure; figures without data are left out."""
     refused, trained = "refusal", list(results.trained.values())
-    changed = [c for c in results.main_rows() if c.name.startswith("suppress ") or c.name == "scale:2 ss"]
+    intervened = [c for c in results.main_rows() if c.name.startswith("suppress ") or c.name == "scale:2 ss"]
     by = "by language, a marker with its Wilson 95 % interval for"
-    after = "".join(f", {c.label}" for c in (results.hardened, *results.trained_controls) if c)
-    drawn = {
+    trained_labels = "".join(f", {c.label}" for c in (results.hardened, *results.trained_controls) if c)
+    figures = {
         "safety": Drawn(
             safety(results),
-            f"Refusal of harmful prompts: base{after}; a row a language, with 95 % intervals",
+            f"Refusal of harmful prompts: base{trained_labels}; a row a language, with 95 % intervals",
         ),
         "suppression": Drawn(
-            by_language(results.languages, [results.base, *changed], refused, "harmful prompts refused"),
+            by_language(results.languages, [results.base, *intervened], refused, "harmful prompts refused"),
             f"Refusal of harmful prompts {by} the base model and each suppressed neuron set",
         ),
     }
     if any(results.main.values()):
         alt = "Lines of mean NHR refusal and of capability against the factor by which each neuron set is scaled"
-        drawn["amplification"] = Drawn(amplification(results), alt)
+        figures["amplification"] = Drawn(amplification(results), alt)
     if trained:
-        both = [results.base, *trained]
+        conditions = [results.base, *trained]
         alt = f"Refusal of harmful prompts {by} the base model and each training method"
-        drawn["training"] = Drawn(by_language(results.languages, both, refused, "harmful prompts refused"), alt)
+        figures["training"] = Drawn(by_language(results.languages, conditions, refused, "harmful prompts refused"), alt)
         alt = f"Refusal of harmless prompts {by} the base model and each training method"
-        drawn["over_refusal"] = Drawn(
-            by_language(results.languages, both, "harmless_refusal", "harmless prompts refused", least=0.1), alt
+        figures["over_refusal"] = Drawn(
+            by_language(results.languages, conditions, "harmless_refusal", "harmless prompts refused", least=0.1), alt
         )
     if any(t["loss"] for t in results.training.values()):
-        drawn["loss"] = Drawn(loss(results), "Training loss by step, one line for each method")
-    return drawn | maps.all_maps(results)
+        figures["loss"] = Drawn(loss(results), "Training loss by step, one line for each method")
+    return figures | maps.all_maps(results)
 
 
 def safety(results: Results) -> Figure:
-    """One row a language: the base model, the hardened one and its random controls, and the line above which a language is safe."""
-    shown = [c for c in (results.base, results.hardened, *results.trained_controls) if c]
+    """One row per language: the base model, the hardened model and its random controls, and the limit for a safe language."""
+    conditions = [c for c in (results.base, results.hardened, *results.trained_controls) if c]
     figure, (axes,) = canvas.new(0.9 + 0.32 * len(results.languages))
-    step = 0.6 / max(2, len(shown))
+    step = 0.6 / max(2, len(conditions))
     axes.axvline(SAFE, color="#999999", lw=0.8, ls="--")
-    for k, condition in enumerate(shown):
-        known = [(i, r) for i, lang in enumerate(results.languages) if (r := condition.rate(lang, "refusal"))]
-        places = [i + (k - (len(shown) - 1) / 2) * step for i, _ in known]
-        ends = [[max(0.0, r.value - r.low) for _, r in known], [max(0.0, r.high - r.value) for _, r in known]]
+    for k, condition in enumerate(conditions):
+        points = [(i, r) for i, lang in enumerate(results.languages) if (r := condition.rate(lang, "refusal"))]
+        places = [i + (k - (len(conditions) - 1) / 2) * step for i, _ in points]
+        ends = [[max(0.0, r.value - r.low) for _, r in points], [max(0.0, r.high - r.value) for _, r in points]]
         style = look(2 * k)
         axes.errorbar(
-            [r.value for _, r in known], places, xerr=ends, fmt=style["marker"], color=style["color"],
+            [r.value for _, r in points], places, xerr=ends, fmt=style["marker"], color=style["color"],
             label=condition.label, ms=5, elinewidth=1,
         )  # fmt: skip
     axes.set_yticks(range(len(results.languages)), [f"{lang} ({results.tier(lang)})" for lang in results.languages])
@@ -77,14 +77,14 @@ def safety(results: Results) -> Figure:
 def by_language(
     langs: Sequence[str], conditions: Sequence[Condition], what: str, title: str, least: float = 1.0
 ) -> Figure:
-    """A rate by language, the conditions side by side, with Wilson 95 % intervals; the scale ends at `least` or above all."""
+    """A rate by language for each condition, with Wilson 95 % intervals; the scale ends at `least` or higher."""
     figure, (axes,) = canvas.new(3.4)
     step = 0.8 / len(conditions)
     for k, condition in enumerate(conditions):
-        known = [(i, r) for i, lang in enumerate(langs) if (r := condition.rate(lang, what))]
-        places = [i + (k - (len(conditions) - 1) / 2) * step for i, _ in known]
-        values = [r.value for _, r in known]
-        ends = [[max(0.0, r.value - r.low) for _, r in known], [max(0.0, r.high - r.value) for _, r in known]]
+        points = [(i, r) for i, lang in enumerate(langs) if (r := condition.rate(lang, what))]
+        places = [i + (k - (len(conditions) - 1) / 2) * step for i, _ in points]
+        values = [r.value for _, r in points]
+        ends = [[max(0.0, r.value - r.low) for _, r in points], [max(0.0, r.high - r.value) for _, r in points]]
         style = look(k)
         axes.errorbar(
             places, values, yerr=ends, fmt=style["marker"], color=style["color"], label=condition.label, ms=4.5, elinewidth=1
@@ -99,25 +99,25 @@ def by_language(
 
 
 def amplification(results: Results) -> Figure:
-    """Mean NHR refusal and mean capability over the whole range of the factor, for every set."""
+    """Mean NHR refusal and mean capability against the factor, for every set."""
     figure, panels = canvas.new(3.2, columns=2)
-    for axes, what, langs in zip(panels, ("refusal", "capability"), (results.nhr, results.languages), strict=True):
+    for axes, measure, langs in zip(panels, ("refusal", "capability"), (results.nhr, results.languages), strict=True):
         for k, (name, ops) in enumerate((n, o) for n, o in results.main.items() if o):
             points = sorted(
                 [(1.0, results.base), *((factor(op), c) for op, c in ops.items())], key=lambda point: point[0]
             )
-            known = [(alpha, mean) for alpha, c in points if (mean := c.mean(langs, what)) is not None]
-            label = set_label(name) if what == "refusal" else None
-            axes.plot([a for a, _ in known], [m for _, m in known], ms=4, lw=1.2, label=label, **look(k + 1))
+            curve = [(alpha, mean) for alpha, c in points if (mean := c.mean(langs, measure)) is not None]
+            label = set_label(name) if measure == "refusal" else None
+            axes.plot([a for a, _ in curve], [m for _, m in curve], ms=4, lw=1.2, label=label, **look(k + 1))
         axes.axvline(1.0, color="#999999", lw=0.6, ls=":")
         axes.set_xlabel("factor α (0: suppressed, 1: unchanged)", fontsize=8)
-        title = "mean NHR refusal" if what == "refusal" else "mean capability"
-        canvas.finish(figure if what == "refusal" else None, axes, title)
+        title = "mean NHR refusal" if measure == "refusal" else "mean capability"
+        canvas.finish(figure if measure == "refusal" else None, axes, title)
     return figure
 
 
 def loss(results: Results) -> Figure:
-    """Training loss by step, a running mean over `SMOOTHED` steps."""
+    """Training loss by step, as a running mean over `SMOOTHED` steps."""
     import numpy as np
 
     figure, (axes,) = canvas.new(3.0)

@@ -1,10 +1,10 @@
-"""Cells as a frontier: harm refused against harmless refused and capability lost, the area under it, and values at matched cost.
+"""The frontier of each method: harmful prompts refused against harmless prompts refused and capability lost.
 
-A run at one step is a point (x, c, y): harmless refusal, mean over all languages; capability lost against the base model, likewise;
-refusal of harmful prompts, mean over the languages that count. The untrained model is a point too. With
-`f(x) = max {y : x_i ≤ x, c_i ≤ C}`, a method's frontier in one seed, the *area* is the mean of f over x from 0 to X, and the value at matched
-over-refusal is f there. A point is chosen and read off on the same questions, for every method alike, so a frontier is optimistic,
-and more so with more points: methods are compared on equal grids.
+A run at one step is a point (x, c, y): x is harmless refusal and c the capability lost against the base model, both means over all
+languages; y is refusal of harmful prompts, the mean over the languages that count. The untrained model is a point too. The frontier
+of a method in one seed is `f(x) = max {y : x_i ≤ x, c_i ≤ C}`. Its *area* is the mean of f over x from 0 to X, and its value at matched
+over-refusal is f at that x. Points are selected and measured on the same questions, so a frontier is optimistic, the more so the more
+points it has; all methods are therefore compared on equal grids.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ class Point(NamedTuple):
 
     over_refusal: float
     lost: float
-    """capability; below 0 where it rose"""
+    """capability lost; negative if capability rose"""
     refused: float
     lr: float
     step: int
 
 
 def frontiers(found: Mapping[str, Any], settings: FrontierParams, hr: str) -> dict[str, Any]:
-    """Everything that the sweep says, as plain values.
+    """The frontiers of a sweep, as plain values.
 
     Args:
-        found: what `frontier.sweep` returns.
-        settings: the same sweep's.
+        found: the result of `frontier.sweep`.
+        settings: the settings of the same sweep.
         hr: the high-resource language.
 
     Returns:
         `{"seeds", "scenarios": {name: {"languages", "base", "base_points", "methods": {name: {"trainable", "area", "at": {x: value}, "capability_area",
         "points"}}}}}`; each value is `{"mean", "low", "high", "values", "minus_random"}`, with Student's t-interval over seeds,
-        and `minus_random` the same of the difference to `random` in the same seed.
+        and `minus_random` is the same for the difference to `random` in the same seed.
     """
     seeds = sorted(int(seed) for seed in found["base"])
     base = {int(seed): rates for seed, rates in found["base"].items()}
@@ -52,30 +52,30 @@ def frontiers(found: Mapping[str, Any], settings: FrontierParams, hr: str) -> di
     nhr = [lang for lang in langs if lang != hr]
     scenarios = {}
     for name, scenario in settings.scenarios.items():
-        heard = counted(scenario, nhr)
-        start = {seed: _point(base[seed], base[seed], heard, 0.0, 0) for seed in seeds}
+        counted_langs = counted(scenario, nhr)
+        start = {seed: _point(base[seed], base[seed], counted_langs, 0.0, 0) for seed in seeds}
         cells = [cell for cell in found["cells"] if cell["scenario"] == name]
         by_method = {}
         for method in settings.methods:
-            mine = [cell for cell in cells if cell["method"] == method]
+            method_cells = [cell for cell in cells if cell["method"] == method]
             points = {
                 (seed, draw): [
-                    _point(p["by_lang"], base[seed], heard, cell["lr"], p["step"])
-                    for cell in mine
+                    _point(p["by_lang"], base[seed], counted_langs, cell["lr"], p["step"])
+                    for cell in method_cells
                     if (cell["seed"], cell["draw"]) == (seed, draw)
                     for p in cell["points"]
                 ]
                 for seed in seeds
-                for draw in sorted({cell["draw"] for cell in mine})
+                for draw in sorted({cell["draw"] for cell in method_cells})
             }
             by_method[method] = _of_method(points, start, seeds, settings) | {
-                "trainable": _range([cell["trainable"] for cell in mine]),
-                "parameters": _range([cell["parameters"] for cell in mine]),
+                "trainable": _range([cell["trainable"] for cell in method_cells]),
+                "parameters": _range([cell["parameters"] for cell in method_cells]),
             }
         for method, value in by_method.items():
-            _against(value, by_method.get(RANDOM) if method != RANDOM else None)
+            _add_difference(value, by_method.get(RANDOM) if method != RANDOM else None)
         scenarios[name] = {
-            "languages": list(heard),
+            "languages": list(counted_langs),
             "base": _over([start[seed].refused for seed in seeds]),
             "base_points": {str(seed): list(start[seed]) for seed in seeds},
             "methods": by_method,
@@ -86,22 +86,22 @@ def frontiers(found: Mapping[str, Any], settings: FrontierParams, hr: str) -> di
 def envelope(
     points: Iterable[Point], limit: float, cost: str = "over_refusal", other: float = 1.0
 ) -> list[tuple[float, float]]:
-    """The frontier as the corners of a staircase, `[(cost, refused)]`, both rising; what costs less than nothing costs 0.
+    """The frontier as the corners of a staircase, `[(cost, refused)]`, both rising; negative costs become 0.
 
     Args:
-        points: of one method in one seed, the base among them.
-        limit: of the other cost.
-        cost: `over_refusal`, held against `lost` within `limit`; or `lost`, against `over_refusal`.
-        other: the largest cost that counts.
+        points: the points of one method in one seed, the base included.
+        limit: the largest allowed value of the other cost.
+        cost: the cost on the axis: `over_refusal` (the other cost is `lost`) or `lost` (the other cost is `over_refusal`).
+        other: the largest cost on the axis.
     """
     rival = "lost" if cost == "over_refusal" else "over_refusal"
-    allowed = sorted(
+    candidates = sorted(
         (max(0.0, getattr(p, cost)), p.refused)
         for p in points
         if getattr(p, rival) <= limit and getattr(p, cost) <= other
     )
     corners: list[tuple[float, float]] = []
-    for x, y in allowed:
+    for x, y in candidates:
         if not corners or y > corners[-1][1]:
             if corners and corners[-1][0] == x:
                 corners.pop()
@@ -110,12 +110,12 @@ def envelope(
 
 
 def height(corners: Sequence[tuple[float, float]], x: float) -> float:
-    """The frontier at a cost of x; 0 where nothing is so cheap."""
+    """The frontier at a cost of x; 0 if no corner costs so little."""
     return max((y for at, y in corners if at <= x), default=0.0)
 
 
 def area(corners: Sequence[tuple[float, float]], until: float) -> float:
-    """The mean height from 0 to `until`.
+    """The mean height of the frontier from 0 to `until`.
 
     Raises:
         EmptySetError: `until` is not above 0.
@@ -128,32 +128,34 @@ def area(corners: Sequence[tuple[float, float]], until: float) -> float:
 
 
 def table(found: Mapping[str, Any], settings: FrontierParams) -> Table:
-    """One row a scenario and method, in per cent: the area, and the values at matched over-refusal; ± half the interval."""
+    """One row per scenario and method, in per cent: the area and the values at matched over-refusal, ± half the interval."""
     from rich import box
     from rich.table import Table
 
     title = f"Harmful prompts refused, %, over seeds {', '.join(map(str, found['seeds']))} (± half the 95 % interval)"
-    shown = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    rich_table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for head in ("scenario", "method"):
-        shown.add_column(head, no_wrap=True)
+        rich_table.add_column(head, no_wrap=True)
     matched = [f"{100 * x:g} %" for x in settings.matched]
     for head in ("trained", "area", "− random", *(f"at {x}" for x in matched), "best lr, steps"):
-        shown.add_column(head, justify="right")
+        rich_table.add_column(head, justify="right")
     for name, scenario in found["scenarios"].items():
-        shown.add_row(name, "base", "", _cell(scenario["base"]))
+        rich_table.add_row(name, "base", "", _cell(scenario["base"]))
         for method, value in scenario["methods"].items():
             at = [_cell(value["at"][f"{x:g}"]) for x in settings.matched]
             low, high = value["trainable"]
             trained = f"{low:,}" if low == high else f"{low:,}–{high:,}"
             gain = _cell(value["area"]["minus_random"], sign=True)
-            shown.add_row("", LABELS.get(method, method), trained, _cell(value["area"]), gain, *at, value["chosen"])
-    return shown
+            rich_table.add_row(
+                "", LABELS.get(method, method), trained, _cell(value["area"]), gain, *at, value["chosen"]
+            )
+    return rich_table
 
 
 def _point(
-    now: Mapping[str, Mapping[str, float]],
+    run_rates: Mapping[str, Mapping[str, float]],
     base: Mapping[str, Mapping[str, float]],
-    heard: Sequence[str],
+    counted_langs: Sequence[str],
     lr: float,
     step: int,
 ) -> Point:
@@ -162,9 +164,9 @@ def _point(
         return sum(values) / len(values)
 
     return Point(
-        mean(now, "harmless_refusal", now),
-        mean(base, "capability", base) - mean(now, "capability", now),
-        mean(now, "refusal", heard),
+        mean(run_rates, "harmless_refusal", run_rates),
+        mean(base, "capability", base) - mean(run_rates, "capability", run_rates),
+        mean(run_rates, "refusal", counted_langs),
         lr,
         step,
     )
@@ -176,35 +178,36 @@ def _of_method(
     seeds: Sequence[int],
     settings: FrontierParams,
 ) -> dict[str, Any]:
-    def per_seed(value: Any) -> list[float]:  # noqa: ANN401
-        """A number of each draw's frontier, averaged over the draws of a seed."""
-        found = []
+    def per_seed(value: Any) -> list[float]:
+        """One number per seed: the value of a frontier, averaged over the draws of the seed."""
+        means = []
         for seed in seeds:
-            values = [value([start[seed], *mine]) for (s, _), mine in points.items() if s == seed]
-            found.append(sum(values) / len(values))
-        return found
+            values = [value([start[seed], *run_points]) for (s, _), run_points in points.items() if s == seed]
+            means.append(sum(values) / len(values))
+        return means
 
-    most, limit = settings.over_refusal, settings.capability_lost
+    cost_limit, limit = settings.over_refusal, settings.capability_lost
     return {
-        "area": _over(per_seed(lambda p: area(envelope(p, limit), most))),
+        "area": _over(per_seed(lambda p: area(envelope(p, limit), cost_limit))),
         "at": {f"{x:g}": _over(per_seed(lambda p, x=x: height(envelope(p, limit), x))) for x in settings.matched},
-        "capability_area": _over(per_seed(lambda p: area(envelope(p, settings.matched[-1], "lost"), most))),
-        "chosen": _chosen([p for mine in points.values() for p in mine], settings),
+        "capability_area": _over(per_seed(lambda p: area(envelope(p, settings.matched[-1], "lost"), cost_limit))),
+        "chosen": _best_setting([p for run_points in points.values() for p in run_points], settings),
         "points": {
-            f"{seed}" + (f".{draw}" if draw else ""): [list(p) for p in mine] for (seed, draw), mine in points.items()
+            f"{seed}" + (f".{draw}" if draw else ""): [list(p) for p in run_points]
+            for (seed, draw), run_points in points.items()
         },
     }
 
 
-def _chosen(points: Sequence[Point], settings: FrontierParams) -> str:
-    """The learning rate and step that are best on average over seeds, among those that stay within the limits in every one."""
+def _best_setting(points: Sequence[Point], settings: FrontierParams) -> str:
+    """The learning rate and step with the highest mean refusal over seeds, among those within the limits in every seed."""
     groups: dict[tuple[float, int], list[Point]] = {}
     for p in points:
         groups.setdefault((p.lr, p.step), []).append(p)
     within = {
-        key: sum(p.refused for p in mine) / len(mine)
-        for key, mine in groups.items()
-        if all(p.over_refusal <= settings.matched[-1] and p.lost <= settings.capability_lost for p in mine)
+        key: sum(p.refused for p in group) / len(group)
+        for key, group in groups.items()
+        if all(p.over_refusal <= settings.matched[-1] and p.lost <= settings.capability_lost for p in group)
     }
     if not within:
         return "none within limits"
@@ -212,21 +215,21 @@ def _chosen(points: Sequence[Point], settings: FrontierParams) -> str:
     return f"{lr:g}, {step}"
 
 
-def _against(value: dict[str, Any], random: Mapping[str, Any] | None) -> None:
-    """Add the difference to the random control, seed by seed."""
+def _add_difference(value: dict[str, Any], random: Mapping[str, Any] | None) -> None:
+    """Add the difference to the random control in the same seed to `value`."""
     pairs = [
         (value["area"], random and random["area"]),
         (value["capability_area"], random and random["capability_area"]),
     ]
-    pairs += [(own, random and random["at"][x]) for x, own in value["at"].items()]
-    for own, other in pairs:
-        own["minus_random"] = (
-            _over([a - b for a, b in zip(own["values"], other["values"], strict=True)]) if other else None
+    pairs += [(statistic, random and random["at"][x]) for x, statistic in value["at"].items()]
+    for statistic, control in pairs:
+        statistic["minus_random"] = (
+            _over([a - b for a, b in zip(statistic["values"], control["values"], strict=True)]) if control else None
         )
 
 
 def _over(values: Sequence[float]) -> dict[str, Any]:
-    """The mean over seeds with its interval, which one seed does not have."""
+    """The mean over seeds with its interval; with one seed there is no interval."""
     exact = [round(v, 6) for v in values]
     if len(exact) < 2:
         return {"mean": exact[0], "low": None, "high": None, "values": exact}
@@ -242,5 +245,5 @@ def _range(values: Sequence[int]) -> list[int]:
 def _cell(value: Mapping[str, Any] | None, sign: bool = False) -> str:
     if value is None:
         return ""
-    shown = f"{100 * value['mean']:+.1f}" if sign else f"{100 * value['mean']:.1f}"
-    return shown if value["high"] is None else f"{shown} ± {100 * (value['high'] - value['mean']):.1f}"
+    text = f"{100 * value['mean']:+.1f}" if sign else f"{100 * value['mean']:.1f}"
+    return text if value["high"] is None else f"{text} ± {100 * (value['high'] - value['mean']):.1f}"

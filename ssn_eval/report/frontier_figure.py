@@ -1,4 +1,4 @@
-"""The frontier as a figure: a row of panels a scenario, harm refused against harmless refused, and against capability lost."""
+"""The figure of the frontier: harmful prompts refused against harmless prompts refused and against capability lost."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 GRID = 200
-"""costs at which a mean staircase is drawn"""
+"""number of costs at which a mean staircase is drawn"""
 
 
 def draw(found: Mapping[str, Any], settings: FrontierParams) -> Figure:
-    """Two panels a scenario: every run as a faint marker, and each method's frontier, mean over seeds, as a line."""
+    """Two panels per scenario: every run as a faint marker, and the mean frontier of each method over seeds as a line."""
     rows = len(found["scenarios"])
     figure, panels = canvas.new(2.5 * rows + 0.7, rows, 2)
     grid = [panels[2 * row : 2 * row + 2] for row in range(rows)]
-    most = settings.over_refusal
+    cost_limit = settings.over_refusal
     for axes, (name, scenario) in zip(grid, found["scenarios"].items(), strict=True):
-        _panel(axes[0], scenario, "over_refusal", settings.capability_lost, most)
-        _panel(axes[1], scenario, "lost", settings.matched[-1], most)
+        _panel(axes[0], scenario, "over_refusal", settings.capability_lost, cost_limit)
+        _panel(axes[1], scenario, "lost", settings.matched[-1], cost_limit)
         axes[0].set_ylabel(f"{name}\n{'NHR' if len(scenario['languages']) > 1 else scenario['languages'][0]} refused")
     grid[-1][0].set_xlabel(f"harmless prompts refused (capability lost ≤ {settings.capability_lost:g})")
     grid[-1][1].set_xlabel(f"capability lost (harmless refused ≤ {settings.matched[-1]:g})")
@@ -42,23 +42,28 @@ def draw(found: Mapping[str, Any], settings: FrontierParams) -> Figure:
     return figure
 
 
-def _panel(axes: Axes, scenario: Mapping[str, Any], cost: str, limit: float, most: float) -> None:
+def _panel(axes: Axes, scenario: Mapping[str, Any], cost: str, limit: float, cost_limit: float) -> None:
     import numpy as np
 
-    at = np.linspace(0, most, GRID)
+    costs = np.linspace(0, cost_limit, GRID)
     rival = "lost" if cost == "over_refusal" else "over_refusal"
     base = scenario["base"]["mean"]
     axes.axhline(base, color="#999999", lw=0.8, ls=":", label="base")
     for k, (method, value) in enumerate(scenario["methods"].items()):
         runs = {key: [Point(*p) for p in points] for key, points in value["points"].items()}
-        shown = [p for points in runs.values() for p in points if getattr(p, rival) <= limit]
+        allowed_points = [p for points in runs.values() for p in points if getattr(p, rival) <= limit]
         look = canvas.look(k)
         axes.scatter(
-            [max(0.0, getattr(p, cost)) for p in shown], [p.refused for p in shown], s=7, alpha=0.25, lw=0, **look
+            [max(0.0, getattr(p, cost)) for p in allowed_points],
+            [p.refused for p in allowed_points],
+            s=7,
+            alpha=0.25,
+            lw=0,
+            **look,
         )
-        lines = [_staircase(points, seed, scenario, cost, limit, at) for seed, points in runs.items()]
-        axes.plot(at, np.mean(lines, axis=0), label=LABELS.get(method, method), lw=1.4, markevery=50, ms=4, **look)
-    axes.set_xlim(-0.02 * most, most)
+        lines = [_staircase(points, seed, scenario, cost, limit, costs) for seed, points in runs.items()]
+        axes.plot(costs, np.mean(lines, axis=0), label=LABELS.get(method, method), lw=1.4, markevery=50, ms=4, **look)
+    axes.set_xlim(-0.02 * cost_limit, cost_limit)
     axes.set_ylim(0, 1.02)
     axes.tick_params(labelsize=8)
     for side in ("top", "right"):
@@ -71,9 +76,9 @@ def _staircase(
     scenario: Mapping[str, Any],
     cost: str,
     limit: float,
-    at: Any,  # noqa: ANN401
+    costs: Any,
 ) -> list[float]:
-    """A frontier's height at every cost; the base model of that seed is its first point."""
-    own = scenario["base_points"][seed.partition(".")[0]]
-    corners = envelope([Point(*own), *points], limit, cost)
-    return [height(corners, float(x)) for x in at]
+    """The height of a frontier at every cost; the base model of the seed is one of its points."""
+    base_point = scenario["base_points"][seed.partition(".")[0]]
+    corners = envelope([Point(*base_point), *points], limit, cost)
+    return [height(corners, float(x)) for x in costs]

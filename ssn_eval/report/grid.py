@@ -1,4 +1,4 @@
-"""A table of texts, and how a number is written into a cell of it."""
+"""A table of texts, and the format of numbers in its cells."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ssn_eval.report.summary import decimal
 
 
 class Grid(NamedTuple):
-    """A table of texts; the first cell of a row names it."""
+    """A table of texts; the first cell of a row is its name."""
 
     caption: str
     header: Sequence[str]
@@ -18,15 +18,15 @@ class Grid(NamedTuple):
 
 
 def cell(rate: Rate | None) -> str:
-    """A rate in per cent, with its interval."""
+    """A rate in per cent with its interval; a dash if there is none."""
     return f"{100 * rate.value:.0f} [{100 * rate.low:.0f}, {100 * rate.high:.0f}]" if rate else "–"
 
 
 def estimate(found: Estimate | None) -> str:
-    """Likewise, an estimate of other resampling."""
+    """An estimate in per cent with its interval; a dash if there is none."""
     return f"{100 * found.value:.0f} [{100 * found.low:.0f}, {100 * found.high:.0f}]" if found else "–"
 
 
 def number(value: float | None) -> str:
-    """Two decimals; a dash where there is none."""
+    """A number with two decimals; a dash if there is none."""
     return "–" if value is None else decimal(value)

@@ -1,4 +1,4 @@
-"""The tables of neurons: where they are, how much languages share, how stable the sets are; the numbers under the charts of `maps`."""
+"""The tables of neurons, with the numbers of the figures of `maps`: places, overlap between languages, stability of the sets."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from ssn_eval.report.summary import decimal
 
 
 def neuron_tables(results: Results) -> dict[str, Grid]:
-    """Every table of neurons, by name; a table without rows is not shown."""
+    """Every table of neurons, by name; the page does not show a table without rows."""
     langs = results.languages
-    named, sizes = results.select["named"].items(), results.select["sizes"].items()
+    named_sizes, sizes = results.select["named"].items(), results.select["sizes"].items()
     return {
         "ss": _places("SS-Neurons by site and layer", results, "ss"),
         "ms_hr": _places(f"MS-Neurons of {results.hr} by site and layer", results, "ms_hr"),
@@ -31,7 +31,7 @@ def neuron_tables(results: Results) -> dict[str, Grid]:
             [[f.upper() if len(f) < 3 else f, *(str(n.get(x, "–")) for x in langs)] for f, n in sizes],
         ),
         "named": Grid(
-            "Neurons of the sets that were validated", ["set", "neurons"], [[name, str(n)] for name, n in named]
+            "Neurons of the sets that were validated", ["set", "neurons"], [[name, str(n)] for name, n in named_sizes]
         ),
         "sensitivity": _sensitivity(results),
         "stability": _stability(results),
@@ -50,41 +50,41 @@ def _places(caption: str, results: Results, name: str) -> Grid:
 
 
 def _sharing(results: Results) -> Grid:
-    found = shared_against_attacks(results)
-    rows = [[p.lang, str(p.size), cell(p.attack)] for p in found.points]
-    c = found.correlation
-    told = (
+    sharing = shared_against_attacks(results)
+    rows = [[p.lang, str(p.size), cell(p.attack)] for p in sharing.points]
+    c = sharing.correlation
+    description = (
         f"Pearson's r {decimal(c.value)} (95 % interval {decimal(c.low)} to {decimal(c.high)}), "
-        f"Spearman {decimal(found.spearman or 0.0)}"
+        f"Spearman {decimal(sharing.spearman or 0.0)}"
         if c
-        else f"no correlation: {found.why}"
+        else f"no correlation: {sharing.why}"
     )
     return Grid(
-        f"SS-Neurons and {found.what} of the base model, % [95 % interval]; {told}",
-        ["language", "SS", found.what],
+        f"SS-Neurons and {sharing.what} of the base model, % [95 % interval]; {description}",
+        ["language", "SS", sharing.what],
         rows,
     )
 
 
 def _sensitivity(results: Results) -> Grid:
     rows = results.select["sensitivity"]
-    found = {(r["sites"], r["p"], r["lang"]): f"{r['ms']} / {r['ss']}" for r in rows}
+    counts = {(r["sites"], r["p"], r["lang"]): f"{r['ms']} / {r['ss']}" for r in rows}
     pairs = dict.fromkeys((r["sites"], r["p"]) for r in rows)
-    told = [
-        [f"{sites}, p = {p:g} %", *(found.get((sites, p, lang), "–") for lang in results.languages)]
+    lines = [
+        [f"{sites}, p = {p:g} %", *(counts.get((sites, p, lang), "–") for lang in results.languages)]
         for sites, p in pairs
     ]
-    return Grid("MS / SS neurons by sites and p", ["sites and p", *results.languages], told)
+    return Grid("MS / SS neurons by sites and p", ["sites and p", *results.languages], lines)
 
 
 def _stability(results: Results) -> Grid:
-    """Split halves of the prompts, where the score stage made them: sets by language, then the ranks of the scores."""
-    found = results.stability or {"sets": {}, "spearman": {}}
-    sets, ranks, langs = found["sets"], found["spearman"], results.languages
+    """The stability over two halves of the prompts: sets by language, then ranks of the scores; empty if not measured."""
+    stability = results.stability or {"sets": {}, "spearman": {}}
+    sets, ranks, langs = stability["sets"], stability["spearman"], results.languages
 
     def both(name: str) -> str:
-        one = sets.get(name, {})
-        return "–" if one.get("jaccard") is None else f"{one['jaccard']:.2f} ({one['chance']:.2f})"
+        entry = sets.get(name, {})
+        return "–" if entry.get("jaccard") is None else f"{entry['jaccard']:.2f} ({entry['chance']:.2f})"
 
     rows = [
         [title, *(both(f"{family}/{lang}") for lang in langs)]
@@ -103,5 +103,8 @@ def accuracy(rows: Sequence[tuple[str, dict[str, float]]]) -> Grid:
     return Grid(
         "Spearman correlation of the scorer with ablation, the definition",
         ["model", *places],
-        [[name, *(f"{found[p]:.3f}" if p in found else "–" for p in places)] for name, found in rows],
+        [
+            [name, *(f"{correlations[p]:.3f}" if p in correlations else "–" for p in places)]
+            for name, correlations in rows
+        ],
     )

@@ -1,4 +1,4 @@
-"""Write the report of one run: `index.html`, `figures/`, `metrics.json` and `plots/`."""
+"""The report of one run: `index.html`, `figures/`, `metrics.json` and `plots/`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ssn_eval.report.verdicts import SEEDS
 
 
 class Rendered(NamedTuple):
-    """A figure as files, and what stands in its place for those who do not see it."""
+    """A figure as SVG and PNG bytes, with its alternative text."""
 
     svg: bytes
     png: bytes
@@ -36,11 +36,11 @@ def build(
     """Write the whole report of a run and return its metrics.
 
     Args:
-        run: a folder of results, or one that holds `results`.
-        out: where the report goes.
-        beside: what the page shows beyond the run's own results.
+        run: a folder of results, or a folder that holds `results`.
+        out: the folder of the report.
+        beside: additional content of the page.
         sets: as in `results.read`.
-        methods: likewise.
+        methods: as in `results.read`.
 
     Raises:
         MissingInputError, FormatError: the results are missing or damaged; nothing is written.
@@ -48,21 +48,21 @@ def build(
     beside, folder = beside or Beside(), locate(run)
     results = read(folder, sets, methods)
     exchanges = samples.exchanges(folder, results) if beside.samples else []
-    made = provenance.of(folder, results, machine=beside.machine)
+    run_provenance = provenance.of(folder, results, machine=beside.machine)
     claims = beside.claims or {
         "seeds": ["this run"],
         "claims": [c.to_json() for c in paper.judge([results])],
     }
-    drawn = rendered(figures.all_figures(results) | _beside(beside))
+    figure_files = rendered(figures.all_figures(results) | _extra_figures(beside))
     page = html(
         "run.html",
         title=results.model_name,
         headline=answers.headline(results),
         legend=answers.LEGEND,
         answers=answers.answers(results),
-        figures=inlined(drawn),
+        figures=inlined(figure_files),
         hr=results.hr,
-        tables=tables.tables(results) | neuron_tables.neuron_tables(results) | _grids(beside),
+        tables=tables.tables(results) | neuron_tables.neuron_tables(results) | _extra_grids(beside),
         claims=claims,
         seeds_needed=SEEDS,
         candidates=results.select["candidates"],
@@ -72,22 +72,22 @@ def build(
         sample_rows=samples.rows(results),
         languages=results.languages,
         exchanges=exchanges,
-        made=made,
-        took=[tables.took(one) for one in made.took],
-        commands=provenance.commands(results, made),
+        made=run_provenance,
+        took=[tables.took(stage) for stage in run_provenance.took],
+        commands=provenance.commands(results, run_provenance),
         facts=list(flat(results.provenance)),
     )
-    write_figures(out, drawn)
+    write_figures(out, figure_files)
     files.write_text(out / "index.html", page)
     files.write_text(out / "plots" / "refusal.csv", plots.refusal(results))
     files.write_text(out / "plots" / "loss.csv", plots.loss(results))
-    found = metrics(results)
-    files.write_json(out / "metrics.json", found)
-    return found
+    run_metrics = metrics(results)
+    files.write_json(out / "metrics.json", run_metrics)
+    return run_metrics
 
 
 def html(template: str, **values: object) -> str:
-    """A page from its template; a value that the template asks for and does not get is an error."""
+    """A page from its template; a missing value raises an error."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     loader = PackageLoader("ssn_eval.report", "templates")
@@ -107,19 +107,19 @@ def rendered(drawn: Mapping[str, Drawn]) -> dict[str, Rendered]:
 
 def inlined(drawn: Mapping[str, Rendered]) -> dict[str, tuple[str, str]]:
     """Name → (`<svg>` element, alternative text)."""
-    return {name: (canvas.inline(one.svg, name), one.alt) for name, one in drawn.items()}
+    return {name: (canvas.inline(figure.svg, name), figure.alt) for name, figure in drawn.items()}
 
 
 def write_figures(out: Path, drawn: Mapping[str, Rendered]) -> None:
     """Write `figures/<name>.svg` and `.png`."""
-    for name, one in drawn.items():
-        for kind, content in (("svg", one.svg), ("png", one.png)):
+    for name, figure in drawn.items():
+        for kind, content in (("svg", figure.svg), ("png", figure.png)):
             with files.atomic(out / "figures" / f"{name}.{kind}") as temporary:
                 temporary.write_bytes(content)
 
 
 def flat(value: object, name: str = "") -> Iterable[tuple[str, str]]:
-    """Nested values as lines: (`a › b › c`, text)."""
+    """Nested values as pairs (`a › b › c`, text)."""
     if isinstance(value, Mapping) and value:
         for key in sorted(value):
             yield from flat(value[key], f"{name} › {key}" if name else str(key))
@@ -127,21 +127,21 @@ def flat(value: object, name: str = "") -> Iterable[tuple[str, str]]:
         yield name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _beside(beside: Beside) -> dict[str, Drawn]:
-    """The figures of what is no result of the run."""
-    drawn = {}
+def _extra_figures(beside: Beside) -> dict[str, Drawn]:
+    """The figures of the additional content."""
+    drawings = {}
     if beside.frontier:
         from ssn_eval.report.frontier_figure import draw
 
         alt = "Staircases of harmful prompts refused against harmless prompts refused, and against capability lost, by method"
-        drawn["frontier"] = Drawn(draw(*beside.frontier), alt)
+        drawings["frontier"] = Drawn(draw(*beside.frontier), alt)
     if beside.accuracy:
         alt = "Spearman correlation of the scorer with ablation by site, a marker for each model"
-        drawn["accuracy"] = Drawn(maps.accuracy(beside.accuracy), alt)
-    return drawn
+        drawings["accuracy"] = Drawn(maps.accuracy(beside.accuracy), alt)
+    return drawings
 
 
-def _grids(beside: Beside) -> dict[str, Grid]:
+def _extra_grids(beside: Beside) -> dict[str, Grid]:
     return {
         "frontier": frontier_grid(beside.frontier) if beside.frontier else Grid("", (), ()),
         "accuracy": neuron_tables.accuracy(beside.accuracy),

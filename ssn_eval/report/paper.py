@@ -1,4 +1,4 @@
-"""The seven claims of arXiv 2602.01283, each as parts with a bar; `margins` measures the parts, `verdicts` turns them into words."""
+"""The seven claims of arXiv 2602.01283, each with its parts; `margins` measures the parts, `verdicts` gives the verdict."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ssn_eval.report.verdicts import Claim, Part, over
 
 
 def judge(runs: Sequence[Results]) -> list[Claim]:
-    """The seven claims over repetitions of one pipeline; a single run is one seed."""
+    """The seven claims over repetitions of one pipeline; each run is one seed."""
 
     def each(text: str, find: Callable[[Results], Found], *, counts: bool = True) -> Part:
         return over([find(r) for r in runs], text, counts=counts)

@@ -1,4 +1,4 @@
-"""The tables that `dvc plots` draws, as CSV."""
+"""The tables for `dvc plots`, as CSV."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ssn_eval.report.results import Results
 
 
 def refusal(results: Results) -> str:
-    """Refusal of harmful held-out prompts: one row a language and condition."""
+    """Refusal of harmful held-out prompts, one row per language and condition."""
     rows = [
         (lang, c.name, f"{r.value:.4f}")
         for c in results.rows()
@@ -22,7 +22,7 @@ def refusal(results: Results) -> str:
 
 
 def loss(results: Results) -> str:
-    """Training loss: one row a method and step."""
+    """Training loss, one row per method and step."""
     curves = ((m, e["step"], e["loss"]) for m, t in results.training.items() for e in t["loss"])
     return _csv(("method", "step", "loss"), curves)
 

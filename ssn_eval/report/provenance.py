@@ -1,7 +1,7 @@
-"""How a run was made: what `dvc.lock` says of params, data and commands, what the stages took, and the commands to repeat it.
+"""The provenance of a run: params, data and commands from `dvc.lock`, the resources of the stages, and commands to repeat the run.
 
-`dvc.lock` lies beside the results, and the entry of the report itself is left out, so that the page of the pipeline's last stage
-depends on its inputs alone. Times and the git revision differ between machines: they are in the page of `ssn report` only.
+`dvc.lock` lies beside the results. Its entry for the report is left out, so that the page of the last stage depends only on its
+inputs. Times and the git revision differ between machines; only the page of `ssn report` shows them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ssn_eval.core.errors import FormatError
 from ssn_eval.report.results import Results
 
 TIMES = Path("logs/stages")
-"""where a stage leaves what it took, below the run's folder"""
+"""the folder in which a stage records its time and memory, below the folder of the run"""
 
 
 class Hash(NamedTuple):
@@ -28,11 +28,11 @@ class Hash(NamedTuple):
     digest: str
     size: int | None
     stage: str
-    """that wrote it; empty for data that no stage wrote"""
+    """the stage that wrote it; empty for data that no stage wrote"""
 
 
 class Took(NamedTuple):
-    """What a stage took on the machine that ran it."""
+    """The time and memory of a stage, on the machine that ran it."""
 
     stage: str
     seconds: float
@@ -43,10 +43,10 @@ class Took(NamedTuple):
 
 
 class Made(NamedTuple):
-    """How a run was made."""
+    """The provenance of a run."""
 
     params: str
-    """YAML of every param that a stage read; empty where nothing says"""
+    """YAML of every param that a stage read; empty if unknown"""
     commands: Sequence[tuple[str, str]]
     """(stage, command)"""
     hashes: Sequence[Hash]
@@ -55,25 +55,25 @@ class Made(NamedTuple):
 
 
 def of(results_folder: Path, results: Results, *, machine: bool) -> Made:
-    """Read what lies beside a folder of results.
+    """The provenance of a run, from the files beside its folder of results.
 
     Args:
-        results_folder: of a run, such as `results`.
-        results: what was read from it; stages of sets and methods that it no longer has are left out.
-        machine: whether to add what differs between machines.
+        results_folder: the folder of results of a run, such as `results`.
+        results: the results in it; stages of sets and methods that they do not have are left out.
+        machine: whether to include what differs between machines.
 
     Raises:
-        FormatError: `dvc.lock` or a stage's times are damaged.
+        FormatError: `dvc.lock` or the record of a stage is damaged.
     """
     run = results_folder.parent
     stages = dict(_stages(run / "dvc.lock", results))
-    written = {out["path"]: name for name, stage in stages.items() for out in stage.get("outs", [])}
-    found: dict[str, Hash] = {}
+    writers = {out["path"]: name for name, stage in stages.items() for out in stage.get("outs", [])}
+    hashes: dict[str, Hash] = {}
     for stage in stages.values():
         for item in [*stage.get("deps", []), *stage.get("outs", [])]:
             path, digest = item["path"], item.get("md5")
             if digest and not path.startswith("ssn_eval/"):
-                found[path] = Hash(path, str(digest), item.get("size"), written.get(path, ""))
+                hashes[path] = Hash(path, str(digest), item.get("size"), writers.get(path, ""))
     params: dict[str, Any] = {}
     for stage in stages.values():
         for values in (stage.get("params") or {}).values():
@@ -81,14 +81,14 @@ def of(results_folder: Path, results: Results, *, machine: bool) -> Made:
     return Made(
         yaml.safe_dump(_nested(params), allow_unicode=True, sort_keys=True, width=100) if params else "",
         [(name, " ".join(str(stage["cmd"]).split())) for name, stage in stages.items()],
-        [found[path] for path in sorted(found)],
+        [hashes[path] for path in sorted(hashes)],
         list(_took(run / TIMES)) if machine else [],
         _revision(run) if machine else None,
     )
 
 
 def commands(results: Results, made: Made) -> list[str]:
-    """What to type to make this run again, and to measure its model with lm_eval alone."""
+    """The commands that repeat this run, and those that measure its model with lm_eval alone."""
     model = (results.select.get("model") or {}).get("id")
     revision = (results.select.get("model") or {}).get("revision")
     local = not model or "/" not in str(model) or str(model).startswith(("artifacts/", "."))
@@ -109,12 +109,12 @@ def commands(results: Results, made: Made) -> list[str]:
 
 
 def _stages(lock: Path, results: Results) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """The stages of a lock file that belong to these results, in its order."""
+    """The stages of a lock file that belong to these results, in the order of the file."""
     if not lock.is_file():
         return
     without = [f"{method}.without_{lang}" for method, by_lang in results.left_out.items() for lang in by_lang]
     variants = (*results.trained, *without)
-    known = {
+    items_by_kind = {
         "score": results.languages,
         "validate": tuple(results.interventions),
         "train": variants,
@@ -124,8 +124,8 @@ def _stages(lock: Path, results: Results) -> Iterator[tuple[str, Mapping[str, An
         stages = yaml.safe_load(lock.read_text(encoding="utf-8"))["stages"]
         for name, stage in stages.items():
             kind, _, item = name.partition("@")
-            if kind != "report" and (not item or item in known.get(kind, (item,))):
-                stage["cmd"]  # noqa: B018  (a stage without a command is no stage)
+            if kind != "report" and (not item or item in items_by_kind.get(kind, (item,))):
+                stage["cmd"]  # noqa: B018  (a stage without a command is invalid)
                 yield name, stage
     except (yaml.YAMLError, KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
         raise FormatError(
@@ -134,32 +134,32 @@ def _stages(lock: Path, results: Results) -> Iterator[tuple[str, Mapping[str, An
 
 
 def _nested(params: Mapping[str, Any]) -> dict[str, Any]:
-    """`{"train.pairs": 64}` → `{"train": {"pairs": 64}}`; whole sections win over single keys of theirs."""
-    found: dict[str, Any] = {name: value for name, value in params.items() if "." not in name}
+    """`{"train.pairs": 64}` → `{"train": {"pairs": 64}}`; a whole section has priority over its single keys."""
+    nested: dict[str, Any] = {name: value for name, value in params.items() if "." not in name}
     for name, value in params.items():
         *path, last = name.split(".")
-        place: Any = found
+        place: Any = nested
         for part in path:
             place = place.setdefault(part, {}) if isinstance(place, dict) else {}
         if path and isinstance(place, dict):
             place.setdefault(last, value)
-    return found
+    return nested
 
 
 def _took(folder: Path) -> Iterator[Took]:
     for path in sorted(folder.glob("*.json"), key=lambda p: p.stat().st_mtime_ns):
-        data = files.read_json(path, "what a stage took")
+        data = files.read_json(path, "the record of a stage")
         try:
             yield Took(**{name: data[name] for name in Took._fields})
         except (KeyError, TypeError) as error:
-            raise FormatError(f"{path.as_posix()} is not what a stage took; delete it.") from error
+            raise FormatError(f"{path.as_posix()} is not the record of a stage; delete it.") from error
 
 
 def _revision(run: Path) -> str | None:
-    """The project's git commit, with `-dirty` where files differ from it; None outside git."""
+    """The git commit of the project, with `-dirty` if files differ from it; None outside git."""
     command = ["git", "-C", str(run), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)  # noqa: S603
+        process = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return done.stdout.strip() or None if done.returncode == 0 else None
+    return process.stdout.strip() or None if process.returncode == 0 else None

@@ -1,4 +1,4 @@
-"""The pipeline's result files as values, with the rates and tests that the report shows."""
+"""The result files of the pipeline as values, with the rates and tests of the report."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ssn_eval.core.presets import variant
 from ssn_eval.core.statistics import Estimate, McNemar, Rate, cluster_bootstrap, mcnemar, paired_difference, wilson
 
 SELECT_KEYS = ("hr", "languages", "sizes", "named", "per_key", "jaccard", "sensitivity", "candidates")
-"""what `select.json` must hold for a report"""
+"""the keys of `select.json` that a report needs"""
 _SETS = {"ss": "SS", "ms_hr": "MS of HR", "private": "private"}
 _FAMILIES = {"ms": "MS", "ss": "SS", "private": "private"}
 _METHODS = {"ssn": "SS", "ms_hr": "MS of HR", "full": "all weights"}
@@ -22,96 +22,96 @@ _METHODS = {"ssn": "SS", "ms_hr": "MS of HR", "full": "all weights"}
 
 @dataclass(frozen=True)
 class Condition:
-    """One measured state of the model: the base, an intervention or a trained variant."""
+    """The measurements of one state of the model: the base, an intervention or a trained variant."""
 
     name: str
-    """in files: `base`, `suppress ss`, `scale:2 ss`, `train ssn`"""
+    """name in files: `base`, `suppress ss`, `scale:2 ss`, `train ssn`"""
     label: str
-    """for people: `base`, `SS suppressed`, `SS × 2`, `trained SS`"""
+    """name for readers: `base`, `SS suppressed`, `SS × 2`, `trained SS`"""
     by_lang: Mapping[str, Mapping[str, Any]]
     """lang → {"refusal", "asr", "compliance", "harmless_refusal", "capability", "invalid": {"successes", "total"} or None,
     "unscored"}"""
     verdicts: Mapping[str, Mapping[str, int]]
     """lang → prompt id → 1 refused, 0 not (harmful held-out prompts)"""
     judge: Mapping[str, Any]
-    """who judged, as far as the file says"""
+    """the identity of the judge, as far as the file records it"""
 
     def rate(self, lang: str, what: str) -> Rate | None:
-        """A rate with its Wilson interval; None where it was not measured."""
+        """A rate with its Wilson interval; None if it was not measured."""
         counts = self.by_lang.get(lang, {}).get(what)
         return wilson(counts["successes"], counts["total"]) if counts and counts["total"] else None
 
     def mean(self, langs: Sequence[str], what: str) -> float | None:
-        """The mean of a rate over the languages that have it, each with equal weight."""
-        found = [counts for lang in langs if (counts := self.by_lang.get(lang, {}).get(what)) and counts["total"]]
-        return sum(c["successes"] / c["total"] for c in found) / len(found) if found else None
+        """The mean of a rate over the languages that have it, each with equal weight; None if no language has it."""
+        measured = [counts for lang in langs if (counts := self.by_lang.get(lang, {}).get(what)) and counts["total"]]
+        return sum(c["successes"] / c["total"] for c in measured) / len(measured) if measured else None
 
     def pooled(self, langs: Sequence[str]) -> Estimate | None:
-        """Refusal over several languages, prompts resampled by id; None with fewer than two prompts."""
-        found = [(v, i) for lang in langs for i, v in sorted(self.verdicts.get(lang, {}).items())]
-        if len({i for _, i in found}) < 2:
+        """The refusal rate over several languages, with prompts resampled by id; None with fewer than two prompts."""
+        pairs = [(v, i) for lang in langs for i, v in sorted(self.verdicts.get(lang, {}).items())]
+        if len({i for _, i in pairs}) < 2:
             return None
-        return cluster_bootstrap([v for v, _ in found], [i for _, i in found])
+        return cluster_bootstrap([v for v, _ in pairs], [i for _, i in pairs])
 
     def attack(self, lang: str) -> tuple[str, Rate] | None:
-        """How often harmful prompts are answered, and what it is called: ASR of a judge that knows harm, else compliance.
+        """The attack rate and its name: ASR if the judge reports harm, else compliance; None if refusal was not measured either.
 
-        Compliance is an upper bound of ASR. Where a file has neither, it is what was not refused.
+        Compliance is an upper bound of ASR. If a file has neither, the rate is the share of prompts that were not refused.
         """
-        for what, title in (("asr", "ASR"), ("compliance", "compliance")):
-            if found := self.rate(lang, what):
-                return title, found
+        for measure, title in (("asr", "ASR"), ("compliance", "compliance")):
+            if attack_rate := self.rate(lang, measure):
+                return title, attack_rate
         refused = self.rate(lang, "refusal")
         return ("not refused", wilson(refused.total - refused.successes, refused.total)) if refused else None
 
     def consistency(self, hr: str, langs: Sequence[str]) -> float | None:
-        """Mean over prompts of the share of `langs` that refuse the prompt as HR does; 0 where HR does not refuse it."""
-        asked = self.verdicts.get(hr, {})
+        """Mean over prompts of the share of `langs` that refuse a prompt that HR refuses; 0 for a prompt that HR does not refuse."""
+        hr_verdicts = self.verdicts.get(hr, {})
         shares = []
-        for i, safe in asked.items():
-            others = [self.verdicts[lang][i] for lang in langs if i in self.verdicts.get(lang, {})]
-            if others:
-                shares.append(safe * sum(others) / len(others))
+        for i, safe in hr_verdicts.items():
+            refusals = [self.verdicts[lang][i] for lang in langs if i in self.verdicts.get(lang, {})]
+            if refusals:
+                shares.append(safe * sum(refusals) / len(refusals))
         return sum(shares) / len(shares) if shares else None
 
     def unscored(self, langs: Sequence[str]) -> int:
-        """How many answers the judge could not score, over languages."""
+        """The number of replies that the judge could not score, over languages."""
         return sum(int(self.by_lang.get(lang, {}).get("unscored") or 0) for lang in langs)
 
     def change(self, other: Condition, langs: Sequence[str]) -> Estimate | None:
-        """Refusal of `other` minus refusal here on the same prompts, resampled by id; None with fewer than two."""
+        """The refusal rate of `other` minus that of this condition, on the same prompts, resampled by id; None with fewer than two."""
         pairs = [(a, b, i) for lang in langs for i, a, b in _paired(self, other, lang)]
         if len({i for *_, i in pairs}) < 2:
             return None
         return paired_difference([a for a, *_ in pairs], [b for _, b, _ in pairs], [i for *_, i in pairs])
 
     def test(self, other: Condition, lang: str) -> McNemar | None:
-        """McNemar's test of the two conditions' refusals of the same prompts; None without a common prompt."""
+        """McNemar's test of the refusals of two conditions on the same prompts; None without a common prompt."""
         pairs = list(_paired(self, other, lang))
         return mcnemar([bool(a) for _, a, _ in pairs], [bool(b) for *_, b in pairs]) if pairs else None
 
 
 def _paired(first: Condition, second: Condition, lang: str) -> Iterator[tuple[str, int, int]]:
-    others = second.verdicts.get(lang, {})
-    return ((i, v, others[i]) for i, v in sorted(first.verdicts.get(lang, {}).items()) if i in others)
+    second_verdicts = second.verdicts.get(lang, {})
+    return ((i, v, second_verdicts[i]) for i, v in sorted(first.verdicts.get(lang, {}).items()) if i in second_verdicts)
 
 
 @dataclass(frozen=True)
 class Results:
-    """Everything that the report is made from."""
+    """All results of a run."""
 
     select: Mapping[str, Any]
     base: Condition
     trained: Mapping[str, Condition]
     """method → condition"""
     left_out: Mapping[str, Mapping[str, Condition]]
-    """method → language that it was not given → condition"""
+    """method → language left out of training → condition"""
     interventions: Mapping[str, Mapping[str, Condition]]
     """set → op → condition, ops by rising factor"""
     training: Mapping[str, Mapping[str, Any]]
     """method → {"trainable", "parameters", "loss", "leave_out"}"""
     tags: Mapping[str, Sequence[str]]
-    """prompt id → its kinds of harm, where the benchmark has them"""
+    """prompt id → its kinds of harm, if the benchmark has them"""
     provenance: Mapping[str, Any]
 
     @property
@@ -131,42 +131,44 @@ class Results:
 
     @property
     def model_name(self) -> str:
-        """The model's id, or its key in the params where the id is a place in the pipeline's folder."""
-        found = str((self.select.get("model") or {}).get("id") or "a model without a name")
+        """The id of the model, or its key in the params if the id is a folder of the pipeline."""
+        model_id = str((self.select.get("model") or {}).get("id") or "a model without a name")
         key = (self.select.get("provenance") or {}).get("model_key")
-        return str(key) if key and found.startswith("artifacts/") else found
+        return str(key) if key and model_id.startswith("artifacts/") else model_id
 
     @property
     def hardened(self) -> Condition | None:
-        """The trained variant that the answer speaks of: SS, else MS of HR, else the first that is no control."""
+        """The trained variant in the headline: SS, else MS of HR, else the first variant that is not a control; None if there is none."""
         names = [n for n in self.trained if "random" not in n]
         return self.trained[names[0]] if names else None
 
     @property
     def trained_controls(self) -> list[Condition]:
-        """The same training of random neurons; without it nothing is known of what the neurons add."""
+        """The variants with the same training of random neurons."""
         return [c for name, c in self.trained.items() if "random" in name]
 
     @property
     def stability(self) -> Mapping[str, Any] | None:
-        """Split halves of the prompts, where the score stage made them."""
+        """The stability over two halves of the prompts; None if the score stage did not measure it."""
         return self.select.get("stability")
 
     def tier(self, lang: str) -> str:
-        """A language's resource tier."""
+        """The resource tier of a language."""
         return language(lang).tier
 
     def controls(self, name: str, op: str = "suppress") -> dict[str, Condition]:
-        """The matched random controls of a set under an op: `<set>.random_<n>`, for SS `random_<n>` too."""
+        """The matched random controls of a set under an op: `<set>.random_<n>`, and also `random_<n>` for SS."""
         starts = (f"{name}.random_", *(("random_",) if name == "ss" else ()))
-        found = {n: ops.get(op) for n, ops in self.interventions.items() if n.startswith(starts)}
-        return {n: condition for n, condition in found.items() if condition}
+        conditions = {n: ops.get(op) for n, ops in self.interventions.items() if n.startswith(starts)}
+        return {n: condition for n, condition in conditions.items() if condition}
 
     @property
     def main(self) -> Mapping[str, Mapping[str, Condition]]:
-        """The interventions that are compared in charts: not those on the neurons of one language, and their controls."""
-        own = {f"{family}{sep}{lang}" for family in _FAMILIES for sep in "_/" for lang in self.languages}
-        return {n: ops for n, ops in self.interventions.items() if n not in own and "." not in n}
+        """The interventions of the main comparison: all except sets of single languages and names with a dot."""
+        single_language_names = {
+            f"{family}{sep}{lang}" for family in _FAMILIES for sep in "_/" for lang in self.languages
+        }
+        return {n: ops for n, ops in self.interventions.items() if n not in single_language_names and "." not in n}
 
     @property
     def randoms(self) -> dict[str, Condition]:
@@ -174,7 +176,7 @@ class Results:
         return self.controls("ss")
 
     def rows(self) -> Iterator[Condition]:
-        """Every condition in one list: the main comparison, then the neurons of single languages and languages left out."""
+        """Every condition: the main comparison, then the other interventions, then training with a language left out."""
         yield from self.main_rows()
         main = self.main
         yield from (
@@ -195,13 +197,13 @@ def factor(op: str) -> float:
     """The number that an op multiplies its neurons by: 0 for `suppress`, 1 for `none`, the number after `scale:`.
 
     Raises:
-        ValueError: the op is none of these.
+        ValueError: there is no such op.
     """
     return {"suppress": 0.0, "none": 1.0}[op] if op in ("suppress", "none") else float(op.removeprefix("scale:"))
 
 
 def locate(run: Path) -> Path:
-    """The folder of results of a run: the folder itself, or the `results` in it."""
+    """The folder of results of a run: the folder itself, or the folder `results` in it."""
     inside = run / "results"
     return inside if not (run / "select.json").is_file() and inside.is_dir() else run
 
@@ -210,13 +212,13 @@ def read(folder: Path, sets: Collection[str] | None = None, methods: Collection[
     """Read `select.json` and every `.json` below `evaluate`, `validate` and `train`.
 
     Args:
-        folder: of the results.
-        sets: the sets that count; files of others are left over from earlier params. None: every file counts.
-        methods: likewise, the training methods.
+        folder: the folder of results.
+        sets: the sets to read; files of other sets are left over from earlier params. None: all sets.
+        methods: the training methods to read, in the same way.
 
     Raises:
-        MissingInputError: `select.json` or `evaluate/base.json` is missing; every other file may be.
-        FormatError: a file is not what its name says.
+        MissingInputError: `select.json` or `evaluate/base.json` is missing; every other file is optional.
+        FormatError: a file is damaged or incomplete.
     """
     for name in ("select.json", "evaluate/base.json"):
         if not (folder / name).is_file():
@@ -225,9 +227,11 @@ def read(folder: Path, sets: Collection[str] | None = None, methods: Collection[
     absent = [key for key in SELECT_KEYS if not isinstance(select, dict) or key not in select]
     if absent:
         raise FormatError(f"{(folder / 'select.json').as_posix()} lacks {', '.join(absent)}; run `dvc repro`.")
-    evaluated = _kept(_folder(folder / "evaluate", "an evaluation"), None if methods is None else {"base", *methods})
-    validated = _kept(_folder(folder / "validate", "a validation"), sets)
-    trainings = _kept(_folder(folder / "train", "a training summary"), methods)
+    evaluated = _selected(
+        _folder(folder / "evaluate", "an evaluation"), None if methods is None else {"base", *methods}
+    )
+    validated = _selected(_folder(folder / "validate", "a validation"), sets)
+    trainings = _selected(_folder(folder / "train", "a training summary"), methods)
     try:
         base = _condition("base", "base", evaluated["base"])
         methods = sorted(evaluated.keys() - {"base"}, key=_place)
@@ -240,7 +244,8 @@ def read(folder: Path, sets: Collection[str] | None = None, methods: Collection[
             method, lang = variant(name)
             left_out.setdefault(method, {})[str(lang)] = conditions[name]
         left_out = {
-            m: {lang: found[lang] for lang in select["languages"] if lang in found} for m, found in left_out.items()
+            m: {lang: by_lang[lang] for lang in select["languages"] if lang in by_lang}
+            for m, by_lang in left_out.items()
         }
         interventions = {name: _ops(name, validated[name]["conditions"]) for name in sorted(validated, key=_place)}
         keys = ("trainable", "parameters", "loss")
@@ -248,22 +253,22 @@ def read(folder: Path, sets: Collection[str] | None = None, methods: Collection[
             name: {key: trainings[name][key] for key in keys} | {"leave_out": trainings[name].get("leave_out", [])}
             for name in sorted(trainings, key=_place)
         }
-        tags = {str(i): list(map(str, found)) for i, found in (evaluated["base"].get("tags") or {}).items()}
-        made = {"evaluate": evaluated["base"].get("provenance"), "select": select.get("provenance")}
+        tags = {str(i): list(map(str, kinds)) for i, kinds in (evaluated["base"].get("tags") or {}).items()}
+        provenance = {"evaluate": evaluated["base"].get("provenance"), "select": select.get("provenance")}
         model = {"model": select.get("model"), "evaluated": evaluated["base"].get("model")}
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise FormatError(f"A file in {folder.as_posix()} is not complete: {error!r}; run `dvc repro`.") from error
-    return Results(select, base, trained, left_out, interventions, training, tags, model | {"provenance": made})
+    return Results(select, base, trained, left_out, interventions, training, tags, model | {"provenance": provenance})
 
 
 def _folder(folder: Path, what: str) -> dict[str, Any]:
-    """Name → content; the set `ms/th` lies in a folder of its own."""
+    """Name → content of every JSON file below a folder; a name such as `ms/th` includes the subfolder."""
     paths = {path.relative_to(folder).as_posix().removesuffix(".json"): path for path in folder.rglob("*.json")}
     return {name: files.read_json(path, what) for name, path in sorted(paths.items())}
 
 
-def _kept(found: dict[str, Any], names: Collection[str] | None) -> dict[str, Any]:
-    return found if names is None else {name: value for name, value in found.items() if name in names}
+def _selected(contents: dict[str, Any], names: Collection[str] | None) -> dict[str, Any]:
+    return contents if names is None else {name: value for name, value in contents.items() if name in names}
 
 
 def _condition(name: str, label: str, data: Mapping[str, Any]) -> Condition:
@@ -279,7 +284,7 @@ def _ops(name: str, conditions: Mapping[str, Any]) -> dict[str, Condition]:
 
 
 def set_label(name: str) -> str:
-    """A set's name for people: `ms_th.random_0` → `MS of th, random 0`."""
+    """The name of a set for readers: `ms_th.random_0` → `MS of th, random 0`."""
     of, _, draw = name.partition(".")
     family, _, lang = of.replace("/", "_").partition("_")
     of_language = family in _FAMILIES and lang in LANGUAGES
@@ -288,12 +293,12 @@ def set_label(name: str) -> str:
 
 
 def method_label(method: str) -> str:
-    """A training method's name for people: `ssn.without_th` → `SS without th`."""
-    name, left = variant(method)
-    return f"{_METHODS.get(name, name.replace('_', ' '))}{f' without {left}' if left else ''}"
+    """The name of a training method for readers: `ssn.without_th` → `SS without th`."""
+    name, left_out = variant(method)
+    return f"{_METHODS.get(name, name.replace('_', ' '))}{f' without {left_out}' if left_out else ''}"
 
 
 def _place(name: str) -> tuple[int, str]:
-    """SS first, then the other safety sets, then the controls."""
+    """Sort key of sets and methods: SS, the other safety sets, all others, and `full` last."""
     order = ("ss", "ssn", "ms_hr", "private")
     return (order.index(name) if name in order else len(order) + (name == "full"), name)

@@ -1,7 +1,7 @@
-"""Samples: every held-out harmful prompt with its verdicts, and, only if asked for, the replies that changed.
+"""Samples: every held-out harmful prompt with its verdicts and, on request, the texts of the replies that differ.
 
-Without texts a sample is an id, its tags, and what the judge said. Texts come from `artifacts/samples` beside the results, which has them
-only if the run was asked to keep them (`evaluate.samples: true`).
+Without texts a sample holds an id, tags and verdicts. Texts come from `artifacts/samples` beside the results; they are there only if the
+run has `evaluate.samples: true`.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from ssn_eval.core.errors import FormatError, MissingInputError
 from ssn_eval.report.results import Condition, Results
 
 FOLDER = Path("artifacts/samples")
-"""where the pipeline keeps replies, below the run's folder"""
+"""the folder of the replies, below the folder of the run"""
 MOST = 5
-"""prompts a language whose texts are shown"""
+"""largest number of prompts per language whose texts are shown"""
 REFUSED, ANSWERED, UNKNOWN = "R", "A", "·"
 
 
 class Row(NamedTuple):
-    """One prompt: a letter for each language and condition."""
+    """One prompt, with a letter for each language and condition."""
 
     id: str
     tags: str
     letters: Sequence[str]
-    """by language: one letter for each condition shown"""
+    """one text per language, with one letter for each condition shown"""
 
 
 class Reply(NamedTuple):
-    """One condition's reply to a prompt."""
+    """The reply of one condition to a prompt."""
 
     condition: str
     verdict: str
@@ -40,7 +40,7 @@ class Reply(NamedTuple):
 
 
 class Exchange(NamedTuple):
-    """A prompt in one language, and what every condition replied."""
+    """A prompt in one language, and the reply of every condition."""
 
     id: str
     lang: str
@@ -56,34 +56,34 @@ def shown(results: Results) -> list[Condition]:
 
 
 def judge_of(results: Results) -> str:
-    """Who judged, in words."""
+    """The name of the judge, with its properties."""
     judge = results.base.judge
     name = judge.get("judge") or judge.get("name") or "not recorded"
-    more = [f"{key} {value}" for key, value in judge.items() if key not in ("judge", "name") and _plain(value)]
-    return f"{name} ({', '.join(more)})" if more else str(name)
+    details = [f"{key} {value}" for key, value in judge.items() if key not in ("judge", "name") and _plain(value)]
+    return f"{name} ({', '.join(details)})" if details else str(name)
 
 
 def rows(results: Results) -> list[Row]:
-    """Every harmful prompt whose verdict differs somewhere, the most telling first: those that changed in most languages."""
+    """Every harmful prompt, ordered by the number of languages in which the conditions differ, the largest first."""
     conditions = shown(results)
-    ids = sorted({i for c in conditions for found in c.verdicts.values() for i in found})
-    found = []
+    ids = sorted({i for c in conditions for by_id in c.verdicts.values() for i in by_id})
+    prompt_rows = []
     for i in ids:
         letters = ["".join(_letter(c, lang, i) for c in conditions) for lang in results.languages]
-        found.append(Row(i, ", ".join(results.tags.get(i, ())), letters))
-    return sorted(found, key=lambda row: (-sum(len(set(word)) > 1 for word in row.letters), row.id))
+        prompt_rows.append(Row(i, ", ".join(results.tags.get(i, ())), letters))
+    return sorted(prompt_rows, key=lambda row: (-sum(len(set(word)) > 1 for word in row.letters), row.id))
 
 
 def exchanges(results_folder: Path, results: Results) -> list[Exchange]:
-    """The texts of the first prompts of each language whose verdict is not the same in every condition.
+    """The texts of up to `MOST` prompts per language: prompts whose verdicts differ between conditions, or any if none differ.
 
     Raises:
-        MissingInputError: the run kept no replies, or no texts of them.
-        FormatError: a file is not the pipeline's samples.
+        MissingInputError: the run kept no replies, or only their verdicts.
+        FormatError: a file does not hold samples of the pipeline.
     """
     conditions = shown(results)
     folder = results_folder.parent / FOLDER
-    found: dict[tuple[str, str], dict[str, Mapping[str, Any]]] = defaultdict(dict)
+    replies: dict[tuple[str, str], dict[str, Mapping[str, Any]]] = defaultdict(dict)
     for condition in conditions:
         path = folder / _place(condition.name)
         for row in _read(path):
@@ -93,7 +93,7 @@ def exchanges(results_folder: Path, results: Results) -> list[Exchange]:
                         f"{path.as_posix()} holds verdicts and no texts; set evaluate.samples to true in params.yaml and run "
                         "`dvc repro`."
                     )
-                found[row["lang"], row["id"]][condition.label] = row
+                replies[row["lang"], row["id"]][condition.label] = row
     return [
         Exchange(
             i,
@@ -103,13 +103,13 @@ def exchanges(results_folder: Path, results: Results) -> list[Exchange]:
             [Reply(name, verdict(row), str(row["response"])) for name, row in by_condition.items()],
         )
         for lang in results.languages
-        for i, by_condition in _telling(found, lang)
+        for i, by_condition in _differing_prompts(replies, lang)
         if results.base.label in by_condition
     ]
 
 
 def verdict(row: Mapping[str, Any]) -> str:
-    """What the judge said of a reply, in words."""
+    """The verdict on a reply, in words."""
     if row.get("unscored"):
         return "unscored"
     words = [
@@ -120,17 +120,17 @@ def verdict(row: Mapping[str, Any]) -> str:
     return ", ".join(words)
 
 
-def _telling(
-    found: Mapping[tuple[str, str], dict[str, Mapping[str, Any]]], lang: str
+def _differing_prompts(
+    replies: Mapping[tuple[str, str], dict[str, Mapping[str, Any]]], lang: str
 ) -> list[tuple[str, dict[str, Mapping[str, Any]]]]:
-    """The first prompts of a language on which conditions differ, or the first at all."""
-    mine = [(i, rows) for (other, i), rows in sorted(found.items()) if other == lang]
-    differ = [(i, rows) for i, rows in mine if len({verdict(row) for row in rows.values()}) > 1]
-    return (differ or mine)[:MOST]
+    """The first prompts of a language on which the conditions differ, or the first prompts if none differ."""
+    prompts = [(i, rows) for (reply_lang, i), rows in sorted(replies.items()) if reply_lang == lang]
+    differ = [(i, rows) for i, rows in prompts if len({verdict(row) for row in rows.values()}) > 1]
+    return (differ or prompts)[:MOST]
 
 
 def _place(name: str) -> str:
-    """Where a condition's replies lie: `suppress ss` in `validate/ss.jsonl`, `base` in `evaluate/base.jsonl`."""
+    """The file of the replies of a condition: `validate/ss.jsonl` for `suppress ss`, `evaluate/base.jsonl` for `base`."""
     kind, _, item = name.rpartition(" ")
     return f"evaluate/{item}.jsonl" if kind in ("", "train") else f"validate/{item}.jsonl"
 
@@ -151,8 +151,8 @@ def _read(path: Path) -> Iterator[Mapping[str, Any]]:
 
 
 def _letter(condition: Condition, lang: str, i: str) -> str:
-    found = condition.verdicts.get(lang, {}).get(i)
-    return UNKNOWN if found is None else REFUSED if found else ANSWERED
+    refused = condition.verdicts.get(lang, {}).get(i)
+    return UNKNOWN if refused is None else REFUSED if refused else ANSWERED
 
 
 def _plain(value: object) -> bool:

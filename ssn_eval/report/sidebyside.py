@@ -1,4 +1,4 @@
-"""Several runs on one page, side by side: what each refuses, what its neurons do, and in which params the runs differ."""
+"""The page of several runs side by side: refusal, the effect of SS, and the params in which the runs differ."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ssn_eval.report.summary import metrics, percent
 
 
 class Run(NamedTuple):
-    """One run, by a name that tells it from the others."""
+    """One run, with a name that distinguishes it from the others."""
 
     name: str
     results: Results
@@ -32,47 +32,47 @@ def build(runs: Sequence[Path], out: Path, beside: Beside | None = None) -> dict
     """Write the page of several runs and return the metrics of each, by name.
 
     Args:
-        runs: folders of results, or ones that hold `results`.
-        out: where the report goes.
-        beside: of which claims and machine facts are shown.
+        runs: folders of results, or folders that hold `results`.
+        out: the folder of the report.
+        beside: additional content; only its claims and its setting `machine` are used.
 
     Raises:
         MissingInputError, FormatError: the results of a run are missing or damaged; nothing is written.
         MismatchError: a run is given twice.
     """
     beside = beside or Beside()
-    found = [
+    loaded_runs = [
         Run(name, results := read(folder), provenance.of(folder, results, machine=beside.machine))
         for name, folder in zip(names(runs), map(locate, runs), strict=True)
     ]
-    langs = list(dict.fromkeys(lang for run in found for lang in run.results.languages))
-    drawn = rendered(_figures(found, langs))
+    langs = list(dict.fromkeys(lang for run in loaded_runs for lang in run.results.languages))
+    figure_files = rendered(_figures(loaded_runs, langs))
     page = html(
         "runs.html",
-        title=f"{len(found)} runs",
-        runs=[(run.name, answers.headline(run.results)) for run in found],
+        title=f"{len(loaded_runs)} runs",
+        runs=[(run.name, answers.headline(run.results)) for run in loaded_runs],
         legend=answers.LEGEND,
-        figures=inlined(drawn),
-        tables=_tables(found, langs),
+        figures=inlined(figure_files),
+        tables=_tables(loaded_runs, langs),
         claims=beside.claims,
-        facts=_facts(found),
+        facts=_facts(loaded_runs),
     )
-    write_figures(out, drawn)
+    write_figures(out, figure_files)
     files.write_text(out / "index.html", page)
-    by_run = {run.name: metrics(run.results) for run in found}
+    by_run = {run.name: metrics(run.results) for run in loaded_runs}
     files.write_json(out / "metrics.json", {"runs": by_run})
     return {"runs": by_run}
 
 
 def names(runs: Sequence[Path]) -> list[str]:
-    """A short name for each run: the last part of its path that is not `results`, or the whole path where that is not enough.
+    """A short name for each run: the last part of its path that is not `results`, or the whole path if the parts are not unique.
 
     Raises:
         MismatchError: a run is given twice.
     """
     whole = [run.as_posix() for run in runs]
     if len({run.resolve() for run in runs}) < len(runs):
-        raise MismatchError(f"A run is named twice in {', '.join(whole)}; name each once.")
+        raise MismatchError(f"A run is given twice in {', '.join(whole)}; give each run once.")
     short = [run.parent.name if run.name == "results" and run.parent.name else run.name or "." for run in runs]
     return short if len(set(short)) == len(short) else whole
 
@@ -83,13 +83,13 @@ def _figures(runs: Sequence[Run], langs: Sequence[str]) -> dict[str, Drawn]:
         "suppressed": ("the model with SS suppressed", _suppressed),
         "hardened": ("the hardened model", lambda r: r.hardened),
     }
-    drawn = {}
-    for name, (title, chosen) in kinds.items():
-        shown = [replace(c, label=run.name) for run in runs if (c := chosen(run.results))]
-        if shown:
-            figure = figures.by_language(langs, shown, "refusal", f"harmful prompts refused by {title}")
-            drawn[name] = Drawn(figure, f"Refusal of harmful prompts by {title}, by language, a marker for each run")
-    return drawn
+    drawings = {}
+    for name, (title, condition_of) in kinds.items():
+        conditions = [replace(c, label=run.name) for run in runs if (c := condition_of(run.results))]
+        if conditions:
+            figure = figures.by_language(langs, conditions, "refusal", f"harmful prompts refused by {title}")
+            drawings[name] = Drawn(figure, f"Refusal of harmful prompts by {title}, by language, a marker for each run")
+    return drawings
 
 
 def _tables(runs: Sequence[Run], langs: Sequence[str]) -> dict[str, Grid]:
@@ -116,11 +116,11 @@ def _tables(runs: Sequence[Run], langs: Sequence[str]) -> dict[str, Grid]:
 
 
 def _by_language(
-    caption: str, runs: Sequence[Run], langs: Sequence[str], chosen: Callable[[Results], Condition | None]
+    caption: str, runs: Sequence[Run], langs: Sequence[str], condition_of: Callable[[Results], Condition | None]
 ) -> Grid:
     rows = []
     for run in runs:
-        condition = chosen(run.results)
+        condition = condition_of(run.results)
         if condition:
             rates = [condition.rate(lang, "refusal") for lang in langs]
             words = [comparisons.word(r) for r in rates if r]
@@ -130,17 +130,24 @@ def _by_language(
 
 
 def _claims(runs: Sequence[Run]) -> Grid:
-    """Each run's own verdict on every claim."""
-    found = [paper.judge([run.results]) for run in runs]
-    rows = [[f"{one.number}. {one.text}", *(claims[i].verdict for claims in found)] for i, one in enumerate(found[0])]
+    """The verdict of each single run on every claim."""
+    claims_by_run = [paper.judge([run.results]) for run in runs]
+    rows = [
+        [f"{claim.number}. {claim.text}", *(claims[i].verdict for claims in claims_by_run)]
+        for i, claim in enumerate(claims_by_run[0])
+    ]
     return Grid("The paper's claims on each run alone", ["claim", *(run.name for run in runs)], rows)
 
 
 def _params(runs: Sequence[Run]) -> Grid:
-    """The params that are not the same in all runs."""
-    found = [dict(flat(_plain(run.made.params))) for run in runs]
-    keys = dict.fromkeys(key for one in found for key in one)
-    rows = [[key, *(one.get(key, "–") for one in found)] for key in keys if len({one.get(key) for one in found}) > 1]
+    """The params that differ between runs."""
+    params_by_run = [dict(flat(_plain(run.made.params))) for run in runs]
+    keys = dict.fromkeys(key for params in params_by_run for key in params)
+    rows = [
+        [key, *(params.get(key, "–") for params in params_by_run)]
+        for key in keys
+        if len({params.get(key) for params in params_by_run}) > 1
+    ]
     return Grid("Params that differ", ["param", *(run.name for run in runs)], rows)
 
 

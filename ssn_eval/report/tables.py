@@ -1,4 +1,4 @@
-"""The tables of behaviour: the numbers under the charts of `figures`, and what no chart shows."""
+"""The tables of behaviour: the numbers of the figures of `figures`, and further numbers."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from ssn_eval.report.summary import percent, signed
 
 
 def tables(results: Results) -> dict[str, Grid]:
-    """Every table of what the model does, by name; a table without rows is not shown."""
+    """Every table of behaviour, by name; the page does not show a table without rows."""
     trained = [results.base, *results.trained.values()]
-    changed = [c for c in results.main_rows() if c is results.base or c.name.startswith(("suppress", "scale"))]
+    intervened = [c for c in results.main_rows() if c is results.base or c.name.startswith(("suppress", "scale"))]
     main = [*results.main_rows()]
-    own = [
+    single_language = [
         ops["suppress"] for name, ops in results.interventions.items() if name not in results.main and "suppress" in ops
     ]
-    left = [c for by_lang in results.left_out.values() for c in by_lang.values()]
+    left_out = [c for by_lang in results.left_out.values() for c in by_lang.values()]
     loss = [(m, t, t["loss"]) for m, t in results.training.items()]
     return {
         "safety": _safety(results),
         "tiers": _tiers(results),
         "tags": _tags(results),
         "attacks": _attacks(results),
-        "suppression": _rates("Harmful prompts refused, % [95 % interval]", results, changed, "refusal"),
+        "suppression": _rates("Harmful prompts refused, % [95 % interval]", results, intervened, "refusal"),
         "own": _rates(
             "Neurons of single languages suppressed: harmful prompts refused, % [95 % interval]",
             results,
-            own,
+            single_language,
             "refusal",
         ),
         "left_out": _rates(
-            "Trained without a language: harmful prompts refused, % [95 % interval]", results, left, "refusal"
+            "Trained without a language: harmful prompts refused, % [95 % interval]", results, left_out, "refusal"
         ),
         "tests": _tests(results),
         "training": _rates("Harmful prompts refused, % [95 % interval]", results, trained, "refusal"),
@@ -63,21 +63,27 @@ def tables(results: Results) -> dict[str, Grid]:
 
 
 def _safety(results: Results) -> Grid:
-    """The headline: one row a language."""
-    base, after = results.base, results.hardened
+    """The table of the headline, one row per language."""
+    base, hardened = results.base, results.hardened
     gaps = comparisons.gaps(results, base)
-    gains = comparisons.tests(base, after, results.languages) if after else {}
+    gains = comparisons.tests(base, hardened, results.languages) if hardened else {}
     header = ["language", "tier", "base", "the base is", f"p, {results.hr} refuses more"]
-    if after:
-        header += [after.label, "then it is", "change", "p of the change", *(c.label for c in results.trained_controls)]
+    if hardened:
+        header += [
+            hardened.label,
+            "then it is",
+            "change",
+            "p of the change",
+            *(c.label for c in results.trained_controls),
+        ]
     rows = []
     for lang in results.languages:
-        rate, then = base.rate(lang, "refusal"), after.rate(lang, "refusal") if after else None
+        rate, hardened_rate = base.rate(lang, "refusal"), hardened.rate(lang, "refusal") if hardened else None
         row = [lang, results.tier(lang), cell(rate), comparisons.word(rate)]
         row.append("–" if lang == results.hr else _p(gaps.get(lang)))
-        if after:
-            change = signed(then.value - rate.value) if rate and then else "–"
-            row += [cell(then), comparisons.word(then), change, _p(gains.get(lang))]
+        if hardened:
+            change = signed(hardened_rate.value - rate.value) if rate and hardened_rate else "–"
+            row += [cell(hardened_rate), comparisons.word(hardened_rate), change, _p(gains.get(lang))]
             row += [cell(control.rate(lang, "refusal")) for control in results.trained_controls]
         rows.append(row)
     return Grid(
@@ -86,37 +92,37 @@ def _safety(results: Results) -> Grid:
 
 
 def _tiers(results: Results) -> Grid:
-    """Every condition by resource tier, with what it costs beside it."""
+    """Refusal of every condition by resource tier, with harmless refusal and capability."""
     tiers = {f"{results.hr} (reference)": (results.hr,)}
     tiers |= {f"{tier}: {', '.join(langs)}": tuple(langs) for tier, langs in by_tier(results.nhr).items()}
     rows = []
     for c in results.main_rows():
         cells = [estimate(c.pooled(langs)) for langs in tiers.values()]
-        costs = [c.mean(results.languages, what) for what in ("harmless_refusal", "capability")]
+        costs = [c.mean(results.languages, measure) for measure in ("harmless_refusal", "capability")]
         rows.append([c.label, *cells, *(percent(m, "") for m in costs)])
     caption = "Harmful prompts refused by resource tier, % [95 % interval, prompts resampled]; harmless refused and capability, means"
     return Grid(caption, ["condition", *tiers, "harmless", "capability"], rows)
 
 
 def _tags(results: Results) -> Grid:
-    """The base model by kind of harm, where the benchmark has kinds."""
+    """Refusal of the base and the hardened model by kind of harm, if the benchmark has kinds."""
     kinds = sorted({tag for tags in results.tags.values() for tag in tags})
-    shown = [c for c in (results.base, results.hardened) if c]
+    conditions = [c for c in (results.base, results.hardened) if c]
     rows = []
     for kind in kinds:
         ids = {i for i, tags in results.tags.items() if kind in tags}
         cells = []
-        for c in shown:
+        for c in conditions:
             for langs in ((results.hr,), results.nhr):
-                found = [v for lang in langs for i, v in c.verdicts.get(lang, {}).items() if i in ids]
-                cells.append(percent(sum(found) / len(found) if found else None, ""))
+                verdicts = [v for lang in langs for i, v in c.verdicts.get(lang, {}).items() if i in ids]
+                cells.append(percent(sum(verdicts) / len(verdicts) if verdicts else None, ""))
         rows.append([kind, str(len(ids)), *cells])
-    header = ["kind", "prompts", *(f"{c.label}, {who}" for c in shown for who in (results.hr, "NHR"))]
+    header = ["kind", "prompts", *(f"{c.label}, {group}" for c in conditions for group in (results.hr, "NHR"))]
     return Grid("Harmful prompts refused by kind of harm, %", header, rows)
 
 
 def _attacks(results: Results) -> Grid:
-    """ASR, where the judge knows harm."""
+    """ASR if the judge reports harm, else compliance."""
     rows = _rates("Attack success rate, % [95 % interval]", results, results.main_rows(), "asr")
     return (
         rows
@@ -131,14 +137,14 @@ def _attacks(results: Results) -> Grid:
 
 
 def _rates(caption: str, results: Results, conditions: Iterable[Condition], what: str) -> Grid:
-    beside = (("harmless_refusal", "harmless"), ("capability", "capability")) if what == "refusal" else ()
-    header = ["condition", *results.languages, "NHR mean" if beside else "mean", *(title for _, title in beside)]
+    costs = (("harmless_refusal", "harmless"), ("capability", "capability")) if what == "refusal" else ()
+    header = ["condition", *results.languages, "NHR mean" if costs else "mean", *(title for _, title in costs)]
     rows = []
     for c in conditions:
         rates = [c.rate(lang, what) for lang in results.languages]
         means = [
-            c.mean(results.nhr if beside else results.languages, what),
-            *(c.mean(results.languages, w) for w, _ in beside),
+            c.mean(results.nhr if costs else results.languages, what),
+            *(c.mean(results.languages, w) for w, _ in costs),
         ]
         if any(rates):
             rows.append([c.label, *map(cell, rates), *(percent(m, "") for m in means)])
@@ -155,29 +161,29 @@ def _tests(results: Results) -> Grid:
         "p, SS and base",
         "largest p, SS and a random",
     ]
-    changed = results.interventions.get("ss", {}).get("suppress")
-    if changed is None or not results.randoms:
+    suppressed = results.interventions.get("ss", {}).get("suppress")
+    if suppressed is None or not results.randoms:
         return Grid(caption, header, [])
     rows = []
     from_base, from_randoms = (
-        comparisons.tests(results.base, changed, results.languages),
+        comparisons.tests(results.base, suppressed, results.languages),
         comparisons.against_randoms(results),
     )
     for lang in results.languages:
-        drops = [drop(results.base, c, lang) for c in (changed, *results.randoms.values())]
+        drops = [drop(results.base, c, lang) for c in (suppressed, *results.randoms.values())]
         tests = [_p(from_base.get(lang)), _p(from_randoms.get(lang))]
         rows.append([lang, *(percent(d, "") for d in drops), "yes" if beats_randoms(results, lang) else "no", *tests])
     return Grid(caption, header, rows)
 
 
 def _training_tests(results: Results) -> Grid:
-    found = [comparisons.tests(results.base, c, results.languages) for c in results.trained.values()]
-    told = [[lang, *(_pairs(tested.get(lang)) for tested in found)] for lang in results.languages]
+    tests_by_method = [comparisons.tests(results.base, c, results.languages) for c in results.trained.values()]
+    rows = [[lang, *(_pairs(tests.get(lang)) for tests in tests_by_method)] for lang in results.languages]
     header = ["language", *(c.label for c in results.trained.values())]
     return Grid(
         "Prompts newly refused (+) and no longer refused (−) against the base, and McNemar's p, Holm-corrected over languages",
         header,
-        told if results.trained else [],
+        rows if results.trained else [],
     )
 
 
@@ -188,7 +194,7 @@ def _amplification(results: Results) -> Grid:
             [*ops.items(), *([("none", results.base)] if ops else [])], key=lambda item: factor(item[0])
         ):
             cells = [c.mean((results.hr,), "refusal"), c.mean(results.nhr, "refusal")]
-            cells += [c.mean(results.languages, what) for what in ("harmless_refusal", "capability", "invalid")]
+            cells += [c.mean(results.languages, measure) for measure in ("harmless_refusal", "capability", "invalid")]
             rows.append(
                 [
                     set_label(name),
@@ -210,7 +216,7 @@ def _pairs(test: Tested | None) -> str:
 
 
 def took(one: Took) -> list[str]:
-    """What a stage took, as a row."""
+    """The time and memory of a stage, as a row."""
     gib = 1 << 30
     gpu = "–" if one.gpu_peak_memory is None else f"{one.gpu_peak_memory / gib:.2f}"
     return [

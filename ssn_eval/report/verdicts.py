@@ -1,12 +1,12 @@
-"""How a claim is judged: parts with a margin a seed, and one rule from margins to reproduced, not reproduced or unclear.
+"""The verdict on a claim: each part has one margin per seed, and one rule converts the margins to a verdict.
 
-A *margin* is by how much a seed passes a part's bar, so that a part holds on a seed where its margin is above 0.
+A *margin* is the distance of a measured value from the limit of the part; the part holds on a seed if the margin is above 0.
 - A part holds if it holds on every one of at least three seeds and the 95 % interval of the mean margin lies above 0.
 - It fails if it holds on no seed, or if that interval lies below 0.
-- Else it is open: too few seeds, seeds that disagree, an interval that holds 0, or something that was not measured.
+- Otherwise it is open: too few seeds, seeds that disagree, an interval that contains 0, or a missing measurement.
 
-A claim is reproduced if all its parts hold, not reproduced if one fails, not measured if nothing of it was measured, and else
-unclear. One run is one seed: unclear at best.
+A claim is reproduced if all its parts hold, not reproduced if one fails, not measured if no part was measured, and otherwise
+unclear. A single run is one seed, so no claim is reproduced by it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any, Literal
 from ssn_eval.core.statistics import Estimate, mean_over_seeds
 
 SEEDS = 3
-"""repetitions that it takes to call a claim reproduced"""
+"""smallest number of seeds for the verdict `reproduced`"""
 
 _TOO_FEW = f", and it takes {SEEDS}"
 
@@ -28,15 +28,15 @@ Word = Literal["reproduced", "not reproduced", "unclear", "not measured"]
 
 @dataclass(frozen=True)
 class Part:
-    """One thing that a claim says, with its bar."""
+    """One part of a claim, with its margins."""
 
     text: str
     margins: tuple[float | None, ...]
-    """one a seed; None where it was not measured"""
+    """one per seed; None if it was not measured"""
     told: tuple[str, ...]
-    """the numbers behind each margin, or why there is none"""
+    """the numbers behind each margin, or the reason why there is none"""
     counts: bool = True
-    """False: shown beside the claim, and no part of it"""
+    """False: the part is shown beside the claim but does not affect its verdict"""
 
     @property
     def known(self) -> list[float]:
@@ -45,26 +45,26 @@ class Part:
 
     @property
     def interval(self) -> Estimate | None:
-        """The mean margin over seeds with Student's interval; None with fewer than two."""
+        """The mean margin over seeds with Student's interval; None with fewer than two margins."""
         return mean_over_seeds(self.known) if len(self.known) > 1 else None
 
     @property
     def status(self) -> Status:
-        """Does it hold?"""
-        known, interval = self.known, self.interval
-        if not known:
+        """Whether the part holds, fails or is open."""
+        measured, interval = self.known, self.interval
+        if not measured:
             return "open"
-        if all(m <= 0 for m in known) or (interval and interval.high < 0):
+        if all(m <= 0 for m in measured) or (interval and interval.high < 0):
             return "fails"
-        enough = len(known) == len(self.margins) >= SEEDS
-        sure = enough and all(m > 0 for m in known) and interval is not None and interval.low > 0
+        enough = len(measured) == len(self.margins) >= SEEDS
+        sure = enough and all(m > 0 for m in measured) and interval is not None and interval.low > 0
         return "holds" if sure else "open"
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """The same as JSON values."""
         rounded = [None if m is None else round(m, 4) for m in self.margins]
-        found = self.interval
-        mean = None if found is None else [round(v, 4) for v in (found.value, found.low, found.high)]
+        interval = self.interval
+        mean = None if interval is None else [round(v, 4) for v in (interval.value, interval.low, interval.high)]
         return {
             "text": self.text,
             "status": self.status,
@@ -85,10 +85,10 @@ class Claim:
 
     @property
     def verdict(self) -> Word:
-        """The rule of this module."""
-        counted = [p for p in self.parts if p.counts]
-        statuses = {p.status for p in counted}
-        if not any(p.known for p in counted):
+        """The verdict by the rule of this module."""
+        counted_parts = [p for p in self.parts if p.counts]
+        statuses = {p.status for p in counted_parts}
+        if not any(p.known for p in counted_parts):
             return "not measured"
         if "fails" in statuses:
             return "not reproduced"
@@ -96,23 +96,25 @@ class Claim:
 
     @property
     def why(self) -> str:
-        """What decides the verdict."""
-        counted = [p for p in self.parts if p.counts]
+        """The reason for the verdict."""
+        counted_parts = [p for p in self.parts if p.counts]
         verdict = self.verdict
         if verdict == "reproduced":
-            return f"every part holds on {min(len(p.margins) for p in counted)} seeds"
+            return f"every part holds on {min(len(p.margins) for p in counted_parts)} seeds"
         if verdict == "not reproduced":
-            return "fails: " + "; ".join(p.text for p in counted if p.status == "fails")
+            return "fails: " + "; ".join(p.text for p in counted_parts if p.status == "fails")
         gaps: dict[str, list[str]] = {}
-        for part in counted:
+        for part in counted_parts:
             if part.status == "open":
                 gaps.setdefault(_open(part), []).append(part.text)
-        few = {reason: texts for reason, texts in gaps.items() if reason.endswith(_TOO_FEW)}
-        told = [f"{', '.join(texts)}: {reason}" for reason, texts in gaps.items() if reason not in few]
-        return "; ".join([*told, *(f"{'the other parts hold' if told else 'every part holds'} on {r}" for r in few)])
+        seed_counts = {reason: texts for reason, texts in gaps.items() if reason.endswith(_TOO_FEW)}
+        reasons = [f"{', '.join(texts)}: {reason}" for reason, texts in gaps.items() if reason not in seed_counts]
+        return "; ".join(
+            [*reasons, *(f"{'the other parts hold' if reasons else 'every part holds'} on {r}" for r in seed_counts)]
+        )
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """The same as JSON values."""
         return {
             "number": self.number,
             "claim": self.text,
@@ -123,13 +125,13 @@ class Claim:
 
 
 def _open(part: Part) -> str:
-    """Why a part is open."""
-    missing = next((t for m, t in zip(part.margins, part.told, strict=True) if m is None), None)
-    if missing is not None:
-        return missing
-    held = sum(m > 0 for m in part.known)
-    if held < len(part.known):
-        return f"on {held} of {len(part.known)} seeds"
+    """The reason why a part is open."""
+    reason = next((t for m, t in zip(part.margins, part.told, strict=True) if m is None), None)
+    if reason is not None:
+        return reason
+    passing = sum(m > 0 for m in part.known)
+    if passing < len(part.known):
+        return f"on {passing} of {len(part.known)} seeds"
     if len(part.known) < SEEDS:
         return f"{_count(len(part.known))}{_TOO_FEW}"
     return "on every seed, but the interval over seeds holds 0"
@@ -140,5 +142,5 @@ def _count(n: int) -> str:
 
 
 def over(seeds: Sequence[tuple[float | None, str]], text: str, *, counts: bool = True) -> Part:
-    """A part from one margin and its numbers a seed."""
+    """A part from one margin and its numbers per seed."""
     return Part(text, tuple(m for m, _ in seeds), tuple(t for _, t in seeds), counts)
