@@ -102,14 +102,19 @@ def private_of_others(r: Results) -> Found:
         return None, f"not validated: private_<lang>{union_effect}"
     effects = {}
     for lang in r.nhr:
-        mine = drop(r.base, suppressed, lang)
-        other_drops = [d for other, c in sets.items() if other != lang and (d := drop(r.base, c, lang)) is not None]
-        if mine is None or not other_drops:
+        ss_drop = drop(r.base, suppressed, lang)
+        other_drops = [
+            d for set_lang, c in sets.items() if set_lang != lang and (d := drop(r.base, c, lang)) is not None
+        ]
+        if ss_drop is None or not other_drops:
             return None, f"no private set of a language other than {lang} was validated"
-        effects[lang] = (LITTLE * mine - max(other_drops), mine, max(other_drops))
+        effects[lang] = (LITTLE * ss_drop - max(other_drops), ss_drop, max(other_drops))
     worst_lang = min(effects, key=lambda lang: effects[lang][0])
-    value, mine, other = effects[worst_lang]
-    return value, f"in {worst_lang}, the least: SS {_signed(-mine)}, private neurons of others {_signed(-other)}"
+    value, ss_drop, other_drop = effects[worst_lang]
+    return (
+        value,
+        f"in {worst_lang}, the least: SS {_signed(-ss_drop)}, private neurons of others {_signed(-other_drop)}",
+    )
 
 
 def _smallest(r: Results) -> str | None:
