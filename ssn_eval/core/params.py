@@ -33,7 +33,7 @@ class PromptParams:
     """The source of the prompts of a real model; the organism has its own prompts."""
 
     harmful: str = "multijail"
-    """`multijail`, `polyrefuse`, or the path of a prompt file"""
+    """the name of a benchmark (`multijail`, `advbench_x`, …), or the path of a prompt file"""
     harmless: str = "polyrefuse"
     heldout: float = 0.25
     """share of prompt ids for evaluation, if the source has no split of its own"""
@@ -77,7 +77,7 @@ class SelectParams:
     sites: str | list[str] = "both"
     random_seeds: tuple[int, ...] = (0, 1, 2)
     sensitivity: tuple[float, ...] = (0.5, 1.0, 2.0, 3.0, 5.0, 10.0)
-    """values of p for the comparison of set sizes"""
+    """other values of p, whose sets are compared with the sets at `p`"""
 
     def __post_init__(self) -> None:
         expand_sites(self.sites)
