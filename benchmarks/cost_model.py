@@ -84,7 +84,7 @@ def needs(shape: dict[str, int], ratio: float) -> dict[str, Any]:
     }
 
 
-def one_layer(shape: dict[str, int]) -> Any:  # noqa: ANN401
+def one_layer(shape: dict[str, int]) -> Any:
     """One decoder layer of the true widths, bfloat16, with a small vocabulary."""
     from transformers import LlamaConfig, LlamaForCausalLM
 

@@ -119,7 +119,7 @@ def left_padded(ids: list[list[int]]) -> dict[str, torch.Tensor]:
     return {"input_ids": torch.tensor(rows), "attention_mask": torch.tensor(mask)}
 
 
-def cpu_seconds(model: Any, batch: dict[str, torch.Tensor], tokens: int) -> float:  # noqa: ANN401
+def cpu_seconds(model: Any, batch: dict[str, torch.Tensor], tokens: int) -> float:
     """Of one batch, as many tokens on every side."""
     started = time.process_time()
     with torch.no_grad():

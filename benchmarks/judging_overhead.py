@@ -23,7 +23,7 @@ GOLD = Path(__file__).resolve().parents[2] / "shared" / "data" / "judged_respons
 REPEATS = 5
 
 
-def task_of(kind: Callable[..., Any], rows: list[GoldRow]) -> Any:  # noqa: ANN401
+def task_of(kind: Callable[..., Any], rows: list[GoldRow]) -> Any:
     """A task whose documents are the prompts, and whose instances already hold the replies."""
     from datasets import Dataset, DatasetDict
 

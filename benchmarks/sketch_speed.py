@@ -152,7 +152,7 @@ def in_process(side: str, chosen: argparse.Namespace) -> dict[str, float]:
     command = [sys.executable, __file__, "--model", chosen.model, "--peak", side]
     command += ["--quick"] if chosen.quick else []
     command += ["--path", str(chosen.path)] if chosen.path else []
-    done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     return json.loads(done.stdout)
 
 

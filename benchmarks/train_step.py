@@ -91,13 +91,13 @@ def measure(chosen: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def sampled(model: Any) -> NeuronSet:  # noqa: ANN401
+def sampled(model: Any) -> NeuronSet:
     """3 % of the neurons of every attention site."""
     widths = geometry(model).widths.items()
     return NeuronSet.from_keys({k: range(0, w, SHARE) for k, w in widths if parse_key(k)[1] in ATTENTION})
 
 
-def ready(model: Any, neurons: NeuronSet, side: str) -> Any:  # noqa: ANN401
+def ready(model: Any, neurons: NeuronSet, side: str) -> Any:
     """The model with the neurons' weights free, in one of the two ways."""
     if side == "neuron_lora":
         return build(model, neurons)
@@ -130,14 +130,14 @@ def in_process(side: str, chosen: argparse.Namespace) -> float:
     ]
     command += ["--quick"] if chosen.quick else []
     command += ["--path", str(chosen.path)] if chosen.path else []
-    done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     return json.loads(done.stdout)
 
 
 class Side:
     """One way of training."""
 
-    def __init__(self, model: Any, lr: float) -> None:  # noqa: ANN401
+    def __init__(self, model: Any, lr: float) -> None:
         """With AdamW over what is free, without weight decay."""
         import torch
 
@@ -189,7 +189,7 @@ def cycle(rows: Sequence[list[int]], count: int) -> list[list[int]]:
     return [rows[i % len(rows)] for i in range(count)]
 
 
-def checkpoint_ratio(whole: Any, tuned: Any) -> float:  # noqa: ANN401
+def checkpoint_ratio(whole: Any, tuned: Any) -> float:
     """Bytes of the adapter's folder ÷ bytes of the whole checkpoint's weights."""
     ref = ModelRef("benchmark", "0" * 64, str(whole.config.model_type), geometry(whole))
     with tempfile.TemporaryDirectory() as folder:

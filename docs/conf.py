@@ -10,7 +10,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # importing lm_eval must not ask t
 
 project = "ssn_eval"
 author = "The ssn_eval contributors"
-copyright = author  # noqa: A001
+copyright = author
 release = version = metadata.version("ssn-eval")
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_click"]
@@ -37,12 +37,12 @@ nitpick_ignore_regex = [(r"py:.*", r"(?!ssn_eval\.).*")]
 nitpick_ignore = [("py:class", "ssn_eval.core.params.T")]
 
 
-def setup(app: Any) -> None:  # noqa: ANN401
+def setup(app: Any) -> None:
     """Called by Sphinx."""
     app.connect("sphinx-click-process-description", example_as_code)
 
 
-def example_as_code(_app: Any, _ctx: Any, lines: list[str]) -> None:  # noqa: ANN401
+def example_as_code(_app: Any, _ctx: Any, lines: list[str]) -> None:
     """sphinx-click makes a line block of an example, in which `*` would be markup."""
     found = [line for line in lines if not line.startswith("| ")]
     example = [line.removeprefix("| ").removeprefix("Example: ") for line in lines if line.startswith("| ")]

@@ -51,7 +51,7 @@ def english(label: str) -> list[Prompt]:
 
 def refusals() -> list[Pair]:
     """A written refusal for every harmful prompt."""
-    draw = random.Random(SEED)  # noqa: S311
+    draw = random.Random(SEED)
     return [Pair(p.id, "en", "harmful", p.prompt, draw.choice(REFUSALS)) for p in english("harmful")]
 
 

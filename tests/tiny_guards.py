@@ -8,7 +8,7 @@ from typing import Any
 SPECIAL = ("<pad>", "<s>", "</s>", "<|im_start|>", "<|im_end|>", "<|begin_of_text|>", "<|eot_id|>")
 
 
-def tokenizer(*, template: str | None = None, answer: str | None = None, context: int = 4096) -> Any:  # noqa: ANN401
+def tokenizer(*, template: str | None = None, answer: str | None = None, context: int = 4096) -> Any:
     """Bytes, some special tokens, and one token that reads as `answer`; `<s>` is put first, as Llama's does."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import click
 
-from ssn_eval.cli.checks import calibrate
 from ssn_eval.cli.claims import claims
 from ssn_eval.cli.completion import completion
 from ssn_eval.cli.doctor import doctor
@@ -17,7 +16,7 @@ from ssn_eval.cli.exchange import export, import_
 from ssn_eval.cli.frontier import frontier
 from ssn_eval.cli.group import Group
 from ssn_eval.cli.identification import identify, select
-from ssn_eval.cli.judging import judge
+from ssn_eval.cli.judging import calibrate, judge
 from ssn_eval.cli.push import push
 from ssn_eval.cli.reference import reference
 from ssn_eval.cli.report import report

@@ -81,7 +81,7 @@ def unbroken(line: str) -> str:
 
 def _quietly(callback: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(callback)
-    def run(*args: Any, quiet: bool, **kwargs: Any) -> Any:  # noqa: ANN401
+    def run(*args: Any, quiet: bool, **kwargs: Any) -> Any:
         if not quiet:
             return callback(*args, **kwargs)
         with silenced():
@@ -103,6 +103,6 @@ def silenced() -> Iterator[None]:
 
 
 @functools.cache
-def _nowhere() -> Any:  # noqa: ANN401
+def _nowhere() -> Any:
     """Never closed: loggers that are made in a quiet command keep it."""
-    return open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    return open(os.devnull, "w", encoding="utf-8")

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     "prompt_file",
     required=True,
     type=FILE,
-    help="JSONL of id, lang, label, prompt; MultiJail.csv; PolyRefuse's folder.",
+    help="A benchmark (multijail, advbench_x, …), its own file or folder, or JSONL of id, lang, label, prompt.",
 )
 @click.option("--lang", required=True, help="Language code, for example th.")
 @click.option("--label", default="harmful", show_default=True, type=click.Choice(["harmful", "harmless"]))
@@ -91,13 +91,12 @@ def identify(
     from ssn_eval.identification.importance import Settings
     from ssn_eval.models import loading
     from ssn_eval.models.loading import ModelSpec
-    from ssn_eval.prompts.prompt import select_prompts
-    from ssn_eval.prompts.reading import read_prompts
+    from ssn_eval.prompts.reading import read_one_language
 
     chosen = _sites(sites)
     how = Settings(method, position, target, probes, seed, tolerance, batch_size, checkpointing)
     tensors.refuse_other_ending(out, "A score file")
-    asked = select_prompts(read_prompts(prompt_file), lang=lang, label=label)
+    asked = read_one_language(prompt_file, lang, label)
     restricted = store.load_neurons(neuron_file) if neuron_file else None
     loaded = loading.load(
         ModelSpec.parse(model, revision, gguf_file, dtype),

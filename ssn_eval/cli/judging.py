@@ -1,4 +1,4 @@
-"""TODO."""
+"""`ssn judge` and `ssn calibrate`: judge stored replies again, and measure a judge."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from ssn_eval.cli.output import FILE, JSON, emit
+from ssn_eval.cli.output import FILE, JSON, emit, table
 
 
 @click.command()
@@ -35,3 +35,26 @@ def judge(samples: Path, judge_name: str, out: Path, limit: int | None, as_json:
         as_json,
         f"{count} replies judged → {out}; look at them with: ssn summarize {out}",
     )
+
+
+@click.command()
+@click.option("--judge", "judge_name", default="refusal", show_default=True)
+@click.option("--gold", required=True, type=FILE, help="JSONL (or .gz) of lang, prompt, response, refusal, harmful.")
+@JSON
+def calibrate(judge_name: str, gold: Path, as_json: bool) -> None:
+    """Measure a judge against gold labels, by language and by model.
+
+    Example: ssn calibrate --judge refusal --gold judged_responses.jsonl.gz
+    """
+    from ssn_eval.judges import calibration
+    from ssn_eval.judges.registry import check_judge, get_judge
+
+    check_judge(judge_name)
+    judge = get_judge(judge_name)
+    rows = calibration.read_gold(gold)
+    found = calibration.calibrate(rows, judge.judge([row.exchange for row in rows]), judge=judge_name)
+    shown = table(f"{judge_name}: {found.n} responses", "", "kappa", "f1", "precision", "recall", "unscored")
+    for name, group in (("overall", found.overall), *found.by_lang.items(), *found.by_model.items()):
+        numbers = (group.kappa, group.f1, group.precision, group.recall)
+        shown.add_row(name, *("–" if n is None else f"{n:.3f}" for n in numbers), str(group.unscored))
+    emit(found.to_json(), as_json, shown)

@@ -60,12 +60,11 @@ def reference(
     from ssn_eval.models import lineage, loading
     from ssn_eval.models.loading import ModelSpec
     from ssn_eval.prompts.encoding import encode, subsample
-    from ssn_eval.prompts.prompt import select_prompts
-    from ssn_eval.prompts.reading import read_prompts
+    from ssn_eval.prompts.reading import read_one_language
 
     tensors.refuse_other_ending(out, "A reference set")
     chosen = expand_sites([name.strip() for name in sites.split(",")])
-    asked = subsample(select_prompts(read_prompts(prompt_file), lang=lang, label=label), limit, seed)
+    asked = subsample(read_one_language(prompt_file, lang, label), limit, seed)
     sets = [store.load_neurons(path) for path in neuron_files]
     wanted = ModelSpec.parse(model, revision, gguf_file, dtype)
     loaded = loading.load(wanted, device=device)

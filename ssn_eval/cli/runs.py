@@ -1,4 +1,4 @@
-"""`ssn judge`, `ssn summarize` and the run side of `ssn diff`: what lm_eval's runs say about safety."""
+"""`ssn summarize` and the run side of `ssn diff`: what lm_eval's runs say about safety."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def _model_options(required: bool) -> Callable[[F], F]:
 
 @click.command()
 @click.option("--prompts", "prompt_files", required=True, multiple=True, type=FILE,
-              help="JSONL of id, lang, label, prompt; MultiJail.csv; PolyRefuse's folder. Several are joined.")  # fmt: skip
+              help="A benchmark (multijail, advbench_x, …), its own file or folder, or JSONL of id, lang, label, prompt. Several are joined.")  # fmt: skip
 @click.option("--langs", required=True, help="Language codes with commas between them, for example en,zh,th.")
 @click.option("--split", help="Only prompts of this split, for example train.")
 @click.option("--refusals", type=FILE, help='JSON {"th": ["…", …]}: phrasings to draw from, instead of one sentence.')
@@ -90,7 +90,7 @@ def pairs(
     codes = [language(code.strip()).code for code in langs.split(",")]
     if replay and not model:
         raise ParamsError("Benign answers come from the model: give --model, or --replay 0 for refusals alone.")
-    found = read_all_prompts(prompt_files)
+    found = read_all_prompts(prompt_files, codes)
     asked = [p for p in found if p.lang in codes and split in (None, p.split)]
     made, dropped = common(safety_pairs(asked, read_phrasings(refusals) if refusals else None, seed))
     for code in codes:
@@ -102,7 +102,7 @@ def pairs(
             )
     if limit:
         every = list(dict.fromkeys(p.id for p in made))
-        ids = set(random.Random(seed).sample(every, min(limit, len(every))))  # noqa: S311
+        ids = set(random.Random(seed).sample(every, min(limit, len(every))))
         made = [p for p in made if p.id in ids]
     per_language = len(made) // len(codes)
     if replay and model:

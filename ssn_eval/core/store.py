@@ -13,7 +13,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -22,10 +22,6 @@ from ssn_eval.core.errors import FormatError, ParamsError
 from ssn_eval.core.neurons import NeuronSet, parse_key
 from ssn_eval.core.origin import ModelRef
 from ssn_eval.core.tensors import read_tensors, write_tensors
-
-if TYPE_CHECKING:
-    from ssn_eval.core.origin import ModelRef
-
 
 Scores = Mapping[str, np.ndarray]
 """site key → importance of every neuron there, `(width,)`, float32, ≥ 0."""

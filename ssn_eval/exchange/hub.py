@@ -18,7 +18,7 @@ from ssn_eval.core.progress import waiting
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
-TOKEN = "HF_TOKEN"  # noqa: S105
+TOKEN = "HF_TOKEN"
 Kind = Literal["model", "dataset"]
 _REFUSED = {
     401: "does not know the token",

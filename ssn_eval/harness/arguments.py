@@ -72,7 +72,7 @@ class Treatment:
                 lineage.refuse_other(ref, live, ancestors, what)
 
 
-def treatment(neurons: Any, op: Any, layers: Any, positions: Any, reference: str | None) -> Treatment:  # noqa: ANN401
+def treatment(neurons: Any, op: Any, layers: Any, positions: Any, reference: str | None) -> Treatment:
     """Read `neurons=`, `op=`, `layers=`, `positions=` and `reference=`.
 
     Raises:
@@ -99,7 +99,7 @@ def treatment(neurons: Any, op: Any, layers: Any, positions: Any, reference: str
     return asked
 
 
-def model_spec(pretrained: Any, adapter: str | None, kwargs: dict[str, Any]) -> tuple[ModelSpec | None, str | None]:  # noqa: ANN401
+def model_spec(pretrained: Any, adapter: str | None, kwargs: dict[str, Any]) -> tuple[ModelSpec | None, str | None]:
     """Which model and adapter: as named, or the pipeline's in the current folder; fills `kwargs` from the pipeline's spec."""
     adapter = None if adapter == "none" else adapter  # lm_eval makes None of it only where arguments come from Python
     if pretrained is not None and not isinstance(pretrained, str):

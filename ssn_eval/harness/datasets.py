@@ -1,7 +1,7 @@
 """The documents of our tasks: `custom_dataset` functions for lm_eval.
 
 lm_eval calls them with the task's `metadata` as keywords, together with everything of `--metadata`, `--model_args` and
-`dataset_kwargs`, so they take what they need and ignore the rest. Where prompts come from is the business of `sources`.
+`dataset_kwargs`, so they take what they need and ignore the rest. `prompts.benchmarks` says where prompts come from.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def documents(
     """One benchmark in one language: rows `{id, lang, label, prompt, tags, translation}`.
 
     Args:
-        benchmark: a name of `sources.catalogue`.
+        benchmark: a name of `benchmarks.catalogue`.
         lang: the language's code.
         label: `harmful` or `harmless`.
         translation: how the prompts came into this language, as the task's metadata say it.
@@ -41,7 +41,7 @@ def documents(
         **metadata: `<benchmark>_revision`, a commit, tag or branch instead of the pinned commit.
 
     Raises:
-        SsnError: as `sources.loading.load`; the command ends with a sentence.
+        SsnError: as `benchmarks.loading.load`; the command ends with a sentence.
     """
     from ssn_eval.prompts.benchmarks.catalogue import source
     from ssn_eval.prompts.benchmarks.loading import load

@@ -41,7 +41,7 @@ PERTURBATIONS = ("swap", "patch", "insert")
 class DefendedLM(SsnHFLM):
     """An `ssn_hf` whose answers a subclass changes; remembers what the chat template made its texts from."""
 
-    def __init__(self, pretrained: Any = None, **kwargs: Any) -> None:  # noqa: ANN401
+    def __init__(self, pretrained: Any = None, **kwargs: Any) -> None:
         """As `ssn_hf`."""
         self._turns: dict[str, list[dict[str, str]]] = {}
         super().__init__(pretrained, **kwargs)
@@ -120,13 +120,13 @@ class SmoothLM(DefendedLM):
 
     def __init__(
         self,
-        pretrained: Any = None,  # noqa: ANN401
+        pretrained: Any = None,
         *,
         copies: int = 10,
         percent: float = 10,
         perturbation: str = "swap",
         smooth_seed: int = 0,
-        **kwargs: Any,  # noqa: ANN401
+        **kwargs: Any,
     ) -> None:
         """Load the model.
 
@@ -175,7 +175,7 @@ class SmoothLM(DefendedLM):
         for request, mine in zip(requests, answers, strict=True):
             prompt = self._prompt(request.args[0])
             verdicts = judge.judge([Exchange(prompt, text, lang_of(request)) for text in mine])
-            rng = random.Random(f"{self._seed} {request.args[0]}")  # noqa: S311
+            rng = random.Random(f"{self._seed} {request.args[0]}")
             chosen.append(majority(mine, [bool(v.refusal) for v in verdicts], rng))
         return chosen
 
@@ -185,7 +185,7 @@ class SmoothLM(DefendedLM):
 
     def _perturbed(self, context: str, copy: int) -> str:
         """A context whose last user turn is perturbed; the template around it stays."""
-        rng = random.Random(f"{self._seed} {copy} {context}")  # noqa: S311
+        rng = random.Random(f"{self._seed} {copy} {context}")
         changed = perturb(self._prompt(context), self._percent, self._kind, rng)
         if context not in self._turns:
             return changed

@@ -167,8 +167,8 @@ def _judge(samples: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     return None if text is None else json.loads(json.dumps(dict(Judged.from_text(text).judge)))
 
 
-def _loader(rows: Sequence[Mapping[str, Any]]) -> Any:  # noqa: ANN401
-    def load(**_: object) -> Any:  # noqa: ANN401
+def _loader(rows: Sequence[Mapping[str, Any]]) -> Any:
+    def load(**_: object) -> Any:
         from datasets import Dataset, DatasetDict
 
         return DatasetDict({"test": Dataset.from_list([dict(row) for row in rows])})

@@ -43,7 +43,7 @@ class SsnHFLM(_HFLM):
 
     def __init__(
         self,
-        pretrained: Any = None,  # noqa: ANN401
+        pretrained: Any = None,
         *,
         neurons: str | None = None,
         op: str | None = ABSENT,
@@ -53,7 +53,7 @@ class SsnHFLM(_HFLM):
         adapter: str | None = PIPELINE,
         checkpoint: str | None = None,
         other_model: bool = False,
-        **kwargs: Any,  # noqa: ANN401
+        **kwargs: Any,
     ) -> None:
         """Load the model, then the adapter or the checkpoint, then attach the interventions.
 
@@ -98,7 +98,7 @@ class SsnHFLM(_HFLM):
                     f"Could not load the model {pretrained or 'of the pipeline'!r}: {first}"
                 ) from error
 
-    def _weights(self, pretrained: Any, kwargs: dict[str, Any]) -> Any:  # noqa: ANN401
+    def _weights(self, pretrained: Any, kwargs: dict[str, Any]) -> Any:
         """What `HFLM` loads: the model, or the full checkpoint in its place (its tokenizer is the base's, if it has none)."""
         if self._spec is None:
             return pretrained
@@ -110,7 +110,7 @@ class SsnHFLM(_HFLM):
         kwargs |= {"revision": "main", "gguf_file": None}
         return str(folder)
 
-    def _create_model(self, pretrained: str, **kwargs: Any) -> None:  # noqa: ANN401
+    def _create_model(self, pretrained: str, **kwargs: Any) -> None:
         """As `HFLM`, then adapter or delta, then the hooks, so that an intervention sees base and adapter together."""
         super()._create_model(pretrained=pretrained, **kwargs)
         assert self._spec is not None  # a text was given, so it was resolved
@@ -141,7 +141,7 @@ class SsnHFLM(_HFLM):
                     "positions=generated have no meaning; use positions=all, or tasks that generate."
                 )
 
-    def set_cache_hook(self, cache_hook: Any) -> None:  # noqa: ANN401
+    def set_cache_hook(self, cache_hook: Any) -> None:
         """Refuse a response cache that another condition has filled: lm_eval keys it by request only.
 
         The first run marks the cache with its condition; a cache of plain `hf` has no mark and serves the plain model only.
@@ -163,18 +163,18 @@ class SsnHFLM(_HFLM):
                 cache[_MARK] = mine
         super().set_cache_hook(cache_hook)
 
-    def generate_until(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+    def generate_until(self, *args: Any, **kwargs: Any) -> Any:
         """As `HFLM`, back on the device if a judge had needed it."""
         self._enter()
         return super().generate_until(*args, **kwargs)
 
-    def loglikelihood(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+    def loglikelihood(self, *args: Any, **kwargs: Any) -> Any:
         """As `HFLM`, back on the device; refused where prompt and answer are treated differently."""
         self._refuse_positions()
         self._enter()
         return super().loglikelihood(*args, **kwargs)
 
-    def loglikelihood_rolling(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+    def loglikelihood_rolling(self, *args: Any, **kwargs: Any) -> Any:
         """As `loglikelihood`."""
         self._refuse_positions()
         self._enter()

@@ -135,7 +135,7 @@ def _hash(replies: Sequence[Stored]) -> str:
     return hashlib.sha256(json.dumps(texts).encode()).hexdigest()
 
 
-def _judge_file(file: Path, replies: Sequence[Stored], judge: Judge, target: Path, advance: Any) -> None:  # noqa: ANN401
+def _judge_file(file: Path, replies: Sequence[Stored], judge: Judge, target: Path, advance: Any) -> None:
     header = {"judge": judge.identity(), "input": _hash(replies)}
     partial = target.with_name(f".{target.name}{PARTIAL}")
     verdicts = _resumed(partial, header, judge.name, len(replies))

@@ -38,7 +38,7 @@ class Settings:
     seed: int = 0
     """of the probes (sketch), and of the order of the prompts (where a tolerance is given)"""
     tolerance: float | None = None
-    """stop once the standard error of the ranking (`reliability`) is at most this, in standard deviations of rank"""
+    """stop once the standard error of the ranking (`stability.standard_error`) is at most this, in standard deviations of rank"""
     batch_size: int = 8
     """prompts a forward pass; the result does not depend on it beyond rounding"""
     checkpointing: bool = False
@@ -82,7 +82,7 @@ class Measurement:
 def measure(
     model: PreTrainedModel,
     inputs: Sequence[Sequence[int]],
-    settings: Settings = Settings(),  # noqa: B008  (frozen)
+    settings: Settings = Settings(),
     *,
     sites: Sequence[str] = SITES,
     prompt_lengths: Sequence[int] | None = None,
@@ -161,12 +161,12 @@ def measure(
 
 def score(
     model: PreTrainedModel, inputs: Sequence[Sequence[int]], *, sites: Sequence[str] = SITES, **settings: Any
-) -> Scores:  # noqa: ANN401
+) -> Scores:
     """The scores alone: `measure` with its settings as keywords."""
     return measure(model, inputs, Settings(**settings), sites=sites).scores
 
 
-def _scorer(model, found, readout, settings, neurons, advance):  # noqa: ANN001, ANN202
+def _scorer(model, found, readout, settings, neurons, advance):
     """The method's scorer of a batch, as a context manager."""
     if settings.method == "sketch":
         from ssn_eval.identification.sketch import sketch
@@ -182,7 +182,7 @@ def _scorer(model, found, readout, settings, neurons, advance):  # noqa: ANN001,
     return local(model, found, readout, advance=advance)
 
 
-def _enough(tolerance: float | None):  # noqa: ANN202
+def _enough(tolerance: float | None):
     """Whether the sums so far rank the neurons surely enough; None if nothing may stop early."""
     if tolerance is None:
         return None

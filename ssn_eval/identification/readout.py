@@ -87,7 +87,7 @@ class Readout:
         y = hidden[rows, times]
         return (self._head(model)(y) if self.target == "logits" else y), rows
 
-    def _head(self, model: PreTrainedModel) -> Any:  # noqa: ANN401
+    def _head(self, model: PreTrainedModel) -> Any:
         head = model.get_output_embeddings()
         if head is None:
             raise ArchitectureError(

@@ -136,7 +136,7 @@ def _hook(site: Site, prompt: Changes | None, generated: Changes | None, phases:
     return site.hook(by_phase)
 
 
-def _unwrapped(model: Any) -> Any:  # noqa: ANN401
+def _unwrapped(model: Any) -> Any:
     """The model inside `torch.compile` and DDP; PEFT's wrapper stays."""
     from torch.nn.parallel import DistributedDataParallel
 

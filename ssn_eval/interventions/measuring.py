@@ -95,7 +95,7 @@ class _Kept:
         return Activations(np.asarray(self.index, np.int64), mean.astype(np.float32), levels.astype(np.float32))
 
 
-def _read(model: PreTrainedModel, inputs, kept: Sequence[_Kept], batch_size: int, advance) -> None:  # noqa: ANN001
+def _read(model: PreTrainedModel, inputs, kept: Sequence[_Kept], batch_size: int, advance) -> None:
     import torch
 
     padded = Padded(inputs, [(0, len(ids)) for ids in inputs], model.device)

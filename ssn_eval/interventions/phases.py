@@ -73,7 +73,7 @@ class Phases:
 
     def _wrapped(self) -> Callable[..., Any]:
         @functools.wraps(self._generate)
-        def generate(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        def generate(*args: Any, **kwargs: Any) -> Any:
             named = (kwargs.get(name) for name in ("input_ids", "inputs", "inputs_embeds"))
             given = next((value for value in (*args[:1], *named) if value is not None), None)
             outer, self._prompt = self._prompt, 1 if given is None else int(given.shape[1])

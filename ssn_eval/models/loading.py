@@ -205,7 +205,7 @@ def default_device() -> str:
     return f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
 
 
-def _dtype(name: str, config: Any) -> torch.dtype:  # noqa: ANN401
+def _dtype(name: str, config: Any) -> torch.dtype:
     """The dtype that a model is loaded in: as named, or its own."""
     import torch
 

@@ -83,7 +83,7 @@ def on_step(advance: Advance) -> TrainerCallback:
     class Steps(TrainerCallback):
         """Moves the progress bar."""
 
-        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ANN401
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             advance()
             if state.global_step >= state.max_steps:
                 control.should_save = False

@@ -126,7 +126,7 @@ def build_trainer(lexicon: Lexicon, settings: OrganismSettings, work: Path) -> T
     class InOrder(Trainer):
         """The corpus is drawn at random already: keep its order, so that resuming needs no random state."""
 
-        def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:  # noqa: ANN401
+        def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
             return SequentialSampler(self.train_dataset if train_dataset is None else train_dataset)  # type: ignore[arg-type]
 
     logging.disable_progress_bar()  # of every checkpoint's writing; ours shows the steps

@@ -36,7 +36,7 @@ def benign_pairs(
     chosen: list[Prompt] = []
     for lang in dict.fromkeys(p.lang for p in prompts):
         mine = [p for p in prompts if p.lang == lang]
-        chosen += random.Random(seed).sample(mine, min(round(1.5 * per_language), len(mine)))  # noqa: S311
+        chosen += random.Random(seed).sample(mine, min(round(1.5 * per_language), len(mine)))
     pairs = [Pair(p.id, p.lang, p.label, p.prompt, "") for p in chosen]
     return [replace(p, response=said) for p, said in _answered(loaded, pairs, max_new_tokens, batch_size) if said]
 
@@ -73,7 +73,7 @@ def with_rejected(
 
 
 def _any_of(answers: Sequence[str], seed: str) -> str | None:
-    return random.Random(seed).choice(answers) if answers else None  # noqa: S311
+    return random.Random(seed).choice(answers) if answers else None
 
 
 def _langs(pairs: Sequence[Pair]) -> list[str]:

@@ -58,7 +58,7 @@ def _organism(langs: Sequence[str]) -> list[Prompt]:
 def _split(found: Sequence[Prompt], share: float, seed: int) -> list[Prompt]:
     """Keep `train` and name everything else of a split source `heldout`; draw held-out ids where there is no split."""
     unsplit = sorted({p.id for p in found if p.split is None})
-    drawn = set(random.Random(seed).sample(unsplit, round(share * len(unsplit))))  # noqa: S311
+    drawn = set(random.Random(seed).sample(unsplit, round(share * len(unsplit))))
 
     def side(prompt: Prompt) -> str:
         if prompt.split is None:

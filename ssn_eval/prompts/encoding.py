@@ -1,4 +1,4 @@
-"""TODO."""
+"""Prompts as token ids, as the model sees them, and a sample of a prompt set."""
 
 from __future__ import annotations
 
@@ -42,5 +42,5 @@ def subsample(prompts: Sequence[Prompt], limit: int | None, seed: int) -> list[P
     """At most `limit` prompts, drawn by their ids, so that parallel languages get the same ones; in file order."""
     if limit is None or limit >= len(prompts):
         return list(prompts)
-    drawn = set(random.Random(seed).sample(sorted(p.id for p in prompts), limit))  # noqa: S311
+    drawn = set(random.Random(seed).sample(sorted(p.id for p in prompts), limit))
     return [p for p in prompts if p.id in drawn]

@@ -48,7 +48,7 @@ def safety_pairs(
     for p in prompts:
         if p.label == "harmful":
             said = (phrasings or {}).get(p.lang) or [language(p.lang).refusal]
-            n = random.Random(f"{seed} {p.id}").randrange(1 << 30)  # noqa: S311
+            n = random.Random(f"{seed} {p.id}").randrange(1 << 30)
             found.append(Pair(p.id, p.lang, p.label, p.prompt, said[n % len(said)]))
     return found
 
@@ -130,13 +130,13 @@ def mix(pairs: Sequence[Pair], settings: TrainParams) -> list[Pair]:
         )
     refuse_unparallel(harmful)
     ids = sorted({p.id for p in harmful})
-    chosen = set(random.Random(settings.seed).sample(ids, min(settings.pairs, len(ids))))  # noqa: S311
+    chosen = set(random.Random(settings.seed).sample(ids, min(settings.pairs, len(ids))))
     mixed: list[Pair] = []
     for lang in dict.fromkeys(p.lang for p in harmful):
         safety = [p for p in harmful if p.lang == lang and p.id in chosen]
         benign = [p for p in pairs if p.lang == lang and p.label == "harmless"]
         count = min(round(settings.replay * len(safety)), len(benign))
-        mixed += safety + random.Random(f"{settings.seed} {lang}").sample(benign, count)  # noqa: S311
+        mixed += safety + random.Random(f"{settings.seed} {lang}").sample(benign, count)
     return mixed
 
 

@@ -9,7 +9,7 @@ from ssn_eval.core.errors import MismatchError, MissingInputError
 from ssn_eval.prompts.benchmarks.catalogue import SOURCES, source_of_copy
 from ssn_eval.prompts.benchmarks.loading import languages, load, load_copy
 from ssn_eval.prompts.jsonl import read_jsonl
-from ssn_eval.prompts.prompt import LABELS, Label, Prompt
+from ssn_eval.prompts.prompt import LABELS, Label, Prompt, select_prompts
 
 
 def read_prompts(
@@ -47,8 +47,23 @@ def read_prompts(
     return [p for p in prompts if p.label in labels and (langs is None or p.lang in langs)]
 
 
-def read_all_prompts(sources: Iterable[str | Path], langs: Sequence[str] | None = None) -> list[Prompt]:
+def read_one_language(named: str | Path, lang: str, label: Label) -> list[Prompt]:
+    """Read the prompts of one language and label; of a benchmark, nothing else is fetched.
+
+    Raises:
+        SsnError: as `load` for a benchmark, as `read_prompts` and `select_prompts` for a file.
+    """
+    if str(named) in SOURCES:
+        return load(SOURCES[str(named)], lang, label, every_split=True)
+    return select_prompts(read_prompts(named), lang=lang, label=label)
+
+
+def read_all_prompts(sources: Iterable[str | Path], langs: Sequence[str]) -> list[Prompt]:
     """Read several sources as one set. A prompt that stands in two of them counts once.
+
+    Args:
+        sources: each as in `read_prompts`.
+        langs: the languages that are fetched of a benchmark; a file is read whole.
 
     Raises:
         SsnError: as `read_prompts`.
@@ -56,7 +71,7 @@ def read_all_prompts(sources: Iterable[str | Path], langs: Sequence[str] | None 
     """
     prompts: dict[tuple[str, str, str], tuple[Prompt, str | Path]] = {}
     for source in sources:
-        for prompt in read_prompts(source, langs):
+        for prompt in read_prompts(source, langs if str(source) in SOURCES else None):
             first, where = prompts.setdefault((prompt.id, prompt.lang, prompt.label), (prompt, source))
             if first.prompt != prompt.prompt:
                 raise MismatchError(

@@ -124,7 +124,7 @@ def _one(project: Path, folder: Path, settings: Mapping[str, Any], stages: Seque
 def _dvc(folder: Path, *words: str) -> None:
     command = [sys.executable, "-m", "dvc", *words]
     here = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    done = subprocess.run(command, cwd=folder, env={**os.environ, "PATH": here}, stdout=2, check=False)  # noqa: S603
+    done = subprocess.run(command, cwd=folder, env={**os.environ, "PATH": here}, stdout=2, check=False)
     if done.returncode:
         raise RepetitionError(
             f"`dvc {' '.join(words)}` failed in {folder}; what it said stands above (not with --quiet). Run it again to resume."

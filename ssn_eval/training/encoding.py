@@ -34,7 +34,7 @@ def collate(rows: Sequence[Mapping[str, list[int]]], pad: int) -> dict[str, Any]
 
     width = max(len(row["input_ids"]) for row in rows)
 
-    def padded(key: str, value: int) -> Any:  # noqa: ANN401
+    def padded(key: str, value: int) -> Any:
         return torch.tensor([list(row[key]) + [value] * (width - len(row[key])) for row in rows])
 
     ids = padded("input_ids", pad)

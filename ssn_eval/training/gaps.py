@@ -72,7 +72,7 @@ def rdpo(job: Job) -> Trainer:
     for row, said in zip(rows, before, strict=True):
         row["margin"] = float(said.total[0] - said.total[1])
 
-    def loss(model: Any, batch: Mapping[str, Any]) -> torch.Tensor:  # noqa: ANN401
+    def loss(model: Any, batch: Mapping[str, Any]) -> torch.Tensor:
         said = _said(model, batch["target"])
         good, bad = said.total.chunk(2)
         longer = torch.sub(*said.length.chunk(2))
@@ -104,7 +104,7 @@ def mpo(job: Job) -> Trainer:
     ]
     mse = torch.nn.functional.mse_loss
 
-    def loss(model: Any, batch: Mapping[str, Any]) -> torch.Tensor:  # noqa: ANN401
+    def loss(model: Any, batch: Mapping[str, Any]) -> torch.Tensor:
         gap = _gap(_said(model, batch["target"]))
         held = mse(_said(model, batch["source"]).hidden, batch["hidden"])
         return mse(job.method.strength * gap, batch["gap"]) + held
@@ -135,7 +135,7 @@ def _stack(rows: Sequence[Mapping[str, Any]], pad: int) -> dict[str, Any]:
     return collate([row[key] for key in ("good", "bad") for row in rows], pad)
 
 
-def _said(model: Any, batch: Mapping[str, torch.Tensor]) -> Said:  # noqa: ANN401
+def _said(model: Any, batch: Mapping[str, torch.Tensor]) -> Said:
     out = model(
         input_ids=batch["input_ids"],
         attention_mask=batch["attention_mask"],
@@ -176,7 +176,7 @@ def _before(job: Job, rows: Sequence[Mapping[str, Any]]) -> list[Said]:
     return found
 
 
-def _trainer(job: Job, rows: Iterable[Mapping[str, Any]], gather: Any, loss: Any) -> Trainer:  # noqa: ANN401
+def _trainer(job: Job, rows: Iterable[Mapping[str, Any]], gather: Any, loss: Any) -> Trainer:
     from transformers import Trainer, TrainingArguments
 
     class GapTrainer(Trainer):
@@ -184,7 +184,7 @@ def _trainer(job: Job, rows: Iterable[Mapping[str, Any]], gather: Any, loss: Any
 
         def compute_loss(
             self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
-        ) -> Any:  # noqa: ANN401
+        ) -> Any:
             """The loss of a batch."""
             found = loss(model, inputs)
             return (found, None) if return_outputs else found

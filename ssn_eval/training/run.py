@@ -140,7 +140,7 @@ def _save(ready: Free, loaded: Loaded, out: Path, work: Path, provenance: Mappin
     shutil.rmtree(work, ignore_errors=True)
 
 
-def _on_first_process(act: Any) -> None:  # noqa: ANN401
+def _on_first_process(act: Any) -> None:
     """Under `accelerate launch` one process writes, and the others wait for it."""
     state = processes.state()
     state.wait_for_everyone()

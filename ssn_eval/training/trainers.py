@@ -113,7 +113,7 @@ def _data(job: Job, unpaired: bool = False) -> dict[str, Any]:
 
     disable_progress_bars()
 
-    def turn(role: str, text: str) -> Any:  # noqa: ANN401
+    def turn(role: str, text: str) -> Any:
         return [{"role": role, "content": text}] if getattr(job.tokenizer, "chat_template", None) else text
 
     if unpaired:

@@ -41,7 +41,7 @@ CONFIGS = {
 }
 
 
-def tiny_config(kind: str, **changes):  # noqa: ANN003, ANN201
+def tiny_config(kind: str, **changes):
     """The config of one tiny architecture."""
     import transformers
 
@@ -55,7 +55,7 @@ def tiny_config(kind: str, **changes):  # noqa: ANN003, ANN201
     return getattr(transformers, name)(**COMMON | own | changes)
 
 
-def tiny(kind: str, seed: int = 0):  # noqa: ANN201
+def tiny(kind: str, seed: int = 0):
     """A random model of one architecture; biases are random too, so that forgetting one shows."""
     import transformers
 
@@ -69,18 +69,18 @@ def tiny(kind: str, seed: int = 0):  # noqa: ANN201
 
 
 @pytest.fixture(params=sorted(CONFIGS))
-def any_model(request: pytest.FixtureRequest):  # noqa: ANN201
+def any_model(request: pytest.FixtureRequest):
     """Each architecture in turn."""
     return tiny(request.param)
 
 
 @pytest.fixture
-def llama():  # noqa: ANN201
+def llama():
     """A tiny Llama."""
     return tiny("llama")
 
 
-def owned_by_hand(model, layer: int, site: str, index: int) -> dict[str, tuple]:  # noqa: ANN001
+def owned_by_hand(model, layer: int, site: str, index: int) -> dict[str, tuple]:
     """Parameter name → which entries of it a neuron owns, biases included; the first weight is the site's own.
 
     Written out per architecture from the forward functions of transformers, and not from our table.
@@ -137,7 +137,7 @@ def owned_by_hand(model, layer: int, site: str, index: int) -> dict[str, tuple]:
     return {name: (i,) for name in (module + ".weight", module + ".bias") if name in names}
 
 
-def existing(model, neurons):  # noqa: ANN001, ANN201
+def existing(model, neurons):
     """`(layer, site, index)` triples as the model has them: in a layer of experts, `mlp` is its expert 1."""
     from ssn_eval.core.neurons import NeuronSet, site_key
     from ssn_eval.models.architectures.resolving import geometry

@@ -215,5 +215,5 @@ def test_the_python_example(pipeline, monkeypatch):
     monkeypatch.chdir(pipeline)
     (example,) = documents.blocks(ROOT / "docs" / "reference" / "api" / "index.md", "python")
     told: dict[str, object] = {}
-    exec(compile(example, "index.md", "exec"), told)  # noqa: S102
+    exec(compile(example, "index.md", "exec"), told)
     assert len(told["replies"]) == 1  # type: ignore[arg-type]

@@ -278,7 +278,7 @@ def test_hooks_are_removed_after_an_exception(llama):
     plain = llama(ids).logits
     with pytest.raises(RuntimeError), intervene(llama, CHOSEN, SUPPRESS, positions="generated"):
         raise RuntimeError
-    with pytest.raises(ValueError), intervene(llama, CHOSEN, LOUD, positions="prompt"):  # noqa: PT011
+    with pytest.raises(ValueError), intervene(llama, CHOSEN, LOUD, positions="prompt"):
         llama.generate(input_ids=ids, no_such_argument=1)
     assert untouched(llama) and torch.equal(llama(ids).logits, plain)
 

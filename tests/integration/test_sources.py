@@ -31,7 +31,7 @@ from ssn_eval.prompts.benchmarks.catalogue import SOURCES, source
 from ssn_eval.prompts.benchmarks.loading import load
 from ssn_eval.prompts.corpus import prepare
 from ssn_eval.prompts.prompt import Label, Prompt
-from ssn_eval.prompts.reading import read_prompts
+from ssn_eval.prompts.reading import read_all_prompts, read_one_language, read_prompts
 
 PAIRS: list[tuple[str, Label]] = [(s.name, label) for s in SOURCES.values() for label in s.labels]
 
@@ -290,7 +290,7 @@ def github(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Pa
     root, asked = _fresh(tmp_path / "github"), list[str]()
 
     class Handler(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        def log_message(self, format: str, *args: object) -> None:
             asked.append(self.path)
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(root)))
@@ -432,3 +432,15 @@ def test_one_rule_for_ssn_data_dir(empty: Path, monkeypatch: pytest.MonkeyPatch)
     for read in (lambda: read_prompts("multijail"), lambda: load(source("multijail"), "th", "harmful")):
         with pytest.raises(MissingInputError, match="SSN_DATA_DIR is .* which is no folder"):
             read()
+
+
+def test_one_language_of_a_benchmark_reads_nothing_else(local: Path) -> None:
+    for path in (local / "advbench_x_json").glob("*.json"):
+        if path.name not in ("en.json", "th.json"):
+            path.unlink()
+    assert {(p.lang, p.label) for p in read_one_language("advbench_x", "th", "harmful")} == {("th", "harmful")}
+    assert {p.lang for p in read_all_prompts(["advbench_x"], ["en", "th"])} == {"en", "th"}
+    with pytest.raises(UnknownNameError, match="label of advbench_x"):
+        read_one_language("advbench_x", "th", "harmless")
+    with pytest.raises(EmptySetError, match="th/harmless"):
+        read_one_language(local / "MultiJail.csv", "th", "harmless")

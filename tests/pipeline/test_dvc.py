@@ -16,8 +16,8 @@ import pytest
 import yaml
 
 sys.path.insert(0, str(Path(__file__).parent))
-from closure import listed  # noqa: E402
-from project import ROOT, copy_of_project, dvc, start  # noqa: E402
+from closure import listed
+from project import ROOT, copy_of_project, dvc, start
 
 from ssn_eval.core.files import is_portable
 

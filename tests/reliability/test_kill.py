@@ -21,8 +21,8 @@ from ssn_eval.cli import health
 from ssn_eval.stages import dvclock, repetitions
 
 sys.path.insert(0, str(ROOT / "tests" / "pipeline"))
-from project import copy_of_project, dvc, start  # noqa: E402
-from test_dvc import SMALL  # noqa: E402
+from project import copy_of_project, dvc, start
+from test_dvc import SMALL
 
 KILLS = 20
 SEED = 20260201

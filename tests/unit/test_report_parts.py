@@ -230,7 +230,7 @@ def test_runs_side_by_side_name_what_differs(run: Path, tmp_path: Path):
 # the command
 
 
-def ssn(*words: str) -> Any:  # noqa: ANN401
+def ssn(*words: str) -> Any:
     return CliRunner().invoke(main, ["report", *words])
 
 

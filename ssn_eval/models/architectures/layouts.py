@@ -43,14 +43,14 @@ class Layout(NamedTuple):
     """path below a layer of the routed experts; a layer that has it has one MLP site an expert in place of `mlp`"""
 
 
-def _head_dim(config: Any) -> int:  # noqa: ANN401
+def _head_dim(config: Any) -> int:
     return int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
 
 
 def _grouped(part: Literal["q", "k", "v"]) -> Part:
     """Phi-3's `qkv_proj`: all query heads, then all key heads, then all value heads; fewer of the latter two."""
 
-    def positions(config: Any) -> range:  # noqa: ANN401
+    def positions(config: Any) -> range:
         queries = config.num_attention_heads * _head_dim(config)
         keys = config.num_key_value_heads * _head_dim(config)
         start, width = {"q": (0, queries), "k": (queries, keys), "v": (queries + keys, keys)}[part]
@@ -67,7 +67,7 @@ def _third(i: int) -> Part:
 def _per_head(i: int) -> Part:
     """GPT-NeoX's `query_key_value`: each head has its query, key and value rows together; neurons count head by head."""
 
-    def positions(config: Any) -> list[int]:  # noqa: ANN401
+    def positions(config: Any) -> list[int]:
         width = _head_dim(config)
         return [(3 * head + i) * width + j for head in range(config.num_attention_heads) for j in range(width)]
 

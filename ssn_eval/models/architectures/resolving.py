@@ -174,7 +174,7 @@ def _expert_sites(modules: _Modules, below: str, layer: int) -> list[Site]:
     return [Site(site_key(layer, expert_site(e)), stack, "input", width, expert=e, block=block) for e in range(number)]
 
 
-def _width(module: Any, place: Place) -> int:  # noqa: ANN401
+def _width(module: Any, place: Place) -> int:
     """Number of coordinates of a side of a linear module; PEFT's wrappers know theirs, a `Conv1D` does not."""
     if is_transposed(module):
         rows, columns = (int(n) for n in reversed(getattr(module, "base_layer", module).weight.shape))

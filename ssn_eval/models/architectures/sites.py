@@ -64,7 +64,7 @@ class Site:
         if self.expert is not None and self.block is not None:
             return experts.hook(self.block, self.module, self.expert, change)
 
-        def after(_module: nn.Module, _args: object, output: Any) -> torch.Tensor | None:  # noqa: ANN401
+        def after(_module: nn.Module, _args: object, output: Any) -> torch.Tensor | None:
             return self._changed(output, change)
 
         def before(_module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:

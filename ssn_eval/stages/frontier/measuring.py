@@ -93,7 +93,7 @@ class Watch:
         class Measure(TrainerCallback):
             """Asks the held-out questions."""
 
-            def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ANN401
+            def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
                 if state.global_step in watch.steps:
                     by_lang = measure(_plain(kwargs["model"]), watch.base, watch.every)
                     watch.points.append({"step": state.global_step, "by_lang": by_lang})
@@ -101,7 +101,7 @@ class Watch:
         return Measure()
 
 
-def measure(model: Any, base: Loaded, every: tuple[int, int, int]) -> dict[str, dict[str, float]]:  # noqa: ANN401
+def measure(model: Any, base: Loaded, every: tuple[int, int, int]) -> dict[str, dict[str, float]]:
     """Language → rates on held-out questions, each between 0 and 1."""
     from functools import partial
 
@@ -135,7 +135,7 @@ def _loaded(weights: Path) -> Loaded:
     return loading.load(ModelSpec(str(weights), dtype="float32"), device="cpu")
 
 
-def _plain(model: Any) -> Any:  # noqa: ANN401
+def _plain(model: Any) -> Any:
     """A copy in eval mode with its adapter merged: it answers twice as fast, and the model in training stays untouched."""
     import copy
 
