@@ -29,7 +29,7 @@ def frontier(seeds: str | None, runs: Path, as_is: bool, workers: int | None, ou
     """
     from rich.console import Console
 
-    from ssn_eval.core import files, params
+    from ssn_eval.core import arithmetic, files, params
     from ssn_eval.report.canvas import render
     from ssn_eval.report.frontier import frontiers, table
     from ssn_eval.report.frontier_figure import draw
@@ -37,6 +37,8 @@ def frontier(seeds: str | None, runs: Path, as_is: bool, workers: int | None, ou
     from ssn_eval.stages.frontier.sweep import sweep
 
     settings = params.load(Path("params.yaml"))
+    if settings.model == params.ORGANISM:
+        arithmetic.pin()  # the workers inherit it
     chosen = _seeds(seeds) if seeds else settings.frontier.seeds
     if as_is:
         folders = {seed: runs / f"seed-{seed}" for seed in chosen}

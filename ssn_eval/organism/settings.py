@@ -57,8 +57,8 @@ class OrganismSettings:
     mlp: int = 384
     max_positions: int = 1024
     checkpoint_every: int = 250
-    threads: int = 2
-    """CPU threads of the training: rounding depends on their number, so it belongs to the recipe."""
+    threads: int = 1
+    """CPU threads of the training: rounding depends on their number, so it belongs to the recipe. Every machine has one."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be trained.

@@ -13,10 +13,10 @@ from typing import Any
 
 import psutil
 
-from ssn_eval.core import files, params
+from ssn_eval.core import arithmetic, files, params
 from ssn_eval.core.errors import MissingInputError, SsnError
 from ssn_eval.core.origin import versions
-from ssn_eval.core.params import Params
+from ssn_eval.core.params import ORGANISM, Params
 
 PARAMS = Path("params.yaml")
 TIMES = Path("logs/stages")
@@ -24,13 +24,19 @@ TIMES = Path("logs/stages")
 
 
 def run_stage(main: Callable[..., None]) -> None:
-    """Run a stage on the command line's paths: `main(params, *paths)`; bad input ends with one sentence and exit code 2."""
+    """Run a stage on the command line's paths: `main(params, *paths)`; bad input ends with one sentence and exit code 2.
+
+    A stage of the organism runs with the pinned arithmetic (`core/arithmetic.py`), and is started again for it where need be.
+    """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     warnings.filterwarnings("ignore", category=FutureWarning)
     logging.getLogger("transformers").setLevel(logging.ERROR)
     started = time.monotonic()
     try:
-        main(params.load(PARAMS), *map(Path, sys.argv[1:]))
+        settings = params.load(PARAMS)
+        if settings.model == ORGANISM:
+            arithmetic.pin()
+        main(settings, *map(Path, sys.argv[1:]))
         _record(time.monotonic() - started)
     except SsnError as error:
         if not isinstance(error, SystemExit):
