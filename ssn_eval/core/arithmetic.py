@@ -1,4 +1,4 @@
-"""The arithmetic of the organism: the settings under which training and evaluation give the same bytes on every x86-64 machine.
+"""The arithmetic of the organism: the settings under which training and evaluation give the same bytes on every Intel machine with AVX2.
 
 torch and the libraries below it choose their instructions by the processor, and another choice rounds otherwise. They read their
 environment variables once, when they are loaded. A process that has other values is therefore started again, before it does any work.
@@ -20,7 +20,8 @@ NO_GPU: Mapping[str, str] = {"CUDA_VISIBLE_DEVICES": ""}
 """A GPU rounds otherwise than a CPU."""
 INSTRUCTIONS: Mapping[str, str] = {
     "ATEN_CPU_CAPABILITY": "avx2",  # torch's own kernels
-    "MKL_CBWR": "COMPATIBLE",  # MKL's matrix products; only this value also holds on processors that are not Intel's
+    "MKL_CBWR": "AVX2,STRICT",  # MKL's matrix products; MKL follows this on Intel's processors only
+    "MKL_ENABLE_INSTRUCTIONS": "AVX2",  # another value would change the bytes in spite of MKL_CBWR
     "ONEDNN_MAX_CPU_ISA": "AVX2",
     "OPENBLAS_CORETYPE": "Haswell",  # numpy's matrix products
 }

@@ -2,7 +2,7 @@
 
 Checkpoints lie in a hidden folder beside the output; after an interruption (kill -9 too) training goes on from the last
 complete one, if the recipe, the lexicon and the libraries are the same. Training always runs on the
-CPU, with the threads that the recipe names. The same seed gives the same bytes on one machine, and on every x86-64 machine with AVX2
+CPU, with the threads that the recipe names. The same seed gives the same bytes on one machine, and on every Intel machine with AVX2
 where `core/arithmetic.py` is in force, as it is in the pipeline's stages.
 """
 
