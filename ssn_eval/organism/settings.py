@@ -20,6 +20,8 @@ class OrganismSettings:
     seed: int = 0
     steps: int = 1400
     batch_size: int = 64
+    micro_batches: int = 2
+    """A batch is computed in this many parts, its shortest examples first: less padding, and the same gradient but for rounding."""
     learning_rate: float = 2e-3
     warmup_steps: int = 100
     final_lr_ratio: float = 0.1
@@ -96,6 +98,10 @@ class OrganismSettings:
         ):
             raise ParamsError(
                 "organism: steps, batch_size, checkpoint_every, threads and the model's sizes must be at least 1."
+            )
+        if self.micro_batches < 1 or self.batch_size % self.micro_batches:
+            raise ParamsError(
+                f"organism: batch_size ({self.batch_size}) must be a multiple of micro_batches ({self.micro_batches})."
             )
         if not 0 <= self.code_switch <= 1:
             raise ParamsError(f"organism: code_switch is a share between 0 and 1, not {self.code_switch:g}.")

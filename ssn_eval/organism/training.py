@@ -1,9 +1,9 @@
 """Train the organism with HF Trainer and save it as an ordinary Hugging Face folder, all or nothing.
 
 Checkpoints lie in a hidden folder beside the output; after an interruption (kill -9 too) training goes on from the last
-complete one, if the recipe, the lexicon and the libraries are the same. Training always runs on the
-CPU, with the threads that the recipe names. The same seed gives the same bytes on one machine, and on every Intel machine with AVX2
-where `core/arithmetic.py` is in force, as it is in the pipeline's stages.
+complete one, if the recipe, the lexicon and the libraries are the same. Training runs on the CPU, with the threads that the recipe
+names. The same seed gives the same bytes on one machine. In the pipeline's stages it gives the same bytes on every Intel machine with
+AVX2 too, because they fix the arithmetic (`core/arithmetic.py`).
 """
 
 from __future__ import annotations
@@ -118,6 +118,12 @@ def encode(tok: PreTrainedTokenizerFast, examples: Sequence[corpus.Example]) -> 
     return [encoded[example] for example in examples]
 
 
+def shortest_first(examples: Sequence[dict[str, list[int]]], batch_size: int) -> list[dict[str, list[int]]]:
+    """The same batches in the same order, each sorted by the number of tokens."""
+    batches = (examples[start : start + batch_size] for start in range(0, len(examples), batch_size))
+    return [example for batch in batches for example in sorted(batch, key=lambda e: len(e["input_ids"]))]
+
+
 def build_trainer(lexicon: Lexicon, settings: OrganismSettings, work: Path) -> Trainer:
     """The Trainer over the whole corpus in its own order, checkpointing into `work`."""
     from torch.utils.data import SequentialSampler
@@ -132,10 +138,12 @@ def build_trainer(lexicon: Lexicon, settings: OrganismSettings, work: Path) -> T
 
     logging.disable_progress_bar()  # of every checkpoint's writing; ours shows the steps
     tok = tokenizer.build(lexicon)
+    examples = encode(tok, corpus.examples(lexicon, settings))
     arguments = TrainingArguments(
         output_dir=str(work),
         max_steps=settings.steps,
-        per_device_train_batch_size=settings.batch_size,
+        per_device_train_batch_size=settings.batch_size // settings.micro_batches,
+        gradient_accumulation_steps=settings.micro_batches,
         learning_rate=settings.learning_rate,
         lr_scheduler_type="cosine_with_min_lr",
         lr_scheduler_kwargs={"min_lr_rate": settings.final_lr_ratio},
@@ -152,7 +160,7 @@ def build_trainer(lexicon: Lexicon, settings: OrganismSettings, work: Path) -> T
     trainer = InOrder(
         model=build_model(settings, tok),
         args=arguments,
-        train_dataset=encode(tok, corpus.examples(lexicon, settings)),  # type: ignore[arg-type]
+        train_dataset=shortest_first(examples, settings.batch_size),  # type: ignore[arg-type]
         data_collator=DataCollatorForSeq2Seq(tok, padding=True),
         processing_class=tok,
     )
