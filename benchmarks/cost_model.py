@@ -17,7 +17,8 @@ from sketch_speed import BATCH, PROBES, best, forward, random_ids
 from subjects import machine, plain_llama
 
 from ssn_eval.core.neurons import ATTENTION, SITES
-from ssn_eval.identification.importance import Settings, measure
+from ssn_eval.core.settings import ScoreParams
+from ssn_eval.identification.importance import measure
 from ssn_eval.identification.memory import activations
 from ssn_eval.identification.readout import Readout
 from ssn_eval.models.architectures.resolving import geometry, resolve
@@ -40,7 +41,7 @@ def main() -> None:
     chosen = parser.parse_args()
     model, ids = plain_llama(), random_ids(16, 32)
     plain = best(lambda: forward(model, ids, logits=True))
-    ratio = best(lambda: measure(model, ids, Settings(probes=PROBES, batch_size=BATCH))) / plain
+    ratio = best(lambda: measure(model, ids, ScoreParams(sites="both", probes=PROBES, batch_size=BATCH))) / plain
     names = ["8B"] if chosen.quick else list(MODELS)
     result = {
         "assumed": {

@@ -25,8 +25,9 @@ from subjects import NAMES, ROOT, encoded_prompts, machine, open_model
 
 from ssn_eval.core import store
 from ssn_eval.core.neurons import ATTENTION, MLP, SITES, Geometry, NeuronSet, parse_key, site_key
+from ssn_eval.core.settings import ScoreParams
 from ssn_eval.identification import importance, selection
-from ssn_eval.identification.importance import Settings, measure
+from ssn_eval.identification.importance import measure
 from ssn_eval.models import loading
 
 PROMPTS, PROBES, SAMPLED_LAYERS, SAMPLED = 32, 4, 6, 28
@@ -51,14 +52,14 @@ def main() -> None:
     loaded = open_model(chosen.model, chosen.path)
     ids = encoded_prompts(chosen.model, loaded, chosen.prompts)
     if chosen.model == "organism":
-        exact, chosen_neurons = importance.score(loaded.model, ids, method="exact"), None
+        exact, chosen_neurons = importance.score(loaded.model, ids, sites="both", method="exact"), None
     else:
         path = RESULTS / f"exact-{chosen.model}.safetensors"
         if chosen.reference:
             make_reference(loaded, ids, path)
         exact, chosen_neurons = read_reference(loaded, ids, path)
-    sketched = measure(loaded.model, ids, Settings(probes=chosen.probes))
-    closed = importance.score(loaded.model, ids, method="local")
+    sketched = measure(loaded.model, ids, ScoreParams(sites="both", probes=chosen.probes))
+    closed = importance.score(loaded.model, ids, sites="both", method="local")
     result = {
         "model": chosen.model,
         "prompts": len(ids),
@@ -88,7 +89,9 @@ def make_reference(loaded: loading.Loaded, ids: Sequence[Sequence[int]], path: P
     """Ablate the sample and write its scores."""
     wanted, _ = sample(loaded.ref.geometry)
     work = path.with_suffix(".work")
-    found = measure(loaded.model, ids, Settings("exact", batch_size=1), neurons=wanted, work=work)
+    found = measure(
+        loaded.model, ids, ScoreParams(sites="both", method="exact", batch_size=1), neurons=wanted, work=work
+    )
     write_reference(loaded, ids, found.scores, path)
 
 

@@ -27,7 +27,8 @@ import torch
 from subjects import encoded_prompts, forget_peak, machine, open_model, plain_llama, resident
 
 from ssn_eval.core.neurons import SITES, parse_key, site_key
-from ssn_eval.identification.importance import Settings, measure
+from ssn_eval.core.settings import ScoreParams
+from ssn_eval.identification.importance import measure
 from ssn_eval.models.architectures.resolving import decoder, geometry
 from ssn_eval.models.batches import Padded, cut
 
@@ -50,7 +51,7 @@ def main() -> None:
         print(json.dumps(peak(model, ids[:BATCH], chosen.peak)))
         return
     plain = [best(run) for run in (lambda: forward(model, ids, logits=True), lambda: forward(model, ids, logits=False))]
-    sketch = best(lambda: measure(model, ids, Settings(probes=PROBES, batch_size=BATCH)))
+    sketch = best(lambda: measure(model, ids, ScoreParams(sites="both", probes=PROBES, batch_size=BATCH)))
     exact = exact_seconds(model, ids)
     peaks = {side: in_process(side, chosen) for side in ("sketch", "backward")}
     found = growth(chosen.quick)
@@ -128,7 +129,7 @@ def exact_seconds(model: Any, ids: Sequence[Sequence[int]]) -> float:
             for s in SITES
         }
         start = time.perf_counter()
-        measure(model, prompts, Settings("exact", batch_size=1), neurons=wanted)
+        measure(model, prompts, ScoreParams(sites="both", method="exact", batch_size=1), neurons=wanted)
         each = (time.perf_counter() - start) / (len(prompts) * sum(map(len, wanted.values())))
         inside = sum(w for key, w in shape.widths.items() if parse_key(key)[0] in layers)
         total += each * inside * len(ids)
@@ -139,7 +140,7 @@ def peak(model: Any, ids: Sequence[Sequence[int]], side: str) -> dict[str, float
     """Bytes that this process has used at most, with the model loaded and after one batch."""
     loaded = forget_peak()
     if side == "sketch":
-        measure(model, ids, Settings(probes=PROBES, batch_size=BATCH))
+        measure(model, ids, ScoreParams(sites="both", probes=PROBES, batch_size=BATCH))
     else:
         padded = Padded(ids, [(len(i) - 1, len(i)) for i in ids], "cpu")(range(len(ids)))
         labels = padded.input_ids.masked_fill(padded.attention_mask == 0, -100)
@@ -159,7 +160,7 @@ def in_process(side: str, chosen: argparse.Namespace) -> dict[str, float]:
 def growth(quick: bool) -> dict[str, Any]:
     """Seconds of the sketch by number of prompts, by tokens a prompt, and by layers, on a random Llama."""
     small = 4 if quick else 8
-    settings = Settings(probes=PROBES, batch_size=BATCH)
+    settings = ScoreParams(sites="both", probes=PROBES, batch_size=BATCH)
     model = plain_llama(layers=small)
 
     def series(points: Sequence[int], run: Callable[[int], float]) -> dict[str, Any]:
@@ -174,7 +175,7 @@ def growth(quick: bool) -> dict[str, Any]:
     }
 
 
-def of_layers(layers: int, settings: Settings) -> float:
+def of_layers(layers: int, settings: ScoreParams) -> float:
     """Seconds of the sketch on a random Llama of so many layers."""
     model = plain_llama(layers=layers)
     return best(lambda: measure(model, random_ids(BATCH, 32), settings))

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from ssn_eval.core import files
 from ssn_eval.core.origin import versions
-from ssn_eval.core.params import TrainParams
+from ssn_eval.core.settings import TrainParams
 from ssn_eval.models import generation, loading
 from ssn_eval.prompts.benchmarks.catalogue import source
 from ssn_eval.prompts.benchmarks.copies import local_copy

@@ -1,8 +1,16 @@
-"""The options that say which model a command loads, and where."""
+"""The options that say which model a command loads, and where; a command gets them as one `ModelOptions`."""
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
 import click
+
+if TYPE_CHECKING:
+    from ssn_eval.models.loading import Loaded, ModelSpec
 
 REVISION = click.option("--revision", help="Hub revision.")
 GGUF_FILE = click.option("--gguf-file", help="A GGUF file inside the model's folder or package.")
@@ -14,6 +22,55 @@ DTYPE = click.option(
     help="Of the weights.",
 )
 DEVICE = click.option("--device", help="cpu, cuda, …; the best one by default.")
+DEVICE_MAP = click.option("--device-map", help="auto: spread the weights over every GPU.")
 TRUST_REMOTE_CODE = click.option(
     "--trust-remote-code", is_flag=True, help="Run code that the model's repository brings."
 )
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """A model as a command names it."""
+
+    model: str
+    revision: str | None
+    gguf_file: str | None
+    dtype: str
+    device: str | None
+    device_map: str | None
+    trust_remote_code: bool
+
+    def spec(self) -> ModelSpec:
+        """How the model is found."""
+        from ssn_eval.models.loading import ModelSpec
+
+        return ModelSpec.parse(self.model, self.revision, self.gguf_file, self.dtype)
+
+    def load(self) -> Loaded:
+        """The model in memory; raises what `models.loading.load` raises."""
+        from ssn_eval.models import loading
+
+        return loading.load(
+            self.spec(), device=self.device, device_map=self.device_map, trust_remote_code=self.trust_remote_code
+        )
+
+
+def model_options(required: bool) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Add `--model` and the options beside it; the command gets `model`, a `ModelOptions`, or None if no model is named."""
+    options = (
+        click.option("--model", required=required, help="Hub id or folder, or package:NAME."),
+        *(REVISION, GGUF_FILE, DTYPE, DEVICE, DEVICE_MAP, TRUST_REMOTE_CODE),
+    )
+    names = list(ModelOptions.__dataclass_fields__)
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(command)
+        def with_model(*args: Any, **values: Any) -> Any:
+            chosen = {name: values.pop(name) for name in names}
+            return command(*args, model=ModelOptions(**chosen) if chosen["model"] else None, **values)
+
+        for option in reversed(options):
+            with_model = option(with_model)
+        return with_model
+
+    return decorate

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Literal, get_args
 
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
-from ssn_eval.core.errors import ParamsError
+from ssn_eval.core.errors import ParamsError, UnknownNameError
 
 Weights = Literal["neurons", "mask", "lora", "full"]
 Loss = Literal["sft", "dpo", "rdpo", "kto", "orpo", "simpo", "mpo"]
@@ -106,3 +107,26 @@ def check(name: str, row: Method) -> None:
         raise ParamsError(
             f"methods.{name} names the set {row.set}, which weights: {row.weights} does not use; leave one of them out."
         )
+
+
+def method_for(name: str, *, has_neurons: bool) -> Method:
+    """The built-in method of this name, for a run that has a neuron set, or has none.
+
+    With a neuron set, a preference loss trains those neurons in place of every weight.
+
+    Raises:
+        UnknownNameError: there is no such method.
+        ParamsError: the method needs a neuron set and there is none, or the other way round.
+    """
+    if name not in METHODS:
+        raise UnknownNameError("training method", name, METHODS)
+    method = METHODS[name]
+    if method.on_neurons and not has_neurons:
+        raise ParamsError(
+            f"The method {name} trains chosen neurons: give --neurons FILE, or a method that needs none (full, lora, dpo)."
+        )
+    if method.on_neurons or not has_neurons:
+        return method
+    if method.loss == "sft":
+        raise ParamsError(f"The method {name} trains no neuron set; leave --neurons out, or choose ssn or grad_mask.")
+    return replace(method, weights="neurons", set="ss")

@@ -20,10 +20,8 @@ from ssn_eval.core.errors import ParamsError, UnknownNameError
 from ssn_eval.core.files import is_portable
 from ssn_eval.core.languages import TIERS, language
 from ssn_eval.core.methods import METHODS, Method
-from ssn_eval.core.neurons import expand_sites
+from ssn_eval.core.neurons import SETS, expand_sites
 
-SETS = ("ms_hr", "ss", "private")
-"""the named sets that `select` always writes, besides the sets per language and the random controls of SS"""
 FAMILIES = ("ms", "ss", "private")
 """sets of every NHR language: MS_l, SS_l = MS_l & MS_HR, MS_l - MS_HR"""
 SOURCES = ("ms_hr", *FAMILIES)

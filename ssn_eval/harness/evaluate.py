@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ssn_eval.core.errors import MissingInputError, ParamsError
-from ssn_eval.core.params import EvaluateParams
+from ssn_eval.core.settings import EvaluateParams
 from ssn_eval.harness import scoring
 from ssn_eval.judges.judged import Judged
 from ssn_eval.judges.registry import judge_names, says_refusal

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from ssn_eval.core import lock
 from ssn_eval.core.errors import EmptySetError
-from ssn_eval.core.neurons import NeuronSet
+from ssn_eval.core.neurons import NeuronSet, expand_sites
 from ssn_eval.core.origin import versions
+from ssn_eval.core.processes import is_main
+from ssn_eval.core.settings import ScoreParams
 from ssn_eval.core.store import ScoreFile
-from ssn_eval.identification.importance import Measurement, Settings, measure
-from ssn_eval.prompts.encoding import encode, subsample
+from ssn_eval.identification.importance import Measurement, measure
+from ssn_eval.prompts.encoding import context_length, encode, subsample
 from ssn_eval.prompts.prompt import Prompt
 
 if TYPE_CHECKING:
@@ -27,28 +32,36 @@ class Identified(NamedTuple):
     halves: tuple[ScoreFile, ScoreFile] | None
 
 
+@contextmanager
+def work_folder(path: Path) -> Iterator[Path]:
+    """A folder for the sums of an unfinished run, for one run at a time; it is removed when the body has succeeded.
+
+    Raises:
+        BusyError: another identification works there.
+    """
+    with lock.hold(path, "identification") if is_main() else nullcontext():
+        yield path
+        shutil.rmtree(path, ignore_errors=True)
+
+
 def identify(
     loaded: Loaded,
     prompts: Sequence[Prompt],
-    settings: Settings,
+    settings: ScoreParams = ScoreParams(),
     *,
-    sites: Sequence[str],
-    limit: int | None = None,
     neurons: NeuronSet | None = None,
     work: Path | None = None,
     say: Callable[[str], None] = lambda _line: None,
 ) -> Identified:
-    """Score every neuron of `sites` on prompts of one language and label.
+    """Score every neuron of the chosen sites on prompts of one language and label.
 
     Args:
         loaded: the model, its tokenizer and identity.
         prompts: of one language and label.
-        settings: how importance is measured.
-        sites: which sites.
-        limit: at most so many prompts.
+        settings: the scorer, the sites, and the largest number of prompts.
         neurons: measure only these (`exact`).
-        work: a folder for the sums of an unfinished run; remove it once the scores are safe.
-        say: told, in a line each, what the run needs and how many prompts were cut.
+        work: a folder for the sums of an unfinished run (`work_folder`).
+        say: gets a line on the memory that the run needs, and one on prompts that were cut.
 
     Raises:
         EmptySetError: no prompt.
@@ -63,20 +76,20 @@ def identify(
         raise EmptySetError("No prompt to identify neurons on.")
     if neurons is not None:
         loaded.ref.geometry.check(neurons)
-    used = subsample(prompts, limit, settings.seed)
-    context = int(getattr(loaded.model.config.get_text_config(), "max_position_embeddings", 1 << 30))
+    used = subsample(prompts, settings.prompts, settings.seed)
+    context = context_length(loaded.model)
     responses = [p.response for p in used] if settings.position == "response" else []
     encoded = encode(loaded.tokenizer, [p.prompt for p in used], context, responses)
     if encoded.truncated:
         say(
             f"{encoded.truncated} of {len(used)} prompts are longer than the context of {context} tokens: their beginning was cut"
         )
+    sites = expand_sites(settings.sites)
     fitting = fit(loaded.model, resolve(loaded.model, sites), [len(ids) for ids in encoded.ids], settings, say)
     found = measure(
         loaded.model,
         encoded.ids,
         fitting,
-        sites=sites,
         prompt_lengths=encoded.prompt_lengths,
         neurons=None if neurons is None else neurons.by_key(),
         work=work,

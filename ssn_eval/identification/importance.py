@@ -13,53 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ssn_eval.core.errors import EmptySetError, ParamsError, UnknownNameError
-from ssn_eval.core.neurons import SITES
+from ssn_eval.core.errors import EmptySetError, ParamsError
+from ssn_eval.core.neurons import expand_sites
+from ssn_eval.core.settings import ScoreParams
 from ssn_eval.core.store import Scores
 from ssn_eval.identification.stability import rank_correlation, standard_error
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-METHODS = ("sketch", "exact", "local")
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How importance is measured; everything here belongs to an artefact's provenance."""
-
-    method: str = "sketch"
-    position: str = "last"
-    """`last`, `mean` or `response`: see `readout`"""
-    target: str = "hidden"
-    """`hidden` or `logits`: see `readout`"""
-    probes: int = 4
-    """random probes per prompt (sketch only); prompts × probes is what counts for accuracy"""
-    seed: int = 0
-    """of the probes (sketch), and of the order of the prompts (where a tolerance is given)"""
-    tolerance: float | None = None
-    """stop once the standard error of the ranking (`stability.standard_error`) is at most this, in standard deviations of rank"""
-    batch_size: int = 8
-    """prompts a forward pass; the result does not depend on it beyond rounding"""
-    checkpointing: bool = False
-    """sketch only: recompute each layer in the backward pass, for less memory and more time; the result is the same"""
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot be measured.
-
-        Raises:
-            UnknownNameError: no such method, position or target.
-            ParamsError: a number out of range.
-        """
-        from ssn_eval.identification.readout import Readout
-
-        if self.method not in METHODS:
-            raise UnknownNameError("method", self.method, METHODS)
-        Readout(self.position, self.target)
-        if self.probes < 1 or self.batch_size < 1:
-            raise ParamsError(f"probes and batch_size must be at least 1, got {self.probes} and {self.batch_size}.")
-        if self.tolerance is not None and not 0 < self.tolerance < 1:
-            raise ParamsError(f"The tolerance is a standard error between 0 and 1, got {self.tolerance:g}; try 0.1.")
 
 
 @dataclass(frozen=True)
@@ -82,9 +43,8 @@ class Measurement:
 def measure(
     model: PreTrainedModel,
     inputs: Sequence[Sequence[int]],
-    settings: Settings = Settings(),
+    settings: ScoreParams = ScoreParams(),
     *,
-    sites: Sequence[str] = SITES,
     prompt_lengths: Sequence[int] | None = None,
     neurons: Mapping[str, Sequence[int]] | None = None,
     work: Path | None = None,
@@ -95,8 +55,7 @@ def measure(
     Args:
         model: a causal language model in eval mode; its weights and flags are as before afterwards.
         inputs: token ids, one sequence a prompt, special tokens included.
-        settings: how.
-        sites: which sites to score.
+        settings: the scorer and the sites; the number of prompts is the caller's choice.
         prompt_lengths: how many tokens of each sequence are the prompt, where responses follow.
         neurons: site key → indices: measure only those (`exact`); other neurons of those sites get 0, other sites are left out.
         work: a folder for the sums of an unfinished run; remove it once the scores are safe.
@@ -123,7 +82,7 @@ def measure(
     readout = Readout(settings.position, settings.target)
     spans = readout.spans([len(ids) for ids in inputs], prompt_lengths)
     read = [list(ids[:end]) for ids, (_, end) in zip(inputs, spans, strict=True)]
-    found = resolve(model, sites)
+    found = resolve(model, expand_sites(settings.sites))
     if neurons is not None:
         found = {key: site for key, site in found.items() if key in neurons}
     mine = share()
@@ -159,11 +118,9 @@ def measure(
     return Measurement(sums.mean(), halves, int(sums.counts.sum()))
 
 
-def score(
-    model: PreTrainedModel, inputs: Sequence[Sequence[int]], *, sites: Sequence[str] = SITES, **settings: Any
-) -> Scores:
-    """The scores alone: `measure` with its settings as keywords."""
-    return measure(model, inputs, Settings(**settings), sites=sites).scores
+def score(model: PreTrainedModel, inputs: Sequence[Sequence[int]], **settings: Any) -> Scores:
+    """The scores alone: `measure` with the fields of `ScoreParams` as keywords."""
+    return measure(model, inputs, ScoreParams(**settings)).scores
 
 
 def _scorer(model, found, readout, settings, neurons, advance):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ssn_eval.identification.importance import Settings
+from ssn_eval.core.settings import ScoreParams
 from ssn_eval.identification.readout import Readout
 from ssn_eval.identification.sketch import sketch
 from ssn_eval.models.architectures.resolving import num_layers
@@ -55,9 +55,9 @@ def fit(
     model: PreTrainedModel,
     sites: Mapping[str, Site],
     lengths: Sequence[int],
-    settings: Settings,
+    settings: ScoreParams,
     say: Callable[[str], None],
-) -> Settings:
+) -> ScoreParams:
     """Say what the run needs, turn checkpointing on where that makes it fit, and refuse it where nothing does.
 
     Args:

@@ -20,16 +20,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ssn_eval.core.errors import ArchitectureError, EmptySetError, UnknownNameError
+from ssn_eval.core.errors import ArchitectureError, EmptySetError
 from ssn_eval.models.architectures.resolving import decoder
 from ssn_eval.models.batches import Batch
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
-
-POSITIONS = ("last", "mean", "response")
-TARGETS = ("hidden", "logits")
 
 
 @dataclass(frozen=True)
@@ -38,17 +35,6 @@ class Readout:
 
     position: str = "last"
     target: str = "hidden"
-
-    def __post_init__(self) -> None:
-        """Refuse unknown names.
-
-        Raises:
-            UnknownNameError: names the near ones.
-        """
-        if self.position not in POSITIONS:
-            raise UnknownNameError("position", self.position, POSITIONS)
-        if self.target not in TARGETS:
-            raise UnknownNameError("target", self.target, TARGETS)
 
     def spans(self, lengths: Sequence[int], prompt_lengths: Sequence[int] | None) -> list[tuple[int, int]]:
         """The tokens `[first, end)` of each sequence that are read.

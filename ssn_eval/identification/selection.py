@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import reduce
 from itertools import groupby
 from typing import Literal, get_args
@@ -16,7 +17,7 @@ import numpy as np
 
 from ssn_eval.core.errors import EmptySetError, FormatError, MismatchError, ParamsError, UnknownNameError
 from ssn_eval.core.neurons import SITES, Geometry, Neuron, NeuronSet, is_among, parse_key
-from ssn_eval.core.store import Scores
+from ssn_eval.core.store import NeuronFile, Scores
 
 Scope = Literal["layer", "global"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
@@ -135,6 +136,11 @@ def matched_random(target: NeuronSet, geometry: Geometry, seed: int) -> NeuronSe
             )
         drawn[key] = sorted(int(i) for i in generator.choice(others, size=len(indices), replace=False))
     return NeuronSet.from_keys(drawn)
+
+
+def control_of(file: NeuronFile, seed: int) -> NeuronFile:
+    """The matched random control of a neuron set, as a file of the same model; raises what `matched_random` raises."""
+    return replace(file, neurons=matched_random(file.neurons, file.model.geometry, seed))
 
 
 def overlap(sets: Mapping[str, NeuronSet]) -> dict[str, dict[str, float]]:

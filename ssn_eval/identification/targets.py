@@ -1,4 +1,4 @@
-"""Scores of all languages → every set by name: MS, SS and private neurons by language, united, and by preset. Pure functions.
+"""Scores of all languages → every set by name: MS, SS and private neurons by language, united, and by preset.
 
 The definitions are in `selection.py`, the presets' values and their checks in `presets.py`.
 """
@@ -7,20 +7,100 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from ssn_eval.core import presets
-from ssn_eval.core.errors import EmptySetError
-from ssn_eval.core.neurons import SITES, Geometry, NeuronSet, expand_sites, is_among
-from ssn_eval.core.origin import ModelRef
+from ssn_eval.core.errors import EmptySetError, MismatchError, ParamsError
+from ssn_eval.core.neurons import SITES, Geometry, NeuronSet, expand_sites, is_among, parse_key
+from ssn_eval.core.origin import ModelRef, versions
 from ssn_eval.core.params import Params
 from ssn_eval.core.presets import FAMILIES, SETS, Preset
-from ssn_eval.core.store import Scores
+from ssn_eval.core.settings import SelectParams
+from ssn_eval.core.store import NeuronFile, ScoreFile, Scores, load_scores
 from ssn_eval.identification import selection
 from ssn_eval.identification.selection import Scope
 
 ByLanguage = Mapping[str, tuple[Scores, Scores]]
 """language → scores on D_jail, on D_norm"""
+
+
+class LanguageScores(NamedTuple):
+    """The score files of one language."""
+
+    jail: ScoreFile
+    norm: ScoreFile
+
+
+def read_scores(harmful: Path, harmless: Path) -> LanguageScores:
+    """Read the scores of one language on D_jail and on D_norm.
+
+    Raises:
+        MismatchError: the files are of two models or languages, or of the other label.
+    """
+    jail, norm = load_scores(harmful), load_scores(harmless)
+    norm.model.refuse_other(jail.model, f"The score file {harmless}")
+    for path, file, label in ((harmful, jail, "harmful"), (harmless, norm, "harmless")):
+        if (label_of_file := file.provenance.get("label", label)) != label:
+            raise MismatchError(f"{path} holds scores on {label_of_file} prompts, where {label} ones are needed.")
+    langs = [file.provenance.get("lang") for file in (jail, norm)]
+    if langs[0] != langs[1]:
+        raise MismatchError(
+            f"{harmful} and {harmless} are of two languages ({' and '.join(map(str, langs))}); give both of one language."
+        )
+    return LanguageScores(jail, norm)
+
+
+def select_one(
+    what: str, scores: LanguageScores, hr_scores: LanguageScores | None, settings: SelectParams, seed: int = 0
+) -> NeuronFile:
+    """One neuron set of one language.
+
+    Args:
+        what: `ms`, `ss`, `private`, or `random`: the matched control of SS, or of MS without `hr_scores`.
+        scores: of the language.
+        hr_scores: of the high-resource language; `ss` and `private` need them.
+        settings: p, scope and sites.
+        seed: of `random`.
+
+    Raises:
+        ParamsError: `ss` or `private` without the scores of the high-resource language.
+        MismatchError: the two languages were scored on two models.
+        EmptySetError: no neuron is left.
+    """
+    if what in ("ss", "private") and hr_scores is None:
+        raise ParamsError(
+            f"{what} compares with the high-resource language: give its scores too (--hr-harmful and --hr-harmless)."
+        )
+    sites = expand_sites(settings.sites)
+    target = what if what != "random" else "ss" if hr_scores else "ms"
+    neurons = _ms(scores, settings, sites)
+    provenance: dict[str, Any] = {
+        name: scores.jail.provenance[name] for name in ("lang", "method") if name in scores.jail.provenance
+    }
+    if target != "ms" and hr_scores is not None:
+        hr_scores.jail.model.refuse_other(scores.jail.model, "The score file of the high-resource language")
+        hr = _ms(hr_scores, settings, sites)
+        neurons = selection.shared(neurons, hr) if target == "ss" else selection.private(neurons, hr)
+        provenance["hr"] = hr_scores.jail.provenance.get("lang")
+    if not neurons:
+        raise EmptySetError(f"No {target} neuron at p = {settings.p:g} %; use a larger --p.")
+    if what == "random":
+        neurons = selection.matched_random(neurons, scores.jail.model.geometry, seed)
+        provenance |= {"seed": seed, "control_of": target}
+    scored = [parse_key(key)[1] for key in scores.jail.scores]
+    provenance |= {
+        "what": what,
+        "p": settings.p,
+        "scope": settings.scope,
+        "sites": [name for name in sites if any(is_among(site, (name,)) for site in scored)],
+        "versions": versions(),
+    }
+    return NeuronFile(neurons, scores.jail.model, provenance)
+
+
+def _ms(scores: LanguageScores, settings: SelectParams, sites: Sequence[str]) -> NeuronSet:
+    return selection.ms(scores.jail.scores, scores.norm.scores, settings.p, sites, settings.scope)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ values of some sites are kept at a time, as many as a budget of memory allows, a
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -14,11 +15,15 @@ import numpy as np
 
 from ssn_eval.core.errors import EmptySetError, FormatError
 from ssn_eval.core.neurons import SITES, Geometry, NeuronSet
+from ssn_eval.core.origin import versions
 from ssn_eval.core.progress import progress
-from ssn_eval.interventions.reference import PERCENTILES, Activations
+from ssn_eval.interventions.reference import PERCENTILES, Activations, Reference
 from ssn_eval.models.architectures.resolving import decoder, resolve
 from ssn_eval.models.architectures.sites import Site
 from ssn_eval.models.batches import Padded, cut
+from ssn_eval.models.loading import Loaded
+from ssn_eval.prompts.encoding import context_length, encode, subsample
+from ssn_eval.prompts.prompt import Prompt
 
 if TYPE_CHECKING:
     import torch
@@ -64,6 +69,49 @@ def measure(
             _read(model, inputs, kept, batch_size, advance)
             measured |= {key: each.summary() for key, each in zip(keys, kept, strict=True) if each.rows}
     return measured
+
+
+def reference(
+    loaded: Loaded,
+    prompts: Sequence[Prompt],
+    *,
+    sites: Sequence[str] = SITES,
+    neurons: NeuronSet | None = None,
+    batch_size: int = 8,
+    limit: int | None = None,
+    seed: int = 0,
+) -> Reference:
+    """Measure the activations of a model on prompts of one language and label.
+
+    Args:
+        loaded: the model, its tokenizer and identity.
+        prompts: of one language and label.
+        sites: the sites that are measured.
+        neurons: only these neurons.
+        batch_size: prompts in one forward pass.
+        limit: the largest number of prompts, drawn at random.
+        seed: of that draw.
+
+    Raises:
+        EmptySetError, MismatchError, FormatError: as `measure`.
+    """
+    used = subsample(prompts, limit, seed)
+    if not used:
+        raise EmptySetError("No prompt to measure the activations of.")
+    encoded = encode(loaded.tokenizer, [p.prompt for p in used], context_length(loaded.model))
+    activations = measure(loaded.model, encoded.ids, sites=sites, neurons=neurons, batch_size=batch_size)
+    provenance = {
+        "lang": used[0].lang,
+        "label": used[0].label,
+        "prompts": len(used),
+        "tokens": sum(map(len, encoded.ids)),
+        "truncated": encoded.truncated,
+        "neurons": sum(len(site.index) for site in activations.values()),
+        "prompts_sha256": hashlib.sha256("\n".join(p.prompt for p in used).encode()).hexdigest(),
+        "seed": seed if limit else None,
+        "versions": versions(),
+    }
+    return Reference(activations, loaded.ref, provenance)
 
 
 @dataclass

@@ -10,7 +10,7 @@ from ssn_eval.models.generation import render
 from ssn_eval.prompts.prompt import Prompt
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 class Encoded(NamedTuple):
@@ -22,6 +22,11 @@ class Encoded(NamedTuple):
     """how many tokens of each are the prompt"""
     truncated: int
     """how many prompts lost their beginning because the context is shorter"""
+
+
+def context_length(model: PreTrainedModel) -> int:
+    """The largest number of tokens that the model was made for; very large where its config does not say."""
+    return int(getattr(model.config.get_text_config(), "max_position_embeddings", 1 << 30))
 
 
 def encode(

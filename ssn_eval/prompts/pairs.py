@@ -15,7 +15,7 @@ from pathlib import Path
 from ssn_eval.core import files
 from ssn_eval.core.errors import EmptySetError, FormatError, MismatchError, MissingInputError, UnknownNameError
 from ssn_eval.core.languages import language
-from ssn_eval.core.params import TrainParams
+from ssn_eval.core.settings import TrainParams
 from ssn_eval.prompts.prompt import LABELS, Prompt
 
 

@@ -19,7 +19,7 @@ import yaml
 
 from ssn_eval.core import files, lock, params
 from ssn_eval.core.errors import MissingInputError, SsnError
-from ssn_eval.core.params import TrainParams, ValidateParams
+from ssn_eval.core.settings import TrainParams, ValidateParams
 from ssn_eval.stages import dvclock
 
 LINKED = ("dvc.yaml", "ssn_eval", "tasks", "data", ".dvcignore")

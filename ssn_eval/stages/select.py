@@ -61,11 +61,10 @@ def _halves(settings: Params, folder: Path, model: ModelRef) -> tuple[ByLanguage
 
 def _pair(folder: Path, lang: str, model: ModelRef | None) -> tuple[tuple[Scores, Scores], ModelRef]:
     """One language's scores on D_jail and on D_norm, and their model, which has to be the one given."""
-    jail, norm = (store.load_scores(need(folder / f"{label}.safetensors", f"score@{lang}")) for label in LABELS)
-    for file in (jail, norm):
-        model = model or file.model
-        file.model.refuse_other(model, f"The score file of {lang}")
-    return (jail.scores, norm.scores), model or jail.model
+    jail, norm = targets.read_scores(*(need(folder / f"{label}.safetensors", f"score@{lang}") for label in LABELS))
+    model = model or jail.model
+    jail.model.refuse_other(model, f"The score file of {lang}")
+    return (jail.scores, norm.scores), model
 
 
 if __name__ == "__main__":

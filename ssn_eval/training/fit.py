@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ssn_eval.core import files, lock, processes, progress
 from ssn_eval.core.errors import EmptySetError, FormatError
 from ssn_eval.core.methods import Method
-from ssn_eval.core.params import TrainParams
+from ssn_eval.core.settings import TrainParams
 from ssn_eval.models import resuming
 from ssn_eval.prompts.pairs import Pair
 from ssn_eval.training import trainers

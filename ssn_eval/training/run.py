@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from ssn_eval.core import files, processes
 from ssn_eval.core.errors import ParamsError
 from ssn_eval.core.methods import Method
-from ssn_eval.core.params import TrainParams
+from ssn_eval.core.settings import TrainParams
 from ssn_eval.core.statistics import ends
 from ssn_eval.core.store import NeuronFile
 from ssn_eval.models import lineage

@@ -21,9 +21,9 @@ from two_processes import launched
 from ssn_eval.core import store
 from ssn_eval.core.neurons import NeuronSet
 from ssn_eval.core.processes import Share
+from ssn_eval.core.settings import ScoreParams
 from ssn_eval.identification import memory as activations
 from ssn_eval.identification.accumulate import Sums
-from ssn_eval.identification.importance import Settings
 from ssn_eval.identification.readout import Readout
 from ssn_eval.models import memory
 from ssn_eval.models.architectures.resolving import resolve
@@ -182,9 +182,9 @@ def test_what_does_not_fit_is_checkpointed_then_refused(llama, monkeypatch):
     need = activations.activations(llama, sites, Readout()).need
     said: list[str] = []
 
-    def fit(free: float) -> Settings:
+    def fit(free: float) -> ScoreParams:
         monkeypatch.setattr(activations, "free", lambda _devices: free)
-        return activations.fit(llama, sites, lengths, Settings(batch_size=8), said.append)
+        return activations.fit(llama, sites, lengths, ScoreParams(sites="both", batch_size=8), said.append)
 
     assert fit(1 << 40).checkpointing is False
     assert "free" in said[0] and "8 × 60 tokens" in said[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,12 @@ from transformers.models.gpt2.modeling_gpt2 import GPT2Block
 
 from ssn_eval.core.errors import ArchitectureError, EmptySetError, FormatError, ParamsError, UnknownNameError
 from ssn_eval.core.neurons import site_key
-from ssn_eval.identification.importance import Settings, measure, score
+from ssn_eval.core.settings import ScoreParams
+from ssn_eval.identification import importance
+from ssn_eval.identification.importance import measure
 from ssn_eval.models.architectures.resolving import decoder, geometry
 
+score = partial(importance.score, sites="both")
 INPUTS = [list(map(int, np.random.default_rng(i).integers(1, 120, 4 + 3 * i))) for i in range(5)]
 
 
@@ -51,7 +55,9 @@ def test_exact_equals_zeroing_the_weights(any_model):
             for name, value in saved.items():
                 parameters[name].copy_(value)
             key = site_key(layer, site)
-            found = measure(any_model, [INPUTS[2]], Settings("exact"), neurons={key: [index]}).scores[key][index]
+            found = measure(
+                any_model, [INPUTS[2]], ScoreParams(sites="both", method="exact"), neurons={key: [index]}
+            ).scores[key][index]
             assert found == pytest.approx(expected, rel=1e-3, abs=1e-6), key
             largest = max(largest, expected)
     assert largest > 1e-3
@@ -136,8 +142,10 @@ LENGTHS = [3, 5, 8, 9, 12]
 @pytest.mark.parametrize("target", ["hidden", "logits"])
 def test_every_readout_agrees_with_its_definition(llama, position, target):
     options = {"position": position, "target": target}
-    sketched = measure(llama, INPUTS, Settings(probes=48, **options), prompt_lengths=LENGTHS).scores
-    measured = measure(llama, INPUTS, Settings("exact", **options), prompt_lengths=LENGTHS).scores
+    sketched = measure(llama, INPUTS, ScoreParams(sites="both", probes=48, **options), prompt_lengths=LENGTHS).scores
+    measured = measure(
+        llama, INPUTS, ScoreParams(sites="both", method="exact", **options), prompt_lengths=LENGTHS
+    ).scores
     assert spearman(flat(sketched), flat(measured)) > 0.97
     assert np.median(flat(sketched) / np.maximum(flat(measured), 1e-9)) == pytest.approx(1, abs=0.1)
 
@@ -157,7 +165,7 @@ def test_positions_read_what_they_say(llama):
         ("mean", moved[:prompt]),
         ("response", moved[prompt:]),
     ):
-        settings = Settings("exact", position=position, target="logits")
+        settings = ScoreParams(sites="both", method="exact", position=position, target="logits")
         found = measure(llama, [INPUTS[3]], settings, prompt_lengths=[prompt], neurons={key: [3]}).scores[key]
         assert found[3] == pytest.approx(chosen.pow(2).mean().sqrt().item(), rel=1e-4)
         assert found[:3].sum() == 0
@@ -166,7 +174,9 @@ def test_positions_read_what_they_say(llama):
 def test_batched_equals_single_at_every_position(llama):
     for position in ("mean", "response"):
         one, many = (
-            measure(llama, INPUTS, Settings(position=position, batch_size=size), prompt_lengths=LENGTHS).scores
+            measure(
+                llama, INPUTS, ScoreParams(sites="both", position=position, batch_size=size), prompt_lengths=LENGTHS
+            ).scores
             for size in (1, 5)
         )
         np.testing.assert_allclose(flat(one), flat(many), rtol=1e-4, atol=1e-7)
@@ -232,8 +242,8 @@ def _mlp_input(model, ids):
 
 def test_tolerance_stops_early_and_says_how_sure_the_ranking_is(llama):
     many = [list(map(int, np.random.default_rng(i).integers(1, 120, 6 + i % 5))) for i in range(64)]
-    loose = measure(llama, many, Settings(tolerance=0.5, batch_size=2))
-    strict = measure(llama, many, Settings(tolerance=0.01, batch_size=2))
+    loose = measure(llama, many, ScoreParams(sites="both", tolerance=0.5, batch_size=2))
+    strict = measure(llama, many, ScoreParams(sites="both", tolerance=0.01, batch_size=2))
     assert loose.prompts < strict.prompts == 64
     sure, less = strict.reliability(), loose.reliability()
     assert less["standard_error"] is not None and less["standard_error"] <= 0.5
@@ -242,11 +252,11 @@ def test_tolerance_stops_early_and_says_how_sure_the_ranking_is(llama):
 
 
 def test_halves_average_to_the_whole(llama):
-    found = measure(llama, INPUTS[:4])
+    found = measure(llama, INPUTS[:4], ScoreParams(sites="both"))
     assert found.halves is not None and found.prompts == 4
     for key, values in found.scores.items():
         np.testing.assert_allclose((found.halves[0][key] + found.halves[1][key]) / 2, values, rtol=1e-5)
-    assert measure(llama, INPUTS[:1]).halves is None
+    assert measure(llama, INPUTS[:1], ScoreParams(sites="both")).halves is None
 
 
 class Killed(Exception):
@@ -254,7 +264,12 @@ class Killed(Exception):
 
 
 @pytest.mark.parametrize(
-    "settings", [Settings(batch_size=2), Settings(batch_size=1, tolerance=0.01), Settings("exact", batch_size=1)]
+    "settings",
+    [
+        ScoreParams(sites="both", batch_size=2),
+        ScoreParams(sites="both", batch_size=1, tolerance=0.01),
+        ScoreParams(sites="both", method="exact", batch_size=1),
+    ],
 )
 def test_a_killed_run_ends_with_the_bytes_of_an_undisturbed_one(llama, tmp_path, monkeypatch, settings):
     from ssn_eval.identification import accumulate
@@ -277,14 +292,14 @@ def test_a_killed_run_ends_with_the_bytes_of_an_undisturbed_one(llama, tmp_path,
 
 
 def test_the_sums_of_another_run_are_not_taken_over(llama, tmp_path):
-    measure(llama, INPUTS, Settings(seed=1), work=tmp_path)
+    measure(llama, INPUTS, ScoreParams(sites="both", seed=1), work=tmp_path)
     assert (
-        flat(measure(llama, INPUTS, Settings(seed=2), work=tmp_path).scores).tobytes()
+        flat(measure(llama, INPUTS, ScoreParams(sites="both", seed=2), work=tmp_path).scores).tobytes()
         == flat(score(llama, INPUTS, seed=2)).tobytes()
     )
     (path,) = tmp_path.glob("*.safetensors")
     path.write_bytes(path.read_bytes()[:50])
-    measure(llama, INPUTS, Settings(seed=2), work=tmp_path)
+    measure(llama, INPUTS, ScoreParams(sites="both", seed=2), work=tmp_path)
 
 
 def test_settings_refuse_what_cannot_be_measured(llama):
@@ -292,14 +307,14 @@ def test_settings_refuse_what_cannot_be_measured(llama):
     numbers: list[dict[str, Any]] = [{"probes": 0}, {"tolerance": 0.0}, {"tolerance": 1.5}]
     for wrong in names:
         with pytest.raises(UnknownNameError, match="Did you mean"):
-            Settings(**wrong)
+            ScoreParams(sites="both", **wrong)
     for wrong in numbers:
         with pytest.raises(ParamsError):
-            Settings(**wrong)
+            ScoreParams(sites="both", **wrong)
     with pytest.raises(EmptySetError, match="response"):
-        measure(llama, INPUTS, Settings(position="response"))
+        measure(llama, INPUTS, ScoreParams(sites="both", position="response"))
     with pytest.raises(ParamsError, match="exact"):
-        measure(llama, INPUTS, Settings(), neurons={site_key(0, "mlp"): [1]})
+        measure(llama, INPUTS, ScoreParams(sites="both"), neurons={site_key(0, "mlp"): [1]})
 
 
 NORMED = ("qwen3", "gemma3_text", "gemma3", "olmo2", "qwen3_moe")
@@ -347,4 +362,4 @@ def test_through_a_norm_equals_what_zeroing_does(time):
 def test_logits_need_an_output_head(llama, monkeypatch):
     monkeypatch.setattr(type(llama), "get_output_embeddings", lambda _self: None)
     with pytest.raises(ArchitectureError, match="target=hidden"):
-        measure(llama, INPUTS, Settings(target="logits"))
+        measure(llama, INPUTS, ScoreParams(sites="both", target="logits"))

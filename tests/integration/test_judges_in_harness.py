@@ -11,7 +11,7 @@ from faulty_server import serving
 from tiny_guards import save
 
 from ssn_eval.core.errors import ParamsError, SsnError
-from ssn_eval.core.params import EvaluateParams
+from ssn_eval.core.settings import EvaluateParams
 from ssn_eval.harness.evaluate import evaluate, heldout_tasks
 from ssn_eval.harness.model import SsnHFLM
 from ssn_eval.judges.judged import Judged

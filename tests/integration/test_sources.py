@@ -24,7 +24,8 @@ from ssn_eval.core.errors import (
     SsnError,
     UnknownNameError,
 )
-from ssn_eval.core.params import Params, PromptParams
+from ssn_eval.core.params import Params
+from ssn_eval.core.settings import PromptParams
 from ssn_eval.harness import datasets
 from ssn_eval.prompts.benchmarks import copies
 from ssn_eval.prompts.benchmarks.catalogue import SOURCES, source

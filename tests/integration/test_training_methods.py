@@ -15,7 +15,7 @@ from ssn_eval.core.errors import EmptySetError, MismatchError, MissingInputError
 from ssn_eval.core.languages import language
 from ssn_eval.core.methods import LOSSES, Method
 from ssn_eval.core.neurons import NeuronSet
-from ssn_eval.core.params import TrainParams
+from ssn_eval.core.settings import TrainParams
 from ssn_eval.models.loading import Loaded
 from ssn_eval.organism import lexicon, tokenizer
 from ssn_eval.organism.settings import OrganismSettings

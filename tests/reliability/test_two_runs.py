@@ -20,7 +20,7 @@ from readers import ROOT
 from ssn_eval.cli import main
 from ssn_eval.core import lock
 from ssn_eval.core.lock import BusyError, hold, path_of
-from ssn_eval.core.params import TrainParams
+from ssn_eval.core.settings import TrainParams
 from ssn_eval.models import resuming
 from ssn_eval.prompts.pairs import Pair
 from ssn_eval.stages import repetitions

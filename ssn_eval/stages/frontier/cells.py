@@ -12,7 +12,8 @@ from typing import NamedTuple
 from ssn_eval.core import files, presets, store
 from ssn_eval.core.errors import MissingInputError, ParamsError
 from ssn_eval.core.methods import Method
-from ssn_eval.core.params import Params, TrainParams
+from ssn_eval.core.params import Params
+from ssn_eval.core.settings import TrainParams
 from ssn_eval.core.sweep import RANDOM, Cell, Scenario, plan
 
 FORMAT = "ssn-frontier-cell/1"

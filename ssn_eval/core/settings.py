@@ -1,0 +1,196 @@
+"""The settings of the stages as frozen values, one class for each section of `params.yaml`: name, type, default, help and checks.
+
+Both doors take them from here: `params.py` builds them from the file, `cli/options.py` makes options of a command from them.
+Importing this module loads no library.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+from ssn_eval.core.errors import ParamsError, UnknownNameError
+from ssn_eval.core.languages import language
+from ssn_eval.core.neurons import SETS, expand_sites
+
+STRICT = {"extra": "forbid"}
+"""for pydantic: an unknown key is an error"""
+
+
+def setting(default: Any, text: str) -> Any:
+    """A field with its default and its help text."""
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass(frozen=True)
+class PromptParams:
+    """The source of the prompts of a real model; the organism has its own prompts."""
+
+    __pydantic_config__: ClassVar = STRICT
+
+    harmful: str = setting(
+        "multijail",
+        "The harmful prompts: the name of a benchmark (multijail, advbench_x, …), or the path of a prompt file.",
+    )
+    harmless: str = setting("polyrefuse", "The harmless prompts, likewise.")
+    heldout: float = setting(
+        0.25, "Share of the prompt ids that is kept for evaluation, if the source has no split of its own."
+    )
+    limit: int | None = setting(None, "The largest number of ids of each label and split.")
+    replay_tokens: int = setting(
+        32, "The largest number of tokens of an answer that the base model writes for training."
+    )
+    seed: int = setting(0, "Seed of the split and of every draw.")
+
+
+SCORERS = ("sketch", "exact", "local")
+POSITIONS = ("last", "mean", "response")
+READOUTS = ("hidden", "logits")
+
+
+@dataclass(frozen=True)
+class ScoreParams:
+    """How importance is measured, of which sites, on how many prompts."""
+
+    __pydantic_config__: ClassVar = STRICT
+
+    method: str = setting(
+        "sketch",
+        "The scorer: sketch (an estimate for all neurons at once), exact (ablation, slow) or local (a closed form).",
+    )
+    sites: str | list[str] = setting(
+        "attention", "The sites that are scored: attention (the paper), mlp, both, or a list."
+    )
+    prompts: int | None = setting(
+        None, "The largest number of prompts of a language and label, drawn at random; all by default."
+    )
+    probes: int = setting(4, "Random probes per prompt (sketch); prompts × probes decides the accuracy.")
+    batch_size: int = setting(16, "Prompts in one forward pass; the scores do not depend on it beyond rounding.")
+    position: str = setting(
+        "last",
+        "The tokens that are read: last (the last prompt token, as in the paper), mean (over the prompt) or response.",
+    )
+    target: str = setting(
+        "hidden", "What is read there: hidden (the state after the last norm, as in the paper) or logits."
+    )
+    tolerance: float | None = setting(
+        None,
+        "Stop early when the standard error of the ranking is at most this, for example 0.1; by default every prompt is used.",
+    )
+    checkpointing: bool = setting(
+        False,
+        "Compute each layer again in the backward pass: less memory, more time, the same scores. Automatic if memory is too small.",
+    )
+    seed: int = setting(0, "Seed of the draw of prompts and of the probes.")
+
+    def __post_init__(self) -> None:
+        expand_sites(self.sites)
+        for kind, name, names in (
+            ("method", self.method, SCORERS),
+            ("position", self.position, POSITIONS),
+            ("target", self.target, READOUTS),
+        ):
+            if name not in names:
+                raise UnknownNameError(kind, name, names)
+        for name in ("probes", "batch_size", "prompts"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise ParamsError(f"{name} must be at least 1, got {value}.")
+        if self.tolerance is not None and not 0 < self.tolerance < 1:
+            raise ParamsError(f"The tolerance is a standard error between 0 and 1, got {self.tolerance:g}; try 0.1.")
+
+
+@dataclass(frozen=True)
+class SelectParams:
+    """Settings of selection: the top p per cent of each layer (or of all layers together), and the seeds of the controls."""
+
+    __pydantic_config__: ClassVar = STRICT
+
+    p: float = setting(3.0, "The most important p per cent of the neurons of each layer, or of all layers.")
+    scope: Literal["layer", "global"] = setting(
+        "layer", "Where the top p per cent are taken: in every layer (the paper), or among all layers at once."
+    )
+    sites: str | list[str] = setting(
+        "both", "The scored sites whose neurons compete: attention, mlp, both (all that were scored), or a list."
+    )
+    random_seeds: tuple[int, ...] = setting((0, 1, 2), "Seeds of the matched random controls of SS.")
+    sensitivity: tuple[float, ...] = setting(
+        (0.5, 1.0, 2.0, 3.0, 5.0, 10.0), "Other values of p, whose sets are compared with the sets at `p`."
+    )
+
+    def __post_init__(self) -> None:
+        expand_sites(self.sites)
+        for name, p in (("p", self.p), *(("sensitivity", p) for p in self.sensitivity)):
+            if not 0 < p <= 100:
+                raise ParamsError(f"select.{name} must be a percentage in (0, 100], got {p:g}.")
+
+
+@dataclass(frozen=True)
+class ValidateParams:
+    """Settings of causal validation: the sets and the operations on them."""
+
+    __pydantic_config__: ClassVar = STRICT
+
+    sets: tuple[str, ...] = setting((*SETS, "random_0", "random_1", "random_2"), "The neuron sets that are tested.")
+    ops: tuple[str, ...] = setting(("suppress", "scale:1.5", "scale:2", "scale:3"), "The intervention ops on each set.")
+    suppress_only: tuple[str, ...] = setting((), "Sets that are only suppressed.")
+
+    def ops_of(self, name: str) -> tuple[str, ...]:
+        """The operations on a set."""
+        return ("suppress",) if name in self.suppress_only else self.ops
+
+
+@dataclass(frozen=True)
+class TrainParams:
+    """Settings of SS-Neuron expansion and of the training methods compared with it."""
+
+    __pydantic_config__: ClassVar = STRICT
+
+    methods: tuple[str, ...] = setting(("ssn", "ms_hr", "random", "full"), "The training methods.")
+    lr: float = setting(1e-3, "The largest learning rate.")
+    lr_full: float = setting(2e-4, "The learning rate of a method that trains every weight.")
+    epochs: float = setting(3.0, "Passes over the pairs (the paper: 3).")
+    steps: int | None = setting(None, "A fixed number of steps in place of epochs.")
+    batch_size: int = setting(16, "Pairs in one step.")
+    pairs: int = setting(64, "Refusals per language.")
+    replay: float = setting(1.0, "Benign pairs per refusal; 0 trains on refusals only.")
+    warmup_ratio: float = setting(0.03, "Share of the steps in which the learning rate rises.")
+    weight_decay: float = setting(0.0, "Must be 0 with masked gradients, because decay changes masked weights.")
+    schedule: Literal["linear", "cosine", "constant"] = setting("linear", "The learning rate after the warm-up.")
+    max_length: int = setting(512, "The largest number of tokens of a pair.")
+    leave_out: tuple[str, ...] = setting((), "Languages whose pairs are left out of training.")
+    seed: int = setting(0, "Seed of the choice and the order of the pairs.")
+
+    def __post_init__(self) -> None:
+        for name in ("lr", "lr_full"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value > 0):
+                raise ParamsError(f"train.{name} must be a finite number above 0, got {value}.")
+        for name in ("batch_size", "pairs", "max_length"):
+            if getattr(self, name) < 1:
+                raise ParamsError(f"train.{name} must be at least 1, got {getattr(self, name)}.")
+        if not (math.isfinite(self.replay) and self.replay >= 0):
+            raise ParamsError(f"train.replay must be a finite number, 0 or more, got {self.replay}.")
+        if (self.steps is not None and self.steps < 1) or not (math.isfinite(self.epochs) and self.epochs > 0):
+            raise ParamsError("train.steps must be at least 1, and train.epochs a finite number above 0.")
+        for code in self.leave_out:
+            language(code)
+
+
+@dataclass(frozen=True)
+class EvaluateParams:
+    """Settings of evaluation with lm-evaluation-harness, on held-out prompts."""
+
+    __pydantic_config__: ClassVar = STRICT
+
+    judge: str = setting("refusal", "The judge of the replies.")
+    batch_size: int = setting(256, "Replies generated at once.")
+    max_new_tokens: int = setting(48, "The largest number of tokens of a reply.")
+    limit: int | None = setting(None, "The largest number of prompts of each language and task.")
+    capability: str | None = setting(
+        "organism_capability", "An lm_eval task or group that measures general capability, or null for none."
+    )
+    samples: bool = setting(
+        False,
+        "true keeps every prompt and reply in `artifacts/samples`, harmful ones too; false keeps only the verdicts.",
+    )
