@@ -36,7 +36,7 @@ def heldout_tasks(prompts: Sequence[Prompt], langs: Sequence[str], settings: Eva
     for lang in langs:
         for label in LABELS:
             rows = [
-                {"id": p.id, "lang": p.lang, "prompt": p.prompt, "tags": list(p.tags)}
+                {"id": p.id, "lang": p.lang, "prompt": p.prompt, "tags": list(p.tags), "target": ""}
                 for p in prompts
                 if (p.lang, p.label) == (lang, label)
             ]
@@ -50,7 +50,7 @@ def heldout_tasks(prompts: Sequence[Prompt], langs: Sequence[str], settings: Eva
                 "test_split": "test",
                 "output_type": "generate_until",
                 "doc_to_text": "prompt",
-                "doc_to_target": "",
+                "doc_to_target": "target",
                 "generation_kwargs": {"until": [], "max_gen_toks": settings.max_new_tokens, "do_sample": False},
                 "process_results": _PROCESS[label],
                 "metric_list": [

@@ -20,7 +20,7 @@ class OrganismSettings:
     seed: int = 0
     steps: int = 1400
     batch_size: int = 64
-    micro_batches: int = 2
+    micro_batches: int = 4
     """A batch is computed in this many parts, its shortest examples first: less padding, and the same gradient but for rounding."""
     learning_rate: float = 2e-3
     warmup_steps: int = 100

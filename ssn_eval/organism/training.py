@@ -126,15 +126,24 @@ def shortest_first(examples: Sequence[dict[str, list[int]]], batch_size: int) ->
 
 def build_trainer(lexicon: Lexicon, settings: OrganismSettings, work: Path) -> Trainer:
     """The Trainer over the whole corpus in its own order, checkpointing into `work`."""
+    import torch
     from torch.utils.data import SequentialSampler
     from transformers import DataCollatorForSeq2Seq, PrinterCallback, Trainer, TrainingArguments
     from transformers.utils import logging
 
-    class InOrder(Trainer):
+    class OrganismTrainer(Trainer):
         """The corpus is drawn at random already: keep its order, so that resuming needs no random state."""
 
         def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
             return SequentialSampler(self.train_dataset if train_dataset is None else train_dataset)  # type: ignore[arg-type]
+
+        def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None):
+            """The loss of a causal language model; logits are computed for the labelled tokens only, which saves a tenth of the time."""
+            hidden = model.model(inputs["input_ids"], attention_mask=inputs["attention_mask"]).last_hidden_state
+            labels = inputs["labels"][:, 1:]
+            labelled = labels != -100
+            logits = model.lm_head(hidden[:, :-1][labelled])
+            return torch.nn.functional.cross_entropy(logits, labels[labelled], reduction="sum") / num_items_in_batch
 
     logging.disable_progress_bar()  # of every checkpoint's writing; ours shows the steps
     tok = tokenizer.build(lexicon)
@@ -149,6 +158,7 @@ def build_trainer(lexicon: Lexicon, settings: OrganismSettings, work: Path) -> T
         lr_scheduler_kwargs={"min_lr_rate": settings.final_lr_ratio},
         warmup_steps=settings.warmup_steps,
         weight_decay=0.0,
+        optim="adamw_torch_fused",
         save_steps=settings.checkpoint_every,
         save_total_limit=2,
         logging_strategy="no",
@@ -157,7 +167,7 @@ def build_trainer(lexicon: Lexicon, settings: OrganismSettings, work: Path) -> T
         use_cpu=True,
         seed=settings.seed,
     )
-    trainer = InOrder(
+    trainer = OrganismTrainer(
         model=build_model(settings, tok),
         args=arguments,
         train_dataset=shortest_first(examples, settings.batch_size),  # type: ignore[arg-type]

@@ -65,6 +65,22 @@ def test_the_same_seed_gives_the_same_bytes_and_another_does_not(
     assert contents(other)["model.safetensors"] != contents(trained)["model.safetensors"]
 
 
+def test_the_loss_is_the_models_own(lexicon: Lexicon, tmp_path: Path) -> None:
+    trainer = training.build_trainer(lexicon, TINY, tmp_path)
+    batch = next(iter(trainer.get_train_dataloader()))
+    count = (batch["labels"] != -100).sum()
+    torch.testing.assert_close(
+        trainer.compute_loss(trainer.model, batch, num_items_in_batch=count), trainer.model(**batch).loss
+    )
+
+
+def test_micro_batches_train_what_the_whole_batch_trains(lexicon: Lexicon, trained: Path, tmp_path: Path) -> None:
+    training.train(lexicon, replace(TINY, micro_batches=1), tmp_path / "whole")
+    whole, parts = (AutoModelForCausalLM.from_pretrained(path) for path in (tmp_path / "whole", trained))
+    for name, weight in whole.state_dict().items():
+        torch.testing.assert_close(parts.state_dict()[name], weight, rtol=1e-3, atol=1e-4)
+
+
 class Interrupted(Exception):
     """What the test throws instead of kill -9."""
 
@@ -111,7 +127,7 @@ def test_an_interrupted_training_goes_on_and_ends_the_same(
 
     monkeypatch.setattr(training, "build_trainer", watching)
     training.train(lexicon, TINY, out)
-    assert starts == [6, 6, 7, 7]  # two micro-batches a step
+    assert starts == [6] * 4 + [7] * 4  # four micro-batches a step
     assert contents(out) == contents(trained)
 
 
