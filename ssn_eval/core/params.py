@@ -17,7 +17,6 @@ from ssn_eval.core.languages import language
 from ssn_eval.core.methods import METHODS, Method
 from ssn_eval.core.presets import KEYS, Preset, check_all
 from ssn_eval.core.settings import (
-    STRICT,
     EvaluateParams,
     PromptParams,
     ScoreParams,
@@ -34,7 +33,7 @@ ORGANISM = "organism"
 """the key of the default model, which the first stage trains"""
 
 
-@dataclass(frozen=True, config=ConfigDict(**STRICT))
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Params:
     """All of `params.yaml`."""
 

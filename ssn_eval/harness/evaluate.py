@@ -16,6 +16,7 @@ from ssn_eval.core.settings import EvaluateParams
 from ssn_eval.harness import scoring
 from ssn_eval.judges.judged import Judged
 from ssn_eval.judges.registry import judge_names, says_refusal
+from ssn_eval.models.loading import Loaded
 from ssn_eval.prompts.prompt import LABELS, Prompt
 
 if TYPE_CHECKING:
@@ -74,8 +75,16 @@ class Evaluation(NamedTuple):
     `prompt` and `response` where `evaluate.samples` asks for texts"""
 
 
-def evaluate(lm: SsnHFLM, prompts: Sequence[Prompt], langs: Sequence[str], settings: EvaluateParams) -> Evaluation:
-    """Evaluate once, as the model stands (hooks and adapters included).
+def evaluate(
+    model: SsnHFLM | Loaded, prompts: Sequence[Prompt], langs: Sequence[str], settings: EvaluateParams
+) -> Evaluation:
+    """Evaluate a model once, as it is: interventions and adapters are included.
+
+    Args:
+        model: `ssn_hf`, or a loaded model.
+        prompts: the held-out prompts.
+        langs: the languages that are measured.
+        settings: the judge, the capability task, and the limits.
 
     Raises:
         SsnError: no prompt, an unknown judge or task, a judge that says nothing of refusal.
@@ -90,7 +99,9 @@ def evaluate(lm: SsnHFLM, prompts: Sequence[Prompt], langs: Sequence[str], setti
     from lm_eval.tasks import TaskManager
 
     from ssn_eval.harness.bootstrap import tasks_folder
+    from ssn_eval.harness.model import SsnHFLM
 
+    lm = SsnHFLM.of(model, settings.batch_size) if isinstance(model, Loaded) else model
     manager = TaskManager(include_path=str(tasks_folder()), include_defaults=False)
     tasks: list[Any] = heldout_tasks(prompts, langs, settings)
     if settings.capability:

@@ -24,6 +24,7 @@ from ssn_eval.harness.arguments import ABSENT, PIPELINE
 from ssn_eval.harness.exits import one_sentence
 from ssn_eval.interventions import hooks, ops
 from ssn_eval.models import deltas, lineage, loading, residency
+from ssn_eval.models.loading import Loaded, ModelSpec
 from ssn_eval.training.adapters.folder import load_adapter
 
 _MARK = "ssn_eval: condition"
@@ -97,6 +98,30 @@ class SsnHFLM(_HFLM):
                 raise MissingInputError(
                     f"Could not load the model {pretrained or 'of the pipeline'!r}: {first}"
                 ) from error
+
+    @classmethod
+    def of(cls, loaded: Loaded, batch_size: int) -> SsnHFLM:
+        """A model that is in memory already; interventions on it are evaluated too."""
+        return cls(loaded.model, tokenizer=loaded.tokenizer, batch_size=batch_size)
+
+    @classmethod
+    def from_spec(
+        cls, spec: ModelSpec, batch_size: int, *, adapter: Path | None = None, checkpoint: Path | None = None
+    ) -> SsnHFLM:
+        """The model of a spec, with an adapter, or with a full checkpoint in its place.
+
+        Raises:
+            SsnError: bad input; ends a command with one sentence.
+        """
+        found = loading.locate(spec)
+        return cls(
+            str(checkpoint) if checkpoint else found.pretrained,
+            adapter=str(adapter) if adapter else None,
+            revision=None if checkpoint else found.revision or "main",
+            gguf_file=None if checkpoint else found.gguf_file,
+            dtype=found.dtype,
+            batch_size=batch_size,
+        )
 
     def _weights(self, pretrained: Any, kwargs: dict[str, Any]) -> Any:
         """What `HFLM` loads: the model, or the full checkpoint in its place (its tokenizer is the base's, if it has none)."""

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ssn_eval.core.neurons import NeuronSet
-from ssn_eval.interventions.ops import Intervention, Layers, Op, Positions
+from ssn_eval.interventions.ops import Intervention, Layers, Op, Positions, parse_op
 from ssn_eval.interventions.phases import Phases, track
 from ssn_eval.interventions.plan import Changes, plan
 from ssn_eval.interventions.reference import Reference
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 def intervene(
     model: PreTrainedModel,
     neurons: NeuronSet,
-    op: Op,
+    op: Op | str,
     *,
     layers: Layers | None = None,
     positions: Positions = "all",
@@ -44,7 +44,7 @@ def intervene(
     Args:
         model: plain or PEFT-wrapped.
         neurons: the set.
-        op: what becomes of its activations.
+        op: what is done to its activations: `suppress`, `scale:<number>`, `mean`, `set:<quantile>`, or such an `Op`.
         layers: only in these layers.
         positions: on the prompt, on generated tokens, or on all (see `phases.py`).
         reference: the activations that `mean` and `set:<quantile>` take their constants from.
@@ -52,7 +52,8 @@ def intervene(
     Raises:
         SsnError: as `plan.plan`; ArchitectureError: the model's sites are not known.
     """
-    with intervene_all(model, [Intervention(neurons, op, layers, positions)], reference):
+    parsed = parse_op(op) if isinstance(op, str) else op
+    with intervene_all(model, [Intervention(neurons, parsed, layers, positions)], reference):
         yield
 
 

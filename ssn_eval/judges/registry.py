@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from ssn_eval.core.errors import ParamsError, UnknownNameError
 from ssn_eval.judges.verdict import Exchange, Verdict
 
-__all__ = ["Exchange", "Judge", "Verdict", "check_judge", "get_judge", "judge_names", "says_refusal"]
+__all__ = ["Exchange", "Judge", "Verdict", "check_judge", "get_judge", "judge", "judge_names", "says_refusal"]
 
 _GUARD = "ssn_eval.judges.guards.judge:GuardJudge"
 _API = "ssn_eval.judges.api.judge:ApiJudge"
@@ -77,6 +77,15 @@ def get_judge(spec: str) -> Judge:
     if _JUDGES[name] == _API and not model:
         raise ParamsError(f"The judge {name} needs a model: {name}:MODEL, for example {name}:gpt-4o.")
     return _imported(module, attribute)(name, model or None)
+
+
+def judge(exchanges: Sequence[Exchange], name: str = "refusal") -> list[Verdict]:
+    """One verdict for each exchange, in the same order, by the judge `NAME` or `NAME:MODEL`.
+
+    Raises:
+        SsnError: as `get_judge` and `Judge.judge`.
+    """
+    return get_judge(name).judge(exchanges)
 
 
 def check_judge(spec: str) -> None:

@@ -124,6 +124,25 @@ def load(
             raise FormatError(f"{spec.name} cannot be read as a model: {_first_line(error)}") from error
 
 
+def load_model(
+    name: str,
+    *,
+    revision: str | None = None,
+    gguf_file: str | None = None,
+    dtype: str = "auto",
+    device: str | None = None,
+    device_map: str | None = None,
+    trust_remote_code: bool = False,
+) -> Loaded:
+    """Load a model by name: a hub id, a folder, or `package:NAME` for a model inside an installed package.
+
+    Raises:
+        SsnError: as `load`.
+    """
+    spec = ModelSpec.parse(name, revision, gguf_file, dtype)
+    return load(spec, device=device, device_map=device_map, trust_remote_code=trust_remote_code)
+
+
 def check_device(device: str | None) -> None:
     """Stop where torch has no such device.
 

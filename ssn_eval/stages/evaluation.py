@@ -27,15 +27,8 @@ def open_model(settings: Params, model: Path, adapter: Path | None = None, full:
     """The pipeline's model, with an adapter, or a full checkpoint in its place."""
     from ssn_eval.harness.model import SsnHFLM
 
-    spec = loading.locate(loading.read_spec(need(model, "organism") / "spec.json"))
-    return SsnHFLM(
-        str(full) if full else spec.pretrained,
-        adapter=str(adapter) if adapter else None,
-        revision=None if full else spec.revision or "main",
-        gguf_file=None if full else spec.gguf_file,
-        dtype=spec.dtype,
-        batch_size=settings.evaluate.batch_size,
-    )
+    spec = loading.read_spec(need(model, "organism") / "spec.json")
+    return SsnHFLM.from_spec(spec, settings.evaluate.batch_size, adapter=adapter, checkpoint=full)
 
 
 def write_samples(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 from ssn_eval.core import files, processes
 from ssn_eval.core.errors import ParamsError
-from ssn_eval.core.methods import Method
+from ssn_eval.core.methods import Method, method_for
+from ssn_eval.core.origin import versions
 from ssn_eval.core.settings import TrainParams
 from ssn_eval.core.statistics import ends
 from ssn_eval.core.store import NeuronFile
@@ -46,13 +47,13 @@ ANSWERING = Answering()
 
 def train(
     loaded: Loaded,
-    method: Method,
+    method: Method | str,
     neurons: NeuronFile | None,
     pairs: Sequence[Pair],
     settings: TrainParams,
     *,
     out: Path,
-    provenance: Mapping[str, Any],
+    provenance: Mapping[str, Any] | None = None,
     hr: str = "en",
     work: Path | None = None,
     answering: Answering = ANSWERING,
@@ -63,12 +64,12 @@ def train(
 
     Args:
         loaded: the base model; changed in place.
-        method: which weights move, under which loss.
+        method: which weights move, under which loss; or the name of a built-in method.
         neurons: which neurons, for the methods that train some.
         pairs: all there are; `settings` say how many are used, and which languages are left out.
         settings: the run's.
         out: the result's folder, replaced only once the new one is whole.
-        provenance: how it was made; goes into the folder.
+        provenance: how it was made, for the folder; by default the settings that are recorded anyway, and the versions.
         hr: the high-resource language.
         work: where checkpoints lie until then; a hidden folder beside `out` by default.
         answering: for preference losses.
@@ -76,6 +77,10 @@ def train(
     Raises:
         SsnError: bad input of any kind; nothing is written then.
     """
+    if provenance is None:
+        provenance = {"method": str(method), "seed": settings.seed, "versions": versions()}
+    if isinstance(method, str):
+        method = method_for(method, has_neurons=neurons is not None)
     if method.on_neurons and neurons:
         neurons.model.refuse_other(loaded.ref, "The neuron set")
     if method.weights == "mask" and settings.weight_decay:

@@ -7,6 +7,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -66,7 +67,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_does_not(
 
 
 def test_the_loss_is_the_models_own(lexicon: Lexicon, tmp_path: Path) -> None:
-    trainer = training.build_trainer(lexicon, TINY, tmp_path)
+    trainer: Any = training.build_trainer(lexicon, TINY, tmp_path)
     batch = next(iter(trainer.get_train_dataloader()))
     count = (batch["labels"] != -100).sum()
     torch.testing.assert_close(
