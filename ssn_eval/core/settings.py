@@ -132,7 +132,7 @@ class ValidateParams:
     __pydantic_config__: ClassVar = STRICT
 
     sets: tuple[str, ...] = setting((*SETS, "random_0", "random_1", "random_2"), "The neuron sets that are tested.")
-    ops: tuple[str, ...] = setting(("suppress", "scale:1.5", "scale:2", "scale:3"), "The intervention ops on each set.")
+    ops: tuple[str, ...] = setting(("suppress", "scale:1.5", "scale:2"), "The intervention ops on each set.")
     suppress_only: tuple[str, ...] = setting((), "Sets that are only suppressed.")
 
     def ops_of(self, name: str) -> tuple[str, ...]:
