@@ -28,24 +28,24 @@ def claims(seeds: str, out: Path, as_json: bool) -> None:
     from ssn_eval.stages import repetitions
 
     try:
-        chosen = [int(part) for part in seeds.split(",")]
+        seed_numbers = [int(part) for part in seeds.split(",")]
     except ValueError:
         raise ParamsError(f"--seeds takes whole numbers with commas between them, not {seeds!r}.") from None
-    if len(set(chosen)) < 2 or min(chosen) < 0:
+    if len(set(seed_numbers)) < 2 or min(seed_numbers) < 0:
         raise ParamsError(f"--seeds needs at least two different seeds, none below 0; got {seeds}.")
-    copies = repetitions.run(Path(), out, list(dict.fromkeys(chosen)), say=partial(click.echo, err=True))
+    copies = repetitions.run(Path(), out, list(dict.fromkeys(seed_numbers)), say=partial(click.echo, err=True))
     folders = {seed: copy / "results" for seed, copy in copies.items()}
-    found = judge({seed: read(folder) for seed, folder in folders.items()})
-    found["organism"] = {str(seed): _behaviour(folder) for seed, folder in folders.items()}
-    files.write_json(out / "claims.json", found)
+    verdicts = judge({seed: read(folder) for seed, folder in folders.items()})
+    verdicts["organism"] = {str(seed): _behaviour(folder) for seed, folder in folders.items()}
+    files.write_json(out / "claims.json", verdicts)
     if not as_json:
-        draw(rows(found))
-        click.echo("\n".join(sentences(found)))
-    emit(found, as_json, f"All numbers: {(out / 'claims.json').as_posix()}")
+        draw(rows(verdicts))
+        click.echo("\n".join(sentences(verdicts)))
+    emit(verdicts, as_json, f"All numbers: {(out / 'claims.json').as_posix()}")
 
 
 def _behaviour(results: Path) -> object:
-    """What the first stage measured of the organism; None for a real model."""
+    """The organism's behaviour, as the first stage measured it; None for a real model."""
     from ssn_eval.core import files
 
     data = files.read_json(results / "organism.json", "the first stage's summary")

@@ -1,4 +1,4 @@
-"""`ssn completion`: what a shell needs to complete our commands, options, files and choices."""
+"""`ssn completion`: the script for completion of our commands, options, files and choices in a shell."""
 
 from __future__ import annotations
 

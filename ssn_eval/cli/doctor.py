@@ -1,4 +1,4 @@
-"""`ssn doctor`: is everything here that a run needs?"""
+"""`ssn doctor`: check that a run has everything it needs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from ssn_eval.models.loading import check_device
 
 
 @click.command()
-@click.option("--model", help="Also: does this model fit? Hub id or folder, or package:NAME; only its config is read.")
+@click.option(
+    "--model", help="Also check whether this model fits: hub id, folder or package:NAME; only its config is read."
+)
 @REVISION
 @GGUF_FILE
 @DTYPE
@@ -22,7 +24,7 @@ from ssn_eval.models.loading import check_device
 def doctor(
     model: str | None, revision: str | None, gguf_file: str | None, dtype: str, device: str | None, as_json: bool
 ) -> None:
-    """Check the installation: versions, device, lm_eval, hub, DVC, cache, disk; with --model its memory. Says how to mend.
+    """Check the installation: versions, device, lm_eval, hub, DVC, cache, disk; with --model its memory. It says how to repair.
 
     Exit code 1 if a check failed; a warning (offline, no room to train all weights) is none.
 
@@ -35,13 +37,13 @@ def doctor(
     from ssn_eval.models.loading import ModelSpec
 
     check_device(device)
-    here = Path()
-    asked = ModelSpec.parse(model, revision, gguf_file, dtype) if model else None
+    folder = Path()
+    spec = ModelSpec.parse(model, revision, gguf_file, dtype) if model else None
     with waiting("looking at the installation"):
-        checks = [*health.versions(), health.torch_device(), *health.lm_eval(), health.hub(), health.dvc(here)]
-        checks += [health.cache(), health.disk(here, health.weight_room(asked) if asked else 0)]
-        if asked:
-            checks += health.memory(asked, device)
+        checks = [*health.versions(), health.torch_device(), *health.lm_eval(), health.hub(), health.dvc(folder)]
+        checks += [health.cache(), health.disk(folder, health.weight_room(spec) if spec else 0)]
+        if spec:
+            checks += health.memory(spec, device)
     ok = health.worst(checks) != "failed"
     signs = {"ok": "ok  ", "warning": "WARN", "failed": "FAIL"}
     lines = []

@@ -25,7 +25,7 @@ _NAMED_ENDINGS = (*_OWN, "jsonl", "parquet")
 @click.command()
 @click.argument("source", type=FILE)
 @click.option("--format", "kind", required=True, type=click.Choice([*_OWN, *_FOREIGN, *_FOLDERS, "delta"]))
-@click.option("--drop-unsupported", is_flag=True, help="Leave out neurons that sntune or lape has no place for.")
+@click.option("--drop-unsupported", is_flag=True, help="Leave out neurons that sntune or lape cannot hold.")
 @click.option("--scores", "score_file", type=FILE, help="For jsonl: a score file, which fills the column score.")
 @click.option("--op", help="For hf: suppress (the default) or scale:NUMBER.")
 @click.option(
@@ -67,12 +67,12 @@ def export(
     from ssn_eval.exchange import folders
     from ssn_eval.models.loading import ModelSpec
 
-    for name, given, only in (
+    for name, option_value, only in (
         ("--scores", score_file, "jsonl"),
         ("--op", op, "hf"),
         ("--uniform-rank", uniform_rank or None, "peft"),
     ):
-        if given is not None and kind != only:
+        if option_value is not None and kind != only:
             raise ParamsError(f"{name} goes with --format {only}, not with {kind}.")
     if repo:
         _refuse_before_writing(repo, kind, source)
@@ -90,24 +90,24 @@ def export(
         value = {"out": out.as_posix(), "format": kind, "rank": rank}
         emit(value, as_json, f"{source} with rank {rank} everywhere → {out}")
         return
-    found = store.load_neurons(source)
-    size = len(found.neurons)
+    file = store.load_neurons(source)
+    size = len(file.neurons)
     if kind in _FOLDERS:
-        wanted = ModelSpec.parse(model or found.model.id, None if model else found.model.revision, gguf_file)
+        spec = ModelSpec.parse(model or file.model.id, None if model else file.model.revision, gguf_file)
         if kind == "peft":
-            folders.write_adapter(found, wanted, source, out, one_rank=uniform_rank)
+            folders.write_adapter(file, spec, source, out, one_rank=uniform_rank)
         else:
-            folders.write_baked(found, wanted, op or "suppress", source, out)
+            folders.write_baked(file, spec, op or "suppress", source, out)
     elif out.suffix != f".{kind}" if kind in _NAMED_ENDINGS else out.suffix[1:] in _NAMED_ENDINGS:
-        wanted = f"a .{kind} file" if kind in _NAMED_ENDINGS else f"a file of its own ending, not {out.suffix}"
-        raise ParamsError(f"--format {kind} writes {wanted}, but --out is {out}.")
+        spec = f"a .{kind} file" if kind in _NAMED_ENDINGS else f"a file of its own ending, not {out.suffix}"
+        raise ParamsError(f"--format {kind} writes {spec}, but --out is {out}.")
     elif kind in _OWN:
-        store.save_neurons(out, found)
+        store.save_neurons(out, file)
     else:
-        size = _write_foreign(found, kind, drop_unsupported, score_file, out)
-    if size < len(found.neurons):
-        click.echo(f"Left out {len(found.neurons) - size} neurons that {kind} has no place for.", err=True)
-    pushed = {"commit": _pushed(found, out, repo)} if repo else {}
+        size = _write_foreign(file, kind, drop_unsupported, score_file, out)
+    if size < len(file.neurons):
+        click.echo(f"Left out {len(file.neurons) - size} neurons that {kind} has no place for.", err=True)
+    pushed = {"commit": _pushed(file, out, repo)} if repo else {}
     value = {"out": out.as_posix(), "format": kind, "neurons": size, **pushed}
     emit(value, as_json, " → ".join([f"{size} neurons", str(out), *pushed.values()]))
 
@@ -119,7 +119,7 @@ def export(
 @REVISION
 @GGUF_FILE
 @click.option("--like", type=FILE, help="In place of --model: a neuron set or score file of that model.")
-@click.option("--language", type=click.IntRange(0), help="For lape: which of its languages, counted from 0.")
+@click.option("--language", type=click.IntRange(0), help="For lape: the number of a language in the file, from 0.")
 @click.option("--min-score", type=float, help="For jsonl: only rows with at least this score.")
 @click.option("--out", required=True, type=FILE, help=".json or .safetensors")
 @JSON
@@ -144,8 +144,8 @@ def import_(
     from ssn_eval.models import loading
     from ssn_eval.models.loading import ModelSpec
 
-    for name, given, only in (("--language", language, "lape"), ("--min-score", min_score, "jsonl")):
-        if given is not None and kind != only:
+    for name, option_value, only in (("--language", language, "lape"), ("--min-score", min_score, "jsonl")):
+        if option_value is not None and kind != only:
             raise ParamsError(f"{name} goes with --format {only}, not with {kind}.")
     if (model is None) == (like is None) or (like and (revision or gguf_file)):
         raise ParamsError("Give either --model (with --revision and --gguf-file), or --like with a file of that model.")
@@ -156,20 +156,20 @@ def import_(
     from ssn_eval.core.store import model_of
 
     ref = model_of(like) if like else loading.load(ModelSpec.parse(model or "", revision, gguf_file), device="cpu").ref
-    found = carrying.decode(file, kind, ref.geometry, language=language, min_score=min_score)
-    asked = {"language": language, "min_score": min_score}
+    decoded = carrying.decode(file, kind, ref.geometry, language=language, min_score=min_score)
+    options = {"language": language, "min_score": min_score}
     source = {"format": kind, "file": file.name, "sha256": files.sha256(file)}
-    made = {
+    provenance = {
         "what": "imported",
-        "source": source | {name: value for name, value in asked.items() if value is not None},
-        "notes": list(found.notes),
+        "source": source | {name: value for name, value in options.items() if value is not None},
+        "notes": list(decoded.notes),
         "versions": origin.versions(),
     }
-    store.save_neurons(out, store.NeuronFile(found.neurons, ref, made))
-    for note in found.notes:
+    store.save_neurons(out, store.NeuronFile(decoded.neurons, ref, provenance))
+    for note in decoded.notes:
         click.echo(note, err=True)
-    size = len(found.neurons)
-    emit({"out": out.as_posix(), "neurons": size, **made}, as_json, f"{size} neurons of {ref.id} → {out}")
+    size = len(decoded.neurons)
+    emit({"out": out.as_posix(), "neurons": size, **provenance}, as_json, f"{size} neurons of {ref.id} → {out}")
 
 
 def _refuse_before_writing(repo: str, kind: str, source: Path) -> None:
@@ -184,22 +184,22 @@ def _refuse_before_writing(repo: str, kind: str, source: Path) -> None:
     hub.check(repo)
 
 
-def _pushed(found: NeuronFile, out: Path, repo: str) -> str:
+def _pushed(file: NeuronFile, out: Path, repo: str) -> str:
     from ssn_eval.exchange import publishing
 
-    return publishing.push(out, repo, of=found)
+    return publishing.push(out, repo, of=file)
 
 
-def _write_foreign(found: NeuronFile, kind: str, drop: bool, score_file: Path | None, out: Path) -> int:
-    """A file of another tool; returns how many neurons it holds."""
+def _write_foreign(file: NeuronFile, kind: str, drop: bool, score_file: Path | None, out: Path) -> int:
+    """Write a file of another tool; returns the number of its neurons."""
     from ssn_eval.core import files, store
     from ssn_eval.exchange.formats import carrying
 
-    kept = carrying.carried(found.neurons, kind, drop=drop)
+    neurons = carrying.carried(file.neurons, kind, drop=drop)
     scored = store.load_scores(score_file) if score_file else None
     if scored:
-        scored.model.refuse_other(found.model, f"The score file {score_file}")
-    data = carrying.encode(kept, kind, found.model.geometry, scored.scores if scored else None)
+        scored.model.refuse_other(file.model, f"The score file {score_file}")
+    data = carrying.encode(neurons, kind, file.model.geometry, scored.scores if scored else None)
     with files.atomic(out) as temporary:
         temporary.write_bytes(data)
-    return len(kept)
+    return len(neurons)

@@ -13,17 +13,19 @@ from ssn_eval.core.errors import MissingInputError, ParamsError
 
 
 @click.command()
-@click.option("--seeds", help="Whole numbers with commas between them, in place of frontier.seeds.")
+@click.option("--seeds", help="Seeds with commas between them, in place of frontier.seeds.")
 @click.option("--runs", type=FILE, default=Path("claims"), show_default=True, help="The folder of `ssn claims`.")
 @click.option("--as-is", is_flag=True, help="Take the organisms and sets in --runs as they are, without `dvc repro`.")
-@click.option("--workers", type=click.IntRange(1), help="Processes, one thread each.  [default: one a core]")
-@click.option("--out", type=FILE, default=Path("frontier/results"), show_default=True, help="Where the results go.")
+@click.option("--workers", type=click.IntRange(1), help="Processes, one thread each.  [default: one for each core]")
+@click.option(
+    "--out", type=FILE, default=Path("frontier/results"), show_default=True, help="The folder of the results."
+)
 @JSON
 def frontier(seeds: str | None, runs: Path, as_is: bool, workers: int | None, out: Path, as_json: bool) -> None:
     """Compare training methods on the organism: harm refused against harmless refused and capability lost.
 
-    What is compared stands in `params.yaml` under `frontier`. Finished runs are kept in OUT/cells, so that a killed sweep goes on
-    and a wider one computes only what is new.
+    The section `frontier` of `params.yaml` says what is compared. Finished runs are kept in OUT/cells: a killed sweep resumes, and
+    a wider one computes only what is new.
 
     Example: ssn frontier --seeds 0,1
     """
@@ -39,16 +41,18 @@ def frontier(seeds: str | None, runs: Path, as_is: bool, workers: int | None, ou
     settings = params.load(Path("params.yaml"))
     if settings.model == params.ORGANISM:
         arithmetic.pin()  # the workers inherit it
-    chosen = _seeds(seeds) if seeds else settings.frontier.seeds
+    seed_numbers = _seeds(seeds) if seeds else settings.frontier.seeds
     if as_is:
-        folders = {seed: runs / f"seed-{seed}" for seed in chosen}
+        folders = {seed: runs / f"seed-{seed}" for seed in seed_numbers}
         for folder in folders.values():
             if not folder.is_dir():
                 raise MissingInputError(f"No working copy at {folder}; leave --as-is out, or run `ssn claims` first.")
     else:
-        folders = repetitions.run(Path(), runs, chosen, stages=("prompts", "select"), say=partial(click.echo, err=True))
-    found = sweep(settings, folders, out, workers or os.cpu_count() or 1)
-    value = frontiers(found, settings.frontier, settings.hr) | {"settings": params.plain(settings.frontier)}
+        folders = repetitions.run(
+            Path(), runs, seed_numbers, stages=("prompts", "select"), say=partial(click.echo, err=True)
+        )
+    result = sweep(settings, folders, out, workers or os.cpu_count() or 1)
+    value = frontiers(result, settings.frontier, settings.hr) | {"settings": params.plain(settings.frontier)}
     files.write_json(out / "frontier.json", value)
     figure = draw(value, settings.frontier)
     for kind in ("svg", "png"):
@@ -61,9 +65,9 @@ def frontier(seeds: str | None, runs: Path, as_is: bool, workers: int | None, ou
 
 def _seeds(text: str) -> list[int]:
     try:
-        chosen = list(dict.fromkeys(int(part) for part in text.split(",")))
+        numbers = list(dict.fromkeys(int(part) for part in text.split(",")))
     except ValueError:
         raise ParamsError(f"--seeds takes whole numbers with commas between them, not {text!r}.") from None
-    if min(chosen) < 0:
+    if min(numbers) < 0:
         raise ParamsError(f"--seeds must not be below 0; got {text}.")
-    return chosen
+    return numbers

@@ -1,4 +1,4 @@
-"""What every command of `ssn` gets, whoever writes it: `--quiet`, an example that can be copied, one sentence for a mistake.
+"""What every command of `ssn` has: `--quiet`, an example that can be copied, and one sentence for a mistake.
 
 Exit codes: 0 done, 1 a check failed, 2 your input, 130 interrupted.
 """
@@ -11,11 +11,11 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr, suppress
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
-from ssn_eval.core.errors import SsnError
+from ssn_eval.core.mistakes import EXIT_CODE, one_sentence
 
 INTERRUPTED = 130
 """what shells report of a program that was stopped by Ctrl-C"""
@@ -23,17 +23,21 @@ WIDTH = 78
 """columns of an example: click's help is 80 wide at most and indents by two"""
 _EXAMPLE = re.compile(r"^[ ]*(Example: ssn .+)$", re.MULTILINE)
 
-QUIET = click.Option(["-q", "--quiet"], is_flag=True, help="Nothing on stderr but an error: no progress, no warnings.")
+QUIET = click.Option(["-q", "--quiet"], is_flag=True, help="Only errors on stderr: no progress, no warnings.")
 
 
 class Failure(click.ClickException):
-    """A mistake in what was given: click prints its sentence and exits with 2."""
+    """A mistake in the input: click prints its sentence and exits with 2."""
 
-    exit_code = SsnError.exit_code
+    exit_code = EXIT_CODE
+
+
+def _fail(sentence: str) -> NoReturn:
+    raise Failure(sentence) from None
 
 
 class Group(click.Group):
-    """A group whose commands get what this module's first line says."""
+    """A group that gives every command `--quiet`, an example that can be copied, and one sentence for a mistake."""
 
     def add_command(self, cmd: click.Command, name: str | None = None) -> None:
         """Add a command, with `--quiet` and an example that no line break cuts in two."""
@@ -47,15 +51,8 @@ class Group(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; an `SsnError`, a file that cannot be used and Ctrl-C become one sentence and an exit code."""
         try:
-            return super().invoke(ctx)
-        except SsnError as error:
-            raise Failure(str(error)) from None
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            from ssn_eval.core import files
-
-            raise Failure(files.sentence(error)) from None
+            with one_sentence(_fail):
+                return super().invoke(ctx)
         except KeyboardInterrupt:
             click.echo("Interrupted. What can be resumed resumes when the command is started again.", err=True)
             ctx.exit(INTERRUPTED)
@@ -64,14 +61,14 @@ class Group(click.Group):
 def examples(command: click.Command) -> list[str]:
     """The `ssn …` lines of a command's help, each as one line."""
     joined = re.sub(r"\s*\\\n\s*", " ", command.help or "")
-    return [found.removeprefix("Example: ") for found in _EXAMPLE.findall(joined)]
+    return [line.removeprefix("Example: ") for line in _EXAMPLE.findall(joined)]
 
 
 def unbroken(line: str) -> str:
     """A shell line cut before its options into lines of at most `WIDTH` columns, so that it can be copied from the help."""
-    first, *rest = re.split(r" (?=--?[a-z])", line)
+    first, *options = re.split(r" (?=--?[a-z])", line)
     lines = [first]
-    for part in rest:
+    for part in options:
         if len(lines[-1]) + len(part) + 3 > WIDTH:
             lines.append(f"    {part}")
         else:
@@ -96,13 +93,13 @@ def silenced() -> Iterator[None]:
     with ExitStack() as stack:
         stack.enter_context(redirect_stderr(_nowhere()))
         with suppress(OSError, ValueError):  # where stderr is no file, as in a notebook, there is only the line above
-            kept = os.dup(2)
-            stack.callback(lambda: (os.dup2(kept, 2), os.close(kept)))
+            stderr_copy = os.dup(2)
+            stack.callback(lambda: (os.dup2(stderr_copy, 2), os.close(stderr_copy)))
             os.dup2(_nowhere().fileno(), 2)
         yield
 
 
 @functools.cache
 def _nowhere() -> Any:
-    """Never closed: loggers that are made in a quiet command keep it."""
+    """An open null file, which is never closed: loggers that are made in a quiet command keep it."""
     return open(os.devnull, "w", encoding="utf-8")

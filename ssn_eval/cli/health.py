@@ -1,4 +1,4 @@
-"""What `ssn doctor` looks at: one function a question, each with what it found and how to mend it. Nothing is changed."""
+"""The checks of `ssn doctor`: one function for each, with its finding and how to repair it. Nothing is changed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ DVC_TIMEOUT = 60.0
 
 @dataclass(frozen=True)
 class Check:
-    """One answer."""
+    """The result of one check."""
 
     name: str
     status: Status
@@ -49,32 +49,34 @@ def versions(distribution: str = "ssn-eval") -> Iterator[Check]:
 
     python = ".".join(map(str, sys.version_info[:3]))
     try:
-        wanted = metadata.metadata(distribution)["Requires-Python"] or ""
-        needed = [Requirement(line) for line in metadata.requires(distribution) or ()]
+        python_range = metadata.metadata(distribution)["Requires-Python"] or ""
+        requirements = [Requirement(line) for line in metadata.requires(distribution) or ()]
     except metadata.PackageNotFoundError:
         yield Check(
             "versions", "failed", "ssn-eval is not installed", "pip install ssn-eval (or -e . in its source tree)"
         )
         return
-    good = SpecifierSet(wanted).contains(python)
-    yield Check("python", "ok" if good else "failed", python, None if good else f"use a Python of {wanted}")
-    wrong: list[tuple[str, str]] = []
-    for requirement in needed:
+    good = SpecifierSet(python_range).contains(python)
+    yield Check("python", "ok" if good else "failed", python, None if good else f"use a Python of {python_range}")
+    problems: list[tuple[str, str]] = []
+    for requirement in requirements:
         if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
             continue
-        found = _version(requirement.name)
-        if found is None or not requirement.specifier.contains(found, prereleases=True):
-            wrong.append((f"{requirement.name} {found or 'missing'}", f"'{requirement.name}{requirement.specifier}'"))
-    if wrong:
-        said, mend = zip(*wrong, strict=True)
-        yield Check("packages", "failed", ", ".join(said), f"pip install {' '.join(mend)}")
+        version = _version(requirement.name)
+        if version is None or not requirement.specifier.contains(version, prereleases=True):
+            problems.append(
+                (f"{requirement.name} {version or 'missing'}", f"'{requirement.name}{requirement.specifier}'")
+            )
+    if problems:
+        sentences, mend = zip(*problems, strict=True)
+        yield Check("packages", "failed", ", ".join(sentences), f"pip install {' '.join(mend)}")
     else:
         main = (f"{name} {_version(name)}" for name in ("torch", "transformers", "lm-eval", "peft"))
         yield Check("packages", "ok", ", ".join(main))
 
 
 def torch_device() -> Check:
-    """Which device torch computes on, and whether it does."""
+    """The device of torch, and whether it computes."""
     import torch
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -93,19 +95,19 @@ def torch_device() -> Check:
 
 
 def lm_eval() -> Iterator[Check]:
-    """Whether lm_eval finds our model and tasks without being told."""
+    """Whether lm_eval finds our model and tasks by itself."""
     mend = "reinstall with pip into this environment's site-packages, and unset SSN_EVAL_AUTOLOAD"
     try:
         import lm_eval.models  # noqa: F401  (its import is what registers us)
         from lm_eval.api.registry import model_registry
         from lm_eval.tasks import TaskManager
 
-        seen = {"ssn_hf": "ssn_hf" in model_registry, "our tasks": "multijail" in TaskManager().all_tasks}
+        registrations = {"ssn_hf": "ssn_hf" in model_registry, "our tasks": "multijail" in TaskManager().all_tasks}
     except ImportError as error:
-        seen, mend = {"ssn_hf": False, "our tasks": False}, f"pip install lm-eval ({error})"
-    for what, good in seen.items():
-        found = "yes" if good else "no"
-        yield Check(f"lm_eval sees {what}", "ok" if good else "failed", found, None if good else mend)
+        registrations, mend = {"ssn_hf": False, "our tasks": False}, f"pip install lm-eval ({error})"
+    for name, good in registrations.items():
+        answer = "yes" if good else "no"
+        yield Check(f"lm_eval sees {name}", "ok" if good else "failed", answer, None if good else mend)
 
 
 def hub() -> Check:
@@ -139,19 +141,19 @@ def dvc(folder: Path) -> Check:
         mend = f"delete {dvclock.NAME}, then dvc repro: what had finished comes from DVC's cache"
         return Check("dvc", "failed", found, mend)
     command = [sys.executable, "-m", "dvc", "status", "--json", "dvc.yaml"]  # not the imports, which ask the network
-    done = None
+    process = None
     try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=DVC_TIMEOUT, check=False)
-        changed = json.loads(done.stdout)
+        process = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=DVC_TIMEOUT, check=False)
+        statuses = json.loads(process.stdout)
     except subprocess.TimeoutExpired:
         return Check("dvc", "warning", f"dvc status took more than {DVC_TIMEOUT:.0f} s", "run dvc status to see why")
     except ValueError:
-        said = next(iter(done.stderr.strip().splitlines()), "nothing") if done else "nothing"
+        message = next(iter(process.stderr.strip().splitlines()), "nothing") if process else "nothing"
         return Check(
-            "dvc", "failed", f"dvc status said: {said[:120]}", "run dvc status; if another dvc runs, wait for it"
+            "dvc", "failed", f"dvc status said: {message[:120]}", "run dvc status; if another dvc runs, wait for it"
         )
-    if changed:
-        return Check("dvc", "warning", f"{len(changed)} stage{'s' * (len(changed) != 1)} not up to date", "dvc repro")
+    if statuses:
+        return Check("dvc", "warning", f"{len(statuses)} stage{'s' * (len(statuses) != 1)} not up to date", "dvc repro")
     return Check("dvc", "ok", f"{_version('dvc')}; the pipeline is up to date")
 
 
@@ -163,20 +165,22 @@ def cache() -> Check:
 
 
 def disk(folder: Path, need: float = 0) -> Check:
-    """How much room is left here; `need` is what a run writes (bytes)."""
+    """The free space of the disk; `need` is the number of bytes that a run writes."""
     written = _writable("disk", folder, "work in a folder that you may write")
     if written.status != "ok":
         return written
     free = shutil.disk_usage(folder).free
     least = max(GIB, need)
-    said = f"{free / GIB:.1f} GiB free here"
+    sentence = f"{free / GIB:.1f} GiB free here"
     if free < least:
-        return Check("disk", "failed", said, f"make room: {least / GIB:.1f} GiB are needed")
-    return Check("disk", "ok" if free > 4 * least else "warning", said, None if free > 4 * least else "make room soon")
+        return Check("disk", "failed", sentence, f"make room: {least / GIB:.1f} GiB are needed")
+    return Check(
+        "disk", "ok" if free > 4 * least else "warning", sentence, None if free > 4 * least else "make room soon"
+    )
 
 
 def memory(spec: ModelSpec, device: str | None = None) -> Iterator[Check]:
-    """What a model needs, from its config alone, against what is free on the device."""
+    """The memory that a model needs, from its config alone, and the free memory of the device."""
     import torch
 
     from ssn_eval.models import loading, memory
@@ -192,11 +196,13 @@ def memory(spec: ModelSpec, device: str | None = None) -> Iterator[Check]:
         "train all weights": "train neurons instead (train.methods=[ssn]), or use a larger GPU",
     }
     for use in memory.uses(shape, itemsize):
-        said = f"about {memory.gib(use.need)} for {use.batch} × {use.tokens} tokens; {memory.gib(free)} free on {place}"
-        fits = use.need <= free
+        sentence = (
+            f"about {memory.gib(use.need)} for {use.batch} × {use.tokens} tokens; {memory.gib(free)} free on {place}"
+        )
+        is_enough = use.need <= free
         hard = use.name in ("generate", "identify")
-        status: Status = "ok" if fits else "failed" if hard else "warning"
-        yield Check(f"memory: {use.name}", status, said, None if fits else mends[use.name])
+        status: Status = "ok" if is_enough else "failed" if hard else "warning"
+        yield Check(f"memory: {use.name}", status, sentence, None if is_enough else mends[use.name])
 
 
 def weight_room(spec: ModelSpec) -> float:
@@ -209,8 +215,8 @@ def weight_room(spec: ModelSpec) -> float:
 
 def worst(checks: Iterable[Check]) -> Status:
     """The worst status."""
-    found = {check.status for check in checks}
-    return "failed" if "failed" in found else "warning" if "warning" in found else "ok"
+    statuses = {check.status for check in checks}
+    return "failed" if "failed" in statuses else "warning" if "warning" in statuses else "ok"
 
 
 def _version(name: str) -> str | None:
@@ -221,12 +227,12 @@ def _version(name: str) -> str | None:
 
 
 def _writable(name: str, folder: Path, mend: str) -> Check:
-    """Try it: permissions, read-only mounts and quotas all show."""
-    there = folder
-    while not there.exists() and there != there.parent:
-        there = there.parent
+    """Write a file: only this shows permissions, read-only mounts and quotas."""
+    place = folder
+    while not place.exists() and place != place.parent:
+        place = place.parent
     try:
-        with tempfile.TemporaryFile(dir=there) as handle:
+        with tempfile.TemporaryFile(dir=place) as handle:
             handle.write(b"0" * 4096)
             handle.flush()
     except OSError as error:

@@ -91,8 +91,8 @@ def identify(
 @click.command()
 @click.option("--harmful", required=True, type=FILE, help="Scores on D_jail.")
 @click.option("--harmless", required=True, type=FILE, help="Scores on D_norm.")
-@click.option("--hr-harmful", type=FILE, help="The same of the high-resource language, for ss and private.")
-@click.option("--hr-harmless", type=FILE)
+@click.option("--hr-harmful", type=FILE, help="Scores of the high-resource language on D_jail, for ss and private.")
+@click.option("--hr-harmless", type=FILE, help="Its scores on D_norm.")
 @click.option(
     "--what",
     default="ms",
@@ -101,7 +101,7 @@ def identify(
     help="random: the matched control of SS, or of MS without the high-resource scores.",
 )
 @settings_options(SelectParams, "p", "scope", "sites")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Of --what random.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of --what random.")
 @click.option("--out", required=True, type=FILE, help=".json, .safetensors or .csv")
 @JSON
 def select(

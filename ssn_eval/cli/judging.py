@@ -13,10 +13,10 @@ from ssn_eval.cli.output import FILE, JSON, emit, table
 @click.argument("samples", type=FILE)
 @click.option("--judge", "judge_name", required=True, help="NAME or NAME:MODEL, for example qwen3guard or api:gpt-4o.")
 @click.option("--out", required=True, type=FILE, help="A new folder for the judged samples.")
-@click.option("--limit", type=click.IntRange(1), help="At most so many replies a file.")
+@click.option("--limit", type=click.IntRange(1), help="The largest number of replies of each file.")
 @JSON
 def judge(samples: Path, judge_name: str, out: Path, limit: int | None, as_json: bool) -> None:
-    """Judge the stored replies of an earlier run again; a stopped run goes on.
+    """Judge the stored replies of an earlier run again; a stopped run resumes.
 
     SAMPLES is the output folder of `lm_eval --log_samples`, one samples file, or JSON lines of lang, prompt, response.
 
@@ -28,10 +28,10 @@ def judge(samples: Path, judge_name: str, out: Path, limit: int | None, as_json:
 
     check_judge(judge_name)
     click.get_current_context().with_resource(lock.hold(out, "judgement"))
-    made = rejudge(samples, get_judge(judge_name), out, limit=limit)
-    count = sum(entry["replies"] for entry in made["inputs"].values())
+    result = rejudge(samples, get_judge(judge_name), out, limit=limit)
+    count = sum(entry["replies"] for entry in result["inputs"].values())
     emit(
-        {"out": out.as_posix(), **made},
+        {"out": out.as_posix(), **result},
         as_json,
         f"{count} replies judged → {out}; look at them with: ssn summarize {out}",
     )
@@ -52,9 +52,9 @@ def calibrate(judge_name: str, gold: Path, as_json: bool) -> None:
     check_judge(judge_name)
     judge = get_judge(judge_name)
     rows = calibration.read_gold(gold)
-    found = calibration.calibrate(rows, judge.judge([row.exchange for row in rows]), judge=judge_name)
-    shown = table(f"{judge_name}: {found.n} responses", "", "kappa", "f1", "precision", "recall", "unscored")
-    for name, group in (("overall", found.overall), *found.by_lang.items(), *found.by_model.items()):
+    calibrated = calibration.calibrate(rows, judge.judge([row.exchange for row in rows]), judge=judge_name)
+    lines = table(f"{judge_name}: {calibrated.n} responses", "", "kappa", "f1", "precision", "recall", "unscored")
+    for name, group in (("overall", calibrated.overall), *calibrated.by_lang.items(), *calibrated.by_model.items()):
         numbers = (group.kappa, group.f1, group.precision, group.recall)
-        shown.add_row(name, *("–" if n is None else f"{n:.3f}" for n in numbers), str(group.unscored))
-    emit(found.to_json(), as_json, shown)
+        lines.add_row(name, *("–" if n is None else f"{n:.3f}" for n in numbers), str(group.unscored))
+    emit(calibrated.to_json(), as_json, lines)

@@ -19,7 +19,7 @@ DTYPE = click.option(
     default="auto",
     show_default=True,
     type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
-    help="Of the weights.",
+    help="Dtype of the weights.",
 )
 DEVICE = click.option("--device", help="cpu, cuda, …; the best one by default.")
 DEVICE_MAP = click.option("--device-map", help="auto: spread the weights over every GPU.")
@@ -66,8 +66,8 @@ def model_options(required: bool) -> Callable[[Callable[..., Any]], Callable[...
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(command)
         def with_model(*args: Any, **values: Any) -> Any:
-            chosen = {name: values.pop(name) for name in names}
-            return command(*args, model=ModelOptions(**chosen) if chosen["model"] else None, **values)
+            model_values = {name: values.pop(name) for name in names}
+            return command(*args, model=ModelOptions(**model_values) if model_values["model"] else None, **values)
 
         for option in reversed(options):
             with_model = option(with_model)

@@ -30,7 +30,7 @@ def settings_options(kind: type, *names: str, flags: Mapping[str, str] | None = 
     Args:
         kind: a class of `core/settings.py`.
         names: the fields, in the order of the help.
-        flags: field → the option, where it is not the field's name.
+        flags: field → the option, if it is not the field's name.
     """
 
     def decorate(command: F) -> F:

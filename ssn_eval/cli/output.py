@@ -1,4 +1,4 @@
-"""What every command prints: one JSON object, or text or a table for people, on stdout."""
+"""The output of every command: one JSON object, or text or a table for people, on stdout."""
 
 from __future__ import annotations
 
@@ -56,21 +56,21 @@ def draw(shown: RenderableType) -> None:
         Console(width=PIPE, color_system=None).print(shown)
 
 
-def _plain(shown: Table) -> None:
+def _plain(lines_table: Table) -> None:
     from rich.console import Console
     from rich.text import Text
 
     def bare(text: object) -> str:
         return Text.from_markup(str(text)).plain
 
-    title, caption = shown.title, shown.caption
-    shown.title = shown.caption = shown.box = None
-    shown.pad_edge = False
-    for column in shown.columns:
+    title, caption = lines_table.title, lines_table.caption
+    lines_table.title = lines_table.caption = lines_table.box = None
+    lines_table.pad_edge = False
+    for column in lines_table.columns:
         column.header = str(column.header).replace("-\n", "")
     wide = Console(width=PIPE, color_system=None)
     with wide.capture() as text:
-        wide.print(shown)
+        wide.print(lines_table)
     lines = [line.rstrip() for line in text.get().splitlines()]
     lines = [
         *([bare(title)] if title else []),
@@ -85,19 +85,19 @@ def table(title: str, *columns: str) -> Table:
     from rich.markup import escape
     from rich.table import Table
 
-    shown = Table(title=escape(title), title_justify="left")
+    result = Table(title=escape(title), title_justify="left")
     for name in columns:
-        shown.add_column(name, justify="right")
-    return shown
+        result.add_column(name, justify="right")
+    return result
 
 
 def by_layer(title: str, cells: dict[str, str], model: ModelRef) -> Table:
-    """One row a layer that has anything, one column a site."""
+    """One row for each layer that has an entry, one column for each site."""
     from ssn_eval.core.neurons import SITES, site_key
 
-    shown = table(title, "layer", *SITES)
+    result = table(title, "layer", *SITES)
     for layer in range(model.geometry.num_layers):
         row = [cells.get(site_key(layer, site), "") for site in SITES]
         if any(row):
-            shown.add_row(str(layer), *row)
-    return shown
+            result.add_row(str(layer), *row)
+    return result

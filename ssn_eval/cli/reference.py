@@ -1,4 +1,4 @@
-"""`ssn reference`: the activations that the ops mean and set:<quantile> take their constants from."""
+"""`ssn reference`: the activations from which the ops mean and set:<quantile> take their constants."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @model_options(required=True)
-@click.option("--prompts", "prompt_file", required=True, type=FILE, help="As for ssn identify.")
+@click.option("--prompts", "prompt_file", required=True, type=FILE, help="The prompts, as for ssn identify.")
 @click.option("--lang", required=True, help="Language code, for example en.")
 @click.option("--label", default="harmless", show_default=True, type=click.Choice(["harmful", "harmless"]))
 @click.option(
@@ -63,7 +63,7 @@ def reference(
     ancestors = lineage.bases(Path(model.spec().pretrained))
     for path, file in zip(neuron_files, sets, strict=True):
         lineage.refuse_other(file.model, loaded.ref, ancestors, f"The neuron set {path}")
-    measured = measuring.reference(
+    activations = measuring.reference(
         loaded,
         prompts,
         sites=site_names,
@@ -72,7 +72,7 @@ def reference(
         limit=limit,
         seed=seed,
     )
-    references.save(out, measured)
-    origin = measured.provenance
-    shown = f"{origin['neurons']} neurons on {origin['tokens']} tokens of {origin['prompts']} {lang} {label} prompts → {out}"
-    emit({"out": out.as_posix(), **origin}, as_json, shown)
+    references.save(out, activations)
+    origin = activations.provenance
+    sentence = f"{origin['neurons']} neurons on {origin['tokens']} tokens of {origin['prompts']} {lang} {label} prompts → {out}"
+    emit({"out": out.as_posix(), **origin}, as_json, sentence)

@@ -19,10 +19,12 @@ if TYPE_CHECKING:
 @click.argument("runs", type=FILE, nargs=-1)
 @click.option("--out", type=FILE, default=Path("report"), show_default=True, help="A folder.")
 @click.option(
-    "--claims", type=FILE, help="What `ssn claims` wrote.  [default: claims/claims.json, if it is of this run]"
+    "--claims", type=FILE, help="The file that `ssn claims` wrote.  [default: claims/claims.json, if it is of this run]"
 )
 @click.option(
-    "--frontier", type=FILE, help="What `ssn frontier` wrote.  [default: frontier/results/frontier.json, if there]"
+    "--frontier",
+    type=FILE,
+    help="The file that `ssn frontier` wrote.  [default: frontier/results/frontier.json, if there]",
 )
 @click.option(
     "--with-samples", is_flag=True, help="Add texts of samples, harmful completions among them, folded and blurred."
@@ -48,46 +50,46 @@ def report(
     from ssn_eval.report import page, sidebyside, summary
     from ssn_eval.report.results import locate, read
 
-    chosen = [*runs] or [Path("results")]
-    if len(chosen) > 1 and with_samples:
+    folders = [*runs] or [Path("results")]
+    if len(folders) > 1 and with_samples:
         raise ParamsError("--with-samples takes one run; write a report for each.")
-    folder = locate(chosen[0])
+    folder = locate(folders[0])
     first = read(folder)
     with waiting("writing the report"):
-        shown = _beside(folder, first, claims, frontier, with_samples, not reproducible)
-        if len(chosen) > 1:
-            found: Any = sidebyside.build(chosen, out, shown)
+        parts = _beside(folder, first, claims, frontier, with_samples, not reproducible)
+        if len(folders) > 1:
+            built: Any = sidebyside.build(folders, out, parts)
             tables: Any = [
-                summary.table(read(locate(run)), name) for name, run in zip(found["runs"], chosen, strict=True)
+                summary.table(read(locate(run)), name) for name, run in zip(built["runs"], folders, strict=True)
             ]
         else:
             names = _names(folder.parent / "params.yaml")
-            found = page.build(folder, out, shown, **names)
+            built = page.build(folder, out, parts, **names)
             tables = [summary.table(read(folder, **names))]
     from rich.console import Group
 
-    emit(found, as_json, Group(*tables))
+    emit(built, as_json, Group(*tables))
     click.echo(f"Report: {(out / 'index.html').as_posix()}", err=True)
 
 
 def _beside(
     folder: Path, first: Results, claims: Path | None, frontier: Path | None, samples: bool, machine: bool
 ) -> Beside:
-    """What is shown beside the results: what was named, else what lies where our commands leave it."""
+    """The parts shown beside the results: the named files, else those in the default places of our commands."""
     from ssn_eval.report import beside
 
     project = folder.parent
-    told = None
+    sample_page = None
     if claims or (project / beside.CLAIMS).is_file():
         try:
-            told = beside.read_claims(claims or project / beside.CLAIMS, first)
+            sample_page = beside.read_claims(claims or project / beside.CLAIMS, first)
         except MismatchError:
             if claims:
                 raise  # what merely lies there may be of another run
-    found = frontier or (project / beside.FRONTIER if (project / beside.FRONTIER).is_file() else None)
+    frontier_file = frontier or (project / beside.FRONTIER if (project / beside.FRONTIER).is_file() else None)
     return beside.Beside(
-        told,
-        beside.read_frontier(found) if found else None,
+        sample_page,
+        beside.read_frontier(frontier_file) if frontier_file else None,
         [beside.read_accuracy(path) for path in sorted(project.glob(beside.ACCURACY))],
         samples,
         machine,
@@ -95,7 +97,7 @@ def _beside(
 
 
 def _names(params_file: Path) -> dict[str, Any]:
-    """The sets and methods of the run's params, if they lie beside it: files of others are left over from earlier ones."""
+    """The sets and methods of the run's params, if there are params: files of other sets are left from earlier runs."""
     from ssn_eval.core import params
 
     if not params_file.is_file():

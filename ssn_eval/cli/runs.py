@@ -1,4 +1,4 @@
-"""`ssn summarize` and the run side of `ssn diff`: what lm_eval's runs say about safety."""
+"""`ssn summarize` and the run side of `ssn diff`: the safety of lm_eval's runs."""
 
 from __future__ import annotations
 
@@ -37,20 +37,20 @@ def summarize(run: Path, hr: str, common: bool, as_json: bool) -> None:
     from ssn_eval.core.languages import language
     from ssn_eval.harness.runs import rates
 
-    found = rates.summarize(_read(run), language(hr).code, common=common)
-    emit({"benchmarks": [one.to_json() for one in found]}, as_json, _summary(found))
+    benchmarks = rates.summarize(_read(run), language(hr).code, common=common)
+    emit({"benchmarks": [benchmark.to_json() for benchmark in benchmarks]}, as_json, _summary(benchmarks))
 
 
 def compare_runs(first: Path, second: Path, metric: str | None, correction: str, as_json: bool) -> None:
     """Print the paired comparison of two runs."""
     from ssn_eval.harness.runs import pairs
 
-    found = pairs.compare(_read(first), _read(second), metric=metric, correction=correction)
-    emit({"comparisons": [one.to_json() for one in found]}, as_json, _comparison(found))
+    comparisons = pairs.compare(_read(first), _read(second), metric=metric, correction=correction)
+    emit({"comparisons": [comparison.to_json() for comparison in comparisons]}, as_json, _comparison(comparisons))
 
 
 def _read(path: Path) -> list[Reply]:
-    """The replies of a run; says on stderr which tasks are left aside."""
+    """The replies of a run; names the ignored tasks on stderr."""
     from ssn_eval.harness.runs import samples
 
     replies, aside = samples.read(path), samples.safety_files(path)[1]
@@ -59,48 +59,57 @@ def _read(path: Path) -> list[Reply]:
     return replies
 
 
-def _summary(found: list[Benchmark]) -> Group:
+def _summary(benchmarks: list[Benchmark]) -> Group:
     from rich.console import Group
 
     parts: list[object] = []
-    for one in found:
-        metrics = list(one.overall)
-        shown = table(f"{one.name}, {one.label} prompts, % [95 %]", "", *(_SHORT.get(m, m) for m in metrics))
-        groups = (one.languages, one.tiers, one.translations if len(one.translations) > 1 else {}, {"all": one.overall})
+    for benchmark in benchmarks:
+        metrics = list(benchmark.overall)
+        lines_table = table(
+            f"{benchmark.name}, {benchmark.label} prompts, % [95 %]", "", *(_SHORT.get(m, m) for m in metrics)
+        )
+        groups = (
+            benchmark.languages,
+            benchmark.tiers,
+            benchmark.translations if len(benchmark.translations) > 1 else {},
+            {"all": benchmark.overall},
+        )
         for group in groups:
             for name, rates in group.items():
-                shown.add_row(name, *(_cell(rates, m) for m in metrics))
+                lines_table.add_row(name, *(_cell(rates, m) for m in metrics))
             if group:
-                shown.add_section()
-        parts.append(shown)
-        if one.across:
-            lines = table(f"{one.name}, across languages", "", "% [95 %]", "prompts")
-            for name, share in one.across.items():
+                lines_table.add_section()
+        parts.append(lines_table)
+        if benchmark.across:
+            lines = table(f"{benchmark.name}, across languages", "", "% [95 %]", "prompts")
+            for name, share in benchmark.across.items():
                 lines.add_row(name.replace("_", " "), _interval(share), str(share.n))
             parts.append(lines)
-        danger = next((m for m in ("asr", "compliance") if m in one.overall), None)
-        if one.categories and danger:
-            lines = table(f"{one.name} by category, {danger}", "category", "% [95 %]", "replies")
-            for name, rates in sorted(one.categories.items()):
+        danger = next((m for m in ("asr", "compliance") if m in benchmark.overall), None)
+        if benchmark.categories and danger:
+            lines = table(f"{benchmark.name} by category, {danger}", "category", "% [95 %]", "replies")
+            for name, rates in sorted(benchmark.categories.items()):
                 if danger in rates:
                     lines.add_row(name, _interval(rates[danger]), str(rates[danger].n))
             parts.append(lines)
     return Group(*parts)  # type: ignore[arg-type]
 
 
-def _comparison(found: list[Comparison]) -> Group:
+def _comparison(comparisons: list[Comparison]) -> Group:
     from rich.console import Group
 
     parts = []
-    for one in found:
+    for comparison in comparisons:
         columns = ("n", "first", "second", "difference", "only 1st / 2nd", "p", "corrected")
-        shown = table(f"{one.benchmark}, {one.metric}, %: second - first", "", *columns)
-        for lang, pair in one.languages.items():
-            shown.add_row(lang, *_pair(pair))
-        shown.add_section()
-        shown.add_row("all", *_pair(one.overall))
-        shown.caption = f"p: exact McNemar; corrected over languages: {one.correction}; intervals 95 %, over prompts"
-        parts.append(shown)
+        lines = table(f"{comparison.benchmark}, {comparison.metric}, %: second - first", "", *columns)
+        for lang, pair in comparison.languages.items():
+            lines.add_row(lang, *_pair(pair))
+        lines.add_section()
+        lines.add_row("all", *_pair(comparison.overall))
+        lines.caption = (
+            f"p: exact McNemar; corrected over languages: {comparison.correction}; intervals 95 %, over prompts"
+        )
+        parts.append(lines)
     return Group(*parts)
 
 
@@ -121,7 +130,7 @@ def _p(value: float | None) -> str:
 
 
 def _cell(rates: Rates, metric: str) -> str:
-    """Side issues (other language, invalid, unscored) without interval, so that a table fits 80 columns."""
+    """One cell; the secondary rates (other language, invalid, unscored) have no interval, so that a table fits 80 columns."""
     if metric not in rates:
         return "–"
     return f"{100 * rates[metric].value:.0f}" if metric in _ASIDE else _interval(rates[metric])

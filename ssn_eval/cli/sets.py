@@ -29,20 +29,20 @@ def show(file: Path, as_json: bool) -> None:
     from ssn_eval.core.store import holds_scores
 
     if holds_scores(file):
-        found = store.load_scores(file)
-        size = sum(map(len, found.scores.values()))
-        value = {"kind": "scores", "scored": size, "mean": _means(found.scores)}
+        scores = store.load_scores(file)
+        size = sum(map(len, scores.scores.values()))
+        value = {"kind": "scores", "scored": size, "mean": _means(scores.scores)}
         title, cells = f"Mean importance of {size} neurons", {k: f"{v:.3g}" for k, v in value["mean"].items()}
     else:
-        found = store.load_neurons(file)
-        counts = dict(found.neurons.per_key())
-        value = {"kind": "neurons", "neurons": len(found.neurons), "per_key": counts}
+        scores = store.load_neurons(file)
+        counts = dict(scores.neurons.per_key())
+        value = {"kind": "neurons", "neurons": len(scores.neurons), "per_key": counts}
         title, cells = (
-            f"{len(found.neurons)} of {found.model.geometry.size()} neurons",
+            f"{len(scores.neurons)} of {scores.model.geometry.size()} neurons",
             {k: str(v) for k, v in counts.items()},
         )
-    value |= {"model": found.model.to_json(), "provenance": dict(found.provenance)}
-    emit(value, as_json, by_layer(f"{title} of {found.model.id}", cells, found.model))
+    value |= {"model": scores.model.to_json(), "provenance": dict(scores.provenance)}
+    emit(value, as_json, by_layer(f"{title} of {scores.model.id}", cells, scores.model))
 
 
 def _means(scores: Scores) -> dict[str, float]:
@@ -61,8 +61,13 @@ def _means(scores: Scores) -> dict[str, float]:
 @click.command()
 @click.argument("first", type=FILE)
 @click.argument("second", type=FILE)
-@click.option("--metric", help="Of two runs: asr, refusal, compliance, over_refusal, invalid, …")
-@click.option("--correction", default="holm", show_default=True, help="Of two runs, over languages: holm, bh or none.")
+@click.option("--metric", help="For two runs: the metric (asr, refusal, compliance, over_refusal, invalid, …).")
+@click.option(
+    "--correction",
+    default="holm",
+    show_default=True,
+    help="For two runs: the correction over languages (holm, bh or none).",
+)
 @JSON
 def diff(first: Path, second: Path, metric: str | None, correction: str, as_json: bool) -> None:
     """Compare two neuron sets of one model, or two runs on the same prompts (paired tests by language).
@@ -82,12 +87,16 @@ def _compare_sets(first: Path, second: Path, as_json: bool) -> None:
 
     a, b = store.load_neurons(first), store.load_neurons(second)
     b.model.refuse_other(a.model, str(second))
-    one, two = a.neurons, b.neurons
-    parts = {"shared": len(one & two), "only_first": len(one - two), "only_second": len(two - one)}
-    jaccard = one.jaccard(two)
-    shown = table(f"{first} and {second}", "shared", "only first", "only second", "Jaccard")
-    shown.add_row(*map(str, parts.values()), f"{jaccard:.3f}")
-    emit({**parts, "jaccard": jaccard}, as_json, shown)
+    first_neurons, second_neurons = a.neurons, b.neurons
+    parts = {
+        "shared": len(first_neurons & second_neurons),
+        "only_first": len(first_neurons - second_neurons),
+        "only_second": len(second_neurons - first_neurons),
+    }
+    jaccard = first_neurons.jaccard(second_neurons)
+    lines = table(f"{first} and {second}", "shared", "only first", "only second", "Jaccard")
+    lines.add_row(*map(str, parts.values()), f"{jaccard:.3f}")
+    emit({**parts, "jaccard": jaccard}, as_json, lines)
 
 
 @click.command()
@@ -107,15 +116,20 @@ def combine(sets: tuple[Path, ...], how: str | None, at_least: int | None, out: 
 
     if (how is None) == (at_least is None):
         raise ParamsError("Say how to combine the sets: one of --union, --intersection and --at-least K.")
-    found = [store.load_neurons(path) for path in sets]
-    for path, file in zip(sets, found, strict=True):
-        file.model.refuse_other(found[0].model, str(path))
-    k = at_least if at_least is not None else 1 if how == "union" else len(found)
-    neurons = selection.at_least([file.neurons for file in found], k)
+    files = [store.load_neurons(path) for path in sets]
+    for path, file in zip(sets, files, strict=True):
+        file.model.refuse_other(files[0].model, str(path))
+    k = at_least if at_least is not None else 1 if how == "union" else len(files)
+    neurons = selection.at_least([file.neurons for file in files], k)
     if not neurons:
         raise EmptySetError(
-            f"No neuron is in {k} of the {len(found)} sets; ask for fewer, or select with a larger --p."
+            f"No neuron is in {k} of the {len(files)} sets; ask for fewer, or select with a larger --p."
         )
-    made = {"what": "combined", "at_least": k, "of": [path.as_posix() for path in sets], "versions": origin.versions()}
-    store.save_neurons(out, store.NeuronFile(neurons, found[0].model, made))
-    emit({"out": out.as_posix(), "neurons": len(neurons), **made}, as_json, f"{len(neurons)} neurons → {out}")
+    provenance = {
+        "what": "combined",
+        "at_least": k,
+        "of": [path.as_posix() for path in sets],
+        "versions": origin.versions(),
+    }
+    store.save_neurons(out, store.NeuronFile(neurons, files[0].model, provenance))
+    emit({"out": out.as_posix(), "neurons": len(neurons), **provenance}, as_json, f"{len(neurons)} neurons → {out}")

@@ -77,15 +77,15 @@ def pairs(
         "not_in_every_language": made.dropped,
         "by_language": made.counts,
     }
-    shown = f"{made.refusals} refusals in each of {', '.join(made.counts)}, {len(made.pairs)} pairs in all → {out}"
-    emit(result, as_json, shown)
+    sentence = f"{made.refusals} refusals in each of {', '.join(made.counts)}, {len(made.pairs)} pairs in all → {out}"
+    emit(result, as_json, sentence)
 
 
 @click.command()
 @model_options(required=True)
-@click.option("--pairs", "pairs_file", required=True, type=FILE, help="What `ssn pairs` wrote.")
+@click.option("--pairs", "pairs_file", required=True, type=FILE, help="The file that `ssn pairs` wrote.")
 @click.option("--neurons", "neuron_file", type=FILE, help="A neuron set; needed by methods that train neurons.")
-@click.option("--method", default="ssn", show_default=True, help="A row of the table of methods; see docs/train.md.")
+@click.option("--method", default="ssn", show_default=True, help="A training method; docs/train.md lists them.")
 @click.option("--hr", default="en", show_default=True, help="The high-resource language (MPO).")
 @click.option("--lr", type=float, help="Peak learning rate.  [default: 0.001; 0.0002 for every weight]")
 @settings_options(
@@ -95,8 +95,8 @@ def pairs(
     flags={"pairs": "--examples"},
 )
 @settings_options(PromptParams, "replay_tokens", flags={"replay_tokens": "--max-new-tokens"})
-@click.option("--beta", type=float, help="Of a preference loss.")
-@click.option("--rank", type=click.IntRange(1), help="Of the method lora.  [default: 8]")
+@click.option("--beta", type=float, help="β of a preference loss.")
+@click.option("--rank", type=click.IntRange(1), help="Rank of the method lora.  [default: 8]")
 @click.option("--out", required=True, type=FILE, help="A folder for the adapter or checkpoint.")
 @TO_HUB
 @JSON

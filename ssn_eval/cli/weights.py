@@ -16,7 +16,9 @@ from ssn_eval.core.errors import MissingInputError, ParamsError
 @REVISION
 @GGUF_FILE
 @DTYPE
-@click.option("--neurons", "neuron_files", required=True, type=FILE, multiple=True, help="May be repeated.")
+@click.option(
+    "--neurons", "neuron_files", required=True, type=FILE, multiple=True, help="A neuron set; may be repeated."
+)
 @click.option("--op", "ops", multiple=True, help="suppress (the default), scale:NUMBER, mean or set:QUANTILE.")
 @click.option(
     "--layers", multiple=True, help="Only in these layers, for example 0-11; one for all sets, or one for each."
@@ -54,19 +56,22 @@ def bake(
     refuse_foreign(out, "baked model", Path(model))
     sets = [store.load_neurons(path) for path in neuron_files]
     changes = combine([file.neurons for file in sets], ops or ("suppress",), layers)
-    made = references.load(reference_file) if reference_file else None
-    wanted = ModelSpec.parse(model, revision, gguf_file, dtype)
-    loaded = loading.load(wanted, device="cpu")
-    ancestors = lineage.bases(Path(wanted.pretrained))
+    activations = references.load(reference_file) if reference_file else None
+    spec = ModelSpec.parse(model, revision, gguf_file, dtype)
+    loaded = loading.load(spec, device="cpu")
+    ancestors = lineage.bases(Path(spec.pretrained))
     for path, file in zip(neuron_files, sets, strict=True):
         lineage.refuse_other(file.model, loaded.ref, ancestors, f"The neuron set {path}")
-    if made:
-        lineage.refuse_other(made.model, loaded.ref, ancestors, f"The reference set {reference_file}")
-    origin = {"sets": [dict(file.provenance) for file in sets], "reference": dict(made.provenance) if made else None}
-    baking.save(loaded, changes, out, {**origin, "versions": versions()}, reference=made, ancestors=ancestors)
-    told = describe_all(changes)
-    said = ", ".join(f"{each['op']} on {each['neurons']} neurons" for each in told)
-    emit({"out": out.as_posix(), "interventions": told}, as_json, f"{loaded.ref.id} with {said} → {out}")
+    if activations:
+        lineage.refuse_other(activations.model, loaded.ref, ancestors, f"The reference set {reference_file}")
+    origin = {
+        "sets": [dict(file.provenance) for file in sets],
+        "reference": dict(activations.provenance) if activations else None,
+    }
+    baking.save(loaded, changes, out, {**origin, "versions": versions()}, reference=activations, ancestors=ancestors)
+    interventions = describe_all(changes)
+    summary = ", ".join(f"{intervention['op']} on {intervention['neurons']} neurons" for intervention in interventions)
+    emit({"out": out.as_posix(), "interventions": interventions}, as_json, f"{loaded.ref.id} with {summary} → {out}")
 
 
 @click.command()
@@ -100,14 +105,14 @@ def merge(
     from ssn_eval.training.adapters.neuron_lora import merge
 
     refuse_foreign(out, "merged model", Path(model or ""), adapter)
-    named = _base_of(adapter, model)
-    wanted = ModelSpec.parse(named[0], revision or named[1], gguf_file, dtype)
-    loaded = loading.load(wanted, device="cpu")
+    base = _base_of(adapter, model)
+    spec = ModelSpec.parse(base[0], revision or base[1], gguf_file, dtype)
+    loaded = loading.load(spec, device="cpu")
     tuned = load_adapter(loaded.model, adapter, loaded.ref)
     merged = Loaded(merge(tuned), loaded.tokenizer, loaded.ref)
-    made = {"adapter": adapter.name, **lineage.provenance(adapter), "versions": versions()}
-    card = weights_card(loaded.ref, made, is_adapter=False)
-    baking.write(merged, out, lineage.MERGED, made, lineage.bases(Path(wanted.pretrained)), card=card)
+    provenance = {"adapter": adapter.name, **lineage.provenance(adapter), "versions": versions()}
+    card = weights_card(loaded.ref, provenance, is_adapter=False)
+    baking.write(merged, out, lineage.MERGED, provenance, lineage.bases(Path(spec.pretrained)), card=card)
     emit(
         {"out": out.as_posix(), "base": loaded.ref.id, "adapter": adapter.name},
         as_json,

@@ -19,8 +19,6 @@ from ssn_eval.core.errors import EmptySetError, FormatError, MismatchError, Unkn
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
 MLP = ("mlp",)
 SITES = ATTENTION + MLP
-SETS = ("ms_hr", "ss", "private")
-"""the named sets that `select` always writes, besides the sets per language and the random controls of SS"""
 SITE_GROUPS: Mapping[str, tuple[str, ...]] = {"attention": ATTENTION, "mlp": MLP, "both": SITES}
 
 _KEY = re.compile(r"layers\.(\d{1,6})\.([a-z_]+(?:\.\d{1,6})?)", re.ASCII)

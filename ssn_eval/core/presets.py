@@ -20,18 +20,15 @@ from ssn_eval.core.errors import ParamsError, UnknownNameError
 from ssn_eval.core.files import is_portable
 from ssn_eval.core.languages import TIERS, language
 from ssn_eval.core.methods import METHODS, Method
-from ssn_eval.core.neurons import SETS, expand_sites
+from ssn_eval.core.neurons import expand_sites
+from ssn_eval.core.setnames import FAMILIES, SETS, SetName
 
-FAMILIES = ("ms", "ss", "private")
-"""sets of every NHR language: MS_l, SS_l = MS_l & MS_HR, MS_l - MS_HR"""
 SOURCES = ("ms_hr", *FAMILIES)
 """the sets that a preset may start from"""
 KEYS = ("from", "tier", "languages", "k", "sites", "layers")
 
 # the name of a preset is also a file name and part of the names of DVC stages
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
-_RANDOM = re.compile(r"random_\d+")
-_CONTROL = re.compile(r"([^.]+)\.random_(\d+)")
 _WITHOUT = re.compile(r"(.+)\.without_([^.]+)")
 # names of methods, and of the unchanged model, which lies beside them in results/evaluate
 _RESERVED_NAMES = (*(name for name in METHODS if name not in SETS), "base")
@@ -77,19 +74,6 @@ class Preset:
         return TypeAdapter(Preset).dump_python(self, mode="json", by_alias=True, exclude_defaults=True)
 
 
-class Control(NamedTuple):
-    """`<set>.random_<seed>`: a matched random control of a named set."""
-
-    of: str
-    seed: int
-
-
-def control(name: str) -> Control | None:
-    """Parse `<set>.random_<seed>`; None for every other name."""
-    match = _CONTROL.fullmatch(name)
-    return Control(match[1], int(match[2])) if match else None
-
-
 class Variant(NamedTuple):
     """`<method>.without_<language>`: a training method, and a language that it does not train on."""
 
@@ -101,11 +85,6 @@ def variant(name: str) -> Variant:
     """Parse the name of a training method; `leave_out` is None if the method leaves no language out."""
     match = _WITHOUT.fullmatch(name)
     return Variant(match[1], match[2]) if match else Variant(name, None)
-
-
-def may_be_missing(name: str) -> bool:
-    """Whether a set may be empty or absent: the sets that `select` always writes, and the controls of SS."""
-    return name in SETS or "/" in name or _RANDOM.fullmatch(name) is not None
 
 
 def check_all(
@@ -137,7 +116,7 @@ def check_all(
         if left_out is not None and language(left_out).code not in nhr:
             raise ParamsError(f"{name} leaves out {left_out}, but the languages beside HR are {', '.join(nhr)}.")
     for name in [*(check_set(n, presets) for n in sets), *trained]:
-        preset = presets.get((control(name) or Control(name, 0)).of)
+        preset = presets.get(SetName.parse(name).base)
         if preset and not preset.counted(nhr):
             raise ParamsError(no_language(name, preset, nhr))
 
@@ -163,7 +142,7 @@ def check(name: str, preset: Preset, nhr: Sequence[str]) -> None:
         ParamsError: the name is reserved; k or layers are out of range; or keys do not fit together.
     """
     where = f"targets.{name}"
-    if not _NAME.fullmatch(name) or name in _RESERVED_NAMES or _RANDOM.fullmatch(name) or not is_portable(name):
+    if not _NAME.fullmatch(name) or name in _RESERVED_NAMES or SetName.parse(name).is_control or not is_portable(name):
         reserved = f"{', '.join(_RESERVED_NAMES)}, random_<seed> and the device names of Windows"
         raise ParamsError(
             f"{where}: a preset cannot be called {name!r}; use letters, digits, _ and -, with a letter first. Reserved names: {reserved}."
@@ -216,11 +195,11 @@ def check_set(name: str, presets: Mapping[str, Preset]) -> str:
     Raises:
         UnknownNameError: there is no such set; the message suggests similar names.
     """
-    random_control, known_names = control(name), (*SETS, *presets)
+    known_names = (*SETS, *presets)
     family, _, code = name.partition("/")
     if family in FAMILIES and code:
         language(code)
-    elif not (name in known_names or _RANDOM.fullmatch(name) or (random_control and random_control.of in known_names)):
+    elif SetName.parse(name).of not in known_names:
         raise UnknownNameError(
             "set", name, [*known_names, "random_0", *(f"{set_name}.random_0" for set_name in known_names)]
         )
@@ -236,9 +215,9 @@ def method(name: str, presets: Mapping[str, Preset], table: Mapping[str, Method]
         UnknownNameError: there is no such method; the message suggests similar names.
     """
     name = variant(name).method
-    random_control, known_names = control(name), (*SETS, *presets)
+    known_names = (*SETS, *presets)
     if name in table:
         return table[name]
-    if name in known_names or (random_control and random_control.of in known_names):
+    if SetName.parse(name).base in known_names:
         return Method(name)
     raise UnknownNameError("training method", name, dict.fromkeys([*table, *known_names]))

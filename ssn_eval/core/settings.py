@@ -12,7 +12,8 @@ from typing import Any, ClassVar, Literal
 
 from ssn_eval.core.errors import ParamsError, UnknownNameError
 from ssn_eval.core.languages import language
-from ssn_eval.core.neurons import SETS, expand_sites
+from ssn_eval.core.neurons import expand_sites
+from ssn_eval.core.setnames import SETS
 
 STRICT = {"extra": "forbid"}
 """for pydantic: an unknown key is an error"""

@@ -1,4 +1,4 @@
-"""Save a model with changed weights as an ordinary folder that needs none of this project."""
+"""Save a model with changed weights as an ordinary folder that works without this project."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def save(
         SsnError: as `interventions.bake_all`.
     """
     weights.bake_all(loaded.model, changes, reference)
-    made = {"interventions": ops.describe_all(changes), **provenance}
-    write(loaded, folder, lineage.BAKED, made, ancestors)
+    record = {"interventions": ops.describe_all(changes), **provenance}
+    write(loaded, folder, lineage.BAKED, record, ancestors)
 
 
 def write(
@@ -43,7 +43,7 @@ def write(
     *,
     card: str | None = None,
 ) -> None:
-    """Save the model as it is now, its tokenizer, its card if it has one, and `ssn.json`: it was made from the model loaded."""
+    """Save the model as it is now, its tokenizer, its card if there is one, and `ssn.json`, which names the loaded model as its base."""
     with files.atomic(folder) as temporary:
         loaded.model.save_pretrained(str(temporary), safe_serialization=True)
         loaded.tokenizer.save_pretrained(str(temporary))

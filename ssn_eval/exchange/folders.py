@@ -1,4 +1,4 @@
-"""Folders and deltas that go elsewhere: adapters, models with a set baked in, and what trained weights changed in their base."""
+"""Folders and deltas for other tools: adapters, models with a set baked in, and the changes of trained weights."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ssn_eval.training.adapters.uniform import uniform_rank
 
 
 class DeltaSize(NamedTuple):
-    """What a delta changes in its base model."""
+    """The size of a delta's changes."""
 
     base: str
     weights: int
@@ -62,13 +62,13 @@ def write_adapter(file: NeuronFile, spec: ModelSpec, source: Path, out: Path, *,
 
 
 def write_uniform(adapter: Path, out: Path) -> int:
-    """Write an adapter again, padded to one rank, which is returned; it needs no model."""
+    """Write an adapter again, padded to one rank, and return the rank; no model is needed."""
     _refuse_other_than_adapter(out, adapter)
     return uniform_rank(adapter, out)
 
 
 def write_delta(source: Path, model: str | None, gguf_file: str | None, out: Path) -> DeltaSize:
-    """Write what a folder of trained weights, adapter or whole model, changes in its base model.
+    """Write the changes of trained weights (an adapter or a whole model) against their base model.
 
     Raises:
         ParamsError: the base model is named neither by the folder nor by `model`, or the ending is not .safetensors.
@@ -103,12 +103,12 @@ def _refuse_other_than_adapter(out: Path, source: Path | None = None) -> None:
         )
 
 
-def refuse_foreign(out: Path, what: str, *sources: Path) -> None:
-    """Stop before a folder is replaced that no command of ours wrote, or that is being read.
+def refuse_foreign(out: Path, kind: str, *sources: Path) -> None:
+    """Stop if the folder to replace was not written by a command of ours, or is read by this command.
 
     Raises:
         ParamsError: there is such a folder.
     """
-    ours = (out / lineage.FILE).is_file() and (out / "config.json").is_file()
-    if out.exists() and (not ours or any(out.resolve() == source.resolve() for source in sources)):
-        raise ParamsError(f"{out} is there already and is no {what} that may be replaced; name a new folder for --out.")
+    is_ours = (out / lineage.FILE).is_file() and (out / "config.json").is_file()
+    if out.exists() and (not is_ours or any(out.resolve() == source.resolve() for source in sources)):
+        raise ParamsError(f"{out} is there already and is no {kind} that may be replaced; name a new folder for --out.")

@@ -1,7 +1,7 @@
-"""The model hub, written to: one commit of named files into a repository of one's own.
+"""Write to the model hub: one commit of named files into the user's own repository.
 
-The token comes from the environment variable `HF_TOKEN` and from nowhere else. A repository that is made here is private
-unless it is asked for otherwise; one that exists keeps its visibility.
+The token comes only from the environment variable `HF_TOKEN`. A repository that is made here is private unless the user asks
+otherwise; an existing one keeps its visibility.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class HubError(SsnError):
 
 
 def check(repo: str) -> None:
-    """Stop before long work whose result could not be pushed.
+    """Stop before long work if its result could not be pushed.
 
     Raises:
         ParamsError: the repository is not OWNER/NAME, or there is no token.
@@ -44,14 +44,14 @@ def check(repo: str) -> None:
 
 
 def push(repo: str, content: Mapping[str, Path | bytes], kind: Kind, message: str, *, private: bool = True) -> str:
-    """Make the repository where there is none, and commit files to it.
+    """Make the repository if it does not exist, and commit files to it.
 
     Args:
         repo: `OWNER/NAME`.
         content: path in the repository → a local file, or its bytes.
         kind: what the repository is.
         message: of the commit.
-        private: whether a repository that is made here can be seen by its owner alone.
+        private: whether only the owner can see a repository that is made here.
 
     Returns:
         The commit's address.
@@ -62,15 +62,15 @@ def push(repo: str, content: Mapping[str, Path | bytes], kind: Kind, message: st
     from huggingface_hub import CommitOperationAdd
 
     api = _api(repo)
-    files = [CommitOperationAdd(name, _source(found)) for name, found in sorted(content.items())]
+    files = [CommitOperationAdd(name, _source(source)) for name, source in sorted(content.items())]
     with _told(repo), waiting(f"pushing {len(files)} files to {repo}"):
         api.create_repo(repo, repo_type=kind, private=private, exist_ok=True)
-        done = api.create_commit(repo, files, commit_message=message, repo_type=kind)
-    return str(done.commit_url)
+        commit = api.create_commit(repo, files, commit_message=message, repo_type=kind)
+    return str(commit.commit_url)
 
 
-def _source(found: Path | bytes) -> str | bytes:
-    return str(found) if isinstance(found, Path) else found
+def _source(content: Path | bytes) -> str | bytes:
+    return str(content) if isinstance(content, Path) else content
 
 
 def _api(repo: str) -> HfApi:
@@ -85,10 +85,10 @@ def _api(repo: str) -> HfApi:
 
     try:
         validate_repo_id(repo)
-        named = repo.count("/") == 1
+        is_full_name = repo.count("/") == 1
     except HFValidationError:
-        named = False
-    if not named:
+        is_full_name = False
+    if not is_full_name:
         raise ParamsError(f"A repository of the hub is named OWNER/NAME, not {repo!r}.")
     token = os.environ.get(TOKEN)
     if not token:
@@ -100,7 +100,7 @@ def _api(repo: str) -> HfApi:
 
 @contextmanager
 def _told(repo: str) -> Iterator[None]:
-    """What goes wrong on the way to the hub, as one sentence.
+    """Turn an error of the hub into one sentence.
 
     Raises:
         HubError: says what, and what to do.
@@ -129,7 +129,7 @@ def _told(repo: str) -> Iterator[None]:
 
 
 def _is_of_the_network(error: Exception) -> bool:
-    """huggingface_hub passes on what its HTTP client raises, whichever it is in the installed version."""
+    """Whether an error comes from the HTTP client of huggingface_hub, which differs between its versions."""
     return isinstance(error, OSError) or type(error).__module__.split(".")[0] in (
         "httpx",
         "httpx2",

@@ -1,4 +1,4 @@
-"""What of a path goes to the hub: an adapter or trained model as a model, a neuron set as a data set, each with its card."""
+"""Push a path to the hub: an adapter or trained model as a model, a neuron set as a data set, each with its card."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _KEPT = (".safetensors", ".json", ".jinja", ".txt", ".model", ".md")
 
 
 class Parcel(NamedTuple):
-    """What is pushed."""
+    """The files of one push."""
 
     kind: hub.Kind
     content: Mapping[str, Path | bytes]
@@ -46,11 +46,11 @@ def push(path: Path, repo: str, *, private: bool = True, of: NeuronFile | None =
 
 
 def parcel(path: Path, of: NeuronFile | None = None) -> Parcel:
-    """Collect what is pushed of a path. A README.md that is there is kept; where there is none the card is made.
+    """Collect the files to push. An existing README.md is kept; if there is none, the card is made.
 
     Raises:
         MissingInputError, FormatError: nothing is there, or not what this project writes.
-        ParamsError: a model whose neurons were suppressed or changed for good; that is not published from here.
+        ParamsError: a model whose neurons were suppressed or changed in its weights; such a model is not published.
     """
     if path.is_dir():
         return _folder(path)
@@ -66,8 +66,8 @@ def card_of(folder: Path) -> str:
         MissingInputError, FormatError: there is none, or it is damaged.
         ParamsError: as `parcel`.
     """
-    found = lineage.bases(folder)
-    if not found:
+    origins = lineage.bases(folder)
+    if not origins:
         raise MissingInputError(
             f"{folder} holds no {lineage.FILE}, which every folder of weights that this project writes has."
         )
@@ -76,18 +76,18 @@ def card_of(folder: Path) -> str:
             f"{folder} is a model whose neurons were changed for good, which can leave it without its refusals; it is not "
             f"published from here. Push the neuron set, and whoever needs the model can bake it."
         )
-    return weights_card(found[0], lineage.provenance(folder), is_adapter=(folder / ADAPTER_CONFIG).is_file())
+    return weights_card(origins[0], lineage.provenance(folder), is_adapter=(folder / ADAPTER_CONFIG).is_file())
 
 
 def _folder(folder: Path) -> Parcel:
     card = card_of(folder).encode()
-    found: dict[str, Path | bytes] = {
+    contents: dict[str, Path | bytes] = {
         p.relative_to(folder).as_posix(): p
         for p in sorted(folder.rglob("*"))
         if p.is_file() and not p.is_symlink() and p.suffix in _KEPT and not p.name.startswith(".")
     }
-    if not any(name.endswith(".safetensors") for name in found):
+    if not any(name.endswith(".safetensors") for name in contents):
         raise MissingInputError(f"{folder} holds no weights in safetensors; there is nothing to push.")
-    found.setdefault(CARD, card)
-    what = "Adapter" if (folder / ADAPTER_CONFIG).is_file() else "Model"
-    return Parcel("model", found, f"{what} {folder.resolve().name}")
+    contents.setdefault(CARD, card)
+    kind = "Adapter" if (folder / ADAPTER_CONFIG).is_file() else "Model"
+    return Parcel("model", contents, f"{kind} {folder.resolve().name}")

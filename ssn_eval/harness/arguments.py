@@ -1,4 +1,4 @@
-"""The `model_args` of `ssn_hf`, as values: which model, what is put on it, and what is done to which neurons.
+"""The `model_args` of `ssn_hf`, as values: the model, its adapter or checkpoint, and the interventions.
 
 lm_eval splits them at commas and equals signs and turns what looks like a number into one, so several sets are joined by `+`:
 `neurons=a.json+b.json,op=suppress+scale:2,layers=0-11+12-23,positions=all`.
@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Treatment:
-    """What is done to which neurons, read from files."""
+    """The interventions of a run, read from files."""
 
     interventions: tuple[Intervention, ...] = ()
     sets: tuple[NeuronFile, ...] = ()
@@ -46,30 +46,30 @@ class Treatment:
     @property
     def op(self) -> str:
         """The ops, joined by `+`; `none` for the unchanged model."""
-        return "+".join(str(each.op) for each in self.interventions) or "none"
+        return "+".join(str(intervention.op) for intervention in self.interventions) or "none"
 
     def everywhere(self) -> bool:
-        """Whether prompt and generated tokens are treated alike."""
-        return all(each.positions == "all" for each in self.interventions)
+        """Whether prompt tokens and generated tokens are changed alike."""
+        return all(intervention.positions == "all" for intervention in self.interventions)
 
     def identity(self) -> str:
-        """What becomes of every neuron, as a text; empty for the unchanged model."""
+        """The change of every neuron, as a text; empty for the unchanged model."""
         if not self.sets:
             return ""
-        found = plan(self.sets[0].model.geometry, self.interventions, self.reference)
-        return str(found) if found.keys() else ""
+        changes = plan(self.sets[0].model.geometry, self.interventions, self.reference)
+        return str(changes) if changes.keys() else ""
 
     def refuse_other(self, live: ModelRef, ancestors: Sequence[ModelRef], other_model: bool) -> None:
-        """Stop where a set or the reference belongs to another model.
+        """Stop if a set or the reference belongs to another model.
 
         Raises:
             MismatchError: it does; with `other_model` the same shape is enough.
         """
         refs = [(file.model, "The neuron set") for file in self.sets]
         refs += [(self.reference.model, "The reference set")] if self.reference else []
-        for ref, what in refs:
+        for ref, description in refs:
             if not (other_model and ref.geometry.to_json() == live.geometry.to_json()):
-                lineage.refuse_other(ref, live, ancestors, what)
+                lineage.refuse_other(ref, live, ancestors, description)
 
 
 def treatment(neurons: Any, op: Any, layers: Any, positions: Any, reference: str | None) -> Treatment:
@@ -78,29 +78,29 @@ def treatment(neurons: Any, op: Any, layers: Any, positions: Any, reference: str
     Raises:
         SsnError: a file or a name that is not there; a set that would not be changed, or changed in two ways.
     """
-    given = {"op": op not in (ABSENT, None, "none"), "layers": layers is not None, "positions": positions is not None,
+    present = {"op": op not in (ABSENT, None, "none"), "layers": layers is not None, "positions": positions is not None,
              "reference": reference is not None}  # fmt: skip
     if neurons is None:
-        for name in (name for name, is_given in given.items() if is_given):
+        for name in (name for name, is_given in present.items() if is_given):
             raise ParamsError(f"{name}= needs a neuron set: add neurons=FILE to model_args.")
         return Treatment()
     sets = tuple(store.load_neurons(Path(path)) for path in _paths(str(neurons)))
     ops = "suppress" if op == ABSENT else op
     parts = [[None] if value is None else str(value).split("+") for value in (ops, layers, positions)]
-    found = combine([file.neurons for file in sets], *parts)
-    needed = any(each.op.source is not None for each in found)
-    if needed and reference is None:
+    interventions = combine([file.neurons for file in sets], *parts)
+    needs_reference = any(intervention.op.source is not None for intervention in interventions)
+    if needs_reference and reference is None:
         raise ParamsError(f"op={op} needs reference=FILE, the activations that `ssn reference` measures.")
-    if reference is not None and not needed:
+    if reference is not None and not needs_reference:
         raise ParamsError(f"reference= goes with the ops mean and set:<quantile>, not with {ops}.")
-    made = references.load(Path(reference)) if reference is not None else None
-    asked = Treatment(tuple(found), sets, made)
-    asked.identity()  # what cannot be done is said before a model is loaded for minutes
-    return asked
+    activations = references.load(Path(reference)) if reference is not None else None
+    result = Treatment(tuple(interventions), sets, activations)
+    result.identity()  # what cannot be done is said before a model is loaded for minutes
+    return result
 
 
 def model_spec(pretrained: Any, adapter: str | None, kwargs: dict[str, Any]) -> tuple[ModelSpec | None, str | None]:
-    """Which model and adapter: as named, or the pipeline's in the current folder; fills `kwargs` from the pipeline's spec."""
+    """The model and adapter: the named ones, or the pipeline's in the current folder; fills `kwargs` from the pipeline's spec."""
     adapter = None if adapter == "none" else adapter  # lm_eval makes None of it only where arguments come from Python
     if pretrained is not None and not isinstance(pretrained, str):
         if adapter not in (None, PIPELINE):
@@ -135,7 +135,7 @@ class Checkpoint:
     delta: Delta | None = None
 
     def refuse_other_base(self, live: ModelRef) -> None:
-        """Stop where the checkpoint was not made from this base model.
+        """Stop if the checkpoint was not made from this base model.
 
         Raises:
             MismatchError: type, shape or weights differ.
@@ -143,7 +143,7 @@ class Checkpoint:
         self.base.refuse_other(live, f"The checkpoint {self.path.name}")
 
     def identity(self) -> str:
-        """Differs where the weights do."""
+        """A hash of the weights."""
         return files.sha256(self.path)
 
 
@@ -158,8 +158,8 @@ def checkpoint(path: str | None) -> Checkpoint | None:
         return None
     place = Path(path)
     if not place.is_dir():
-        found = deltas.load(place)
-        return Checkpoint(place, found.base, found)
+        delta = deltas.load(place)
+        return Checkpoint(place, delta.base, delta)
     if not (place / "config.json").is_file():
         raise MissingInputError(f"No checkpoint in {place}: it holds no config.json; an adapter is named by adapter=.")
     bases = lineage.bases(place)

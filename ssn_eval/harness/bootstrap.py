@@ -63,23 +63,23 @@ def include_tasks() -> None:
     def init(self: TaskManager, *args: object, **kwargs: object) -> None:
         call = signature.bind(self, *args, **kwargs)
         call.apply_defaults()
-        wanted = call.arguments.get("include_path")
+        folders = call.arguments.get("include_path")
         if call.arguments.get("include_defaults", True):
-            call.arguments["include_path"] = with_ours(wanted)
+            call.arguments["include_path"] = with_ours(folders)
         original(*call.args, **call.kwargs)
-        self.include_path = wanted
+        self.include_path = folders
 
     init._ssn_eval = True  # type: ignore[attr-defined]
     TaskManager.__init__ = init
 
 
 def with_ours(include_path: object) -> list[object]:
-    """Our folder, then the user's; only the user's when they name our folder themselves."""
+    """Our folder, then the user's; only the user's if they name our folder themselves."""
     if not include_path:
-        theirs: list[object] = []
+        folders: list[object] = []
     else:
-        theirs = list(include_path) if isinstance(include_path, (list, tuple)) else [include_path]
-    ours = tasks_folder()
-    if any(Path(str(path)).expanduser().resolve() == ours.resolve() for path in theirs):
-        return theirs
-    return [ours, *theirs]
+        folders = list(include_path) if isinstance(include_path, (list, tuple)) else [include_path]
+    own_folder = tasks_folder()
+    if any(Path(str(path)).expanduser().resolve() == own_folder.resolve() for path in folders):
+        return folders
+    return [own_folder, *folders]

@@ -1,7 +1,7 @@
 """The documents of our tasks: `custom_dataset` functions for lm_eval.
 
 lm_eval calls them with the task's `metadata` as keywords, together with everything of `--metadata`, `--model_args` and
-`dataset_kwargs`, so they take what they need and ignore the rest. `prompts.benchmarks` says where prompts come from.
+`dataset_kwargs`, so they take what they need and ignore the rest. `prompts.benchmarks` reads the prompts.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def documents(
 
     with one_sentence():
         revision = metadata.get(f"{benchmark}_revision")
-        found = load(source(benchmark), lang, label, str(revision) if revision is not None else None)
+        prompts = load(source(benchmark), lang, label, str(revision) if revision is not None else None)
         return _rows(
             {
                 "id": p.id,
@@ -58,7 +58,7 @@ def documents(
                 "tags": list(p.tags),
                 "translation": translation,
             }
-            for p in (found[i] for i in _spread(len(found), limit))
+            for p in (prompts[i] for i in _spread(len(prompts), limit))
         )
 
 

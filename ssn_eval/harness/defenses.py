@@ -39,7 +39,7 @@ PERTURBATIONS = ("swap", "patch", "insert")
 
 
 class DefendedLM(SsnHFLM):
-    """An `ssn_hf` whose answers a subclass changes; remembers what the chat template made its texts from."""
+    """An `ssn_hf` whose answers a subclass changes; it remembers the turns behind each text of the chat template."""
 
     def __init__(self, pretrained: Any = None, **kwargs: Any) -> None:
         """As `ssn_hf`."""
@@ -47,7 +47,7 @@ class DefendedLM(SsnHFLM):
         super().__init__(pretrained, **kwargs)
 
     def defense(self) -> Mapping[str, Any]:
-        """Its name and constants, which name the condition of a response cache."""
+        """The defence's name and constants, as part of the condition of a response cache."""
         raise NotImplementedError
 
     def defend(self, requests: Sequence[Instance]) -> list[str]:
@@ -61,7 +61,7 @@ class DefendedLM(SsnHFLM):
         return text
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
-        """Answer with the defence on. What the model says on the way is kept out of a response cache."""
+        """Answer with the defence on. Intermediate answers do not enter a response cache."""
         hook, self.cache_hook = self.cache_hook, CacheHook(None)
         try:
             answers = self.defend(requests)
@@ -72,19 +72,21 @@ class DefendedLM(SsnHFLM):
         return answers
 
     def condition(self) -> str:
-        """That of `ssn_hf` and the defence."""
+        """The condition of `ssn_hf`, with the defence."""
         text = f"{super().condition()} {sorted(self.defense().items())}"
         return hashlib.sha256(text.encode()).hexdigest()[:10]
 
     def get_model_info(self) -> dict:
-        """That of `ssn_hf`, and the defence."""
+        """The information of `ssn_hf`, with the defence."""
         info = super().get_model_info()
         info["ssn_eval"] = {**info["ssn_eval"], "defense": dict(self.defense())}
         return info
 
-    def plainly(self, asked: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
-        """What the undefended model answers to (context, generation keywords)."""
-        plain = [Instance("generate_until", {}, (text, dict(how)), n) for n, (text, how) in enumerate(asked)]
+    def plainly(self, questions: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
+        """The undefended model's answers to pairs of (context, generation keywords)."""
+        plain = [
+            Instance("generate_until", {}, (text, dict(options)), n) for n, (text, options) in enumerate(questions)
+        ]
         return super().generate_until(plain, disable_tqdm=True)
 
     def as_user(self, text: str, like: str) -> str:
@@ -96,16 +98,16 @@ class SelfDefenseLM(DefendedLM):
     """The model screens its own answers."""
 
     def defense(self) -> Mapping[str, Any]:
-        """Nothing can be set."""
+        """The name alone: this defence has no constants."""
         return {"name": "self_defense"}
 
     def defend(self, requests: Sequence[Instance]) -> list[str]:
-        """Answer, ask whether the answer is harmful, and refuse where the model says so."""
+        """Answer, ask whether the answer is harmful, and refuse if the model says so."""
         answers = self.plainly([asked_of(request) for request in requests])
-        how = {"until": [], "max_gen_toks": VERDICT_TOKENS, "do_sample": False}
+        options = {"until": [], "max_gen_toks": VERDICT_TOKENS, "do_sample": False}
         verdicts = self.plainly(
             [
-                (self.as_user(HARM_QUESTION.format(answer=answer), request.args[0]), how)
+                (self.as_user(HARM_QUESTION.format(answer=answer), request.args[0]), options)
                 for request, answer in zip(requests, answers, strict=True)
             ]
         )
@@ -163,21 +165,21 @@ class SmoothLM(DefendedLM):
 
     def defend(self, requests: Sequence[Instance]) -> list[str]:
         """Answer every copy, and return an answer of the majority."""
-        asked = [
-            (self._perturbed(context, copy), how)
-            for context, how in map(asked_of, requests)
+        questions = [
+            (self._perturbed(context, copy), options)
+            for context, options in map(asked_of, requests)
             for copy in range(self._copies)
         ]
-        said = iter(self.plainly(asked))
-        answers = [[next(said) for _ in range(self._copies)] for _ in requests]
+        replies = iter(self.plainly(questions))
+        answers = [[next(replies) for _ in range(self._copies)] for _ in requests]
         judge = get_judge("refusal")
-        chosen = []
-        for request, mine in zip(requests, answers, strict=True):
+        results = []
+        for request, own_answers in zip(requests, answers, strict=True):
             prompt = self._prompt(request.args[0])
-            verdicts = judge.judge([Exchange(prompt, text, lang_of(request)) for text in mine])
+            verdicts = judge.judge([Exchange(prompt, text, lang_of(request)) for text in own_answers])
             rng = random.Random(f"{self._seed} {request.args[0]}")
-            chosen.append(majority(mine, [bool(v.refusal) for v in verdicts], rng))
-        return chosen
+            results.append(majority(own_answers, [bool(v.refusal) for v in verdicts], rng))
+        return results
 
     def _prompt(self, context: str) -> str:
         """The user's last words in a context."""
@@ -186,15 +188,15 @@ class SmoothLM(DefendedLM):
     def _perturbed(self, context: str, copy: int) -> str:
         """A context whose last user turn is perturbed; the template around it stays."""
         rng = random.Random(f"{self._seed} {copy} {context}")
-        changed = perturb(self._prompt(context), self._percent, self._kind, rng)
+        text = perturb(self._prompt(context), self._percent, self._kind, rng)
         if context not in self._turns:
-            return changed
+            return text
         *before, last = self._turns[context]
-        return super().apply_chat_template([*before, {**last, "content": changed}])
+        return super().apply_chat_template([*before, {**last, "content": text}])
 
 
 def says_harmful(verdict: str) -> bool:
-    """Whether a model called its answer harmful: it says yes, first or in so many words."""
+    """Whether a model called its answer harmful: its reply begins with yes, or says that the answer is harmful."""
     words = verdict.lower().lstrip(string.whitespace + string.punctuation)
     return words.startswith("yes") or "yes, this is harmful" in words
 
@@ -227,12 +229,12 @@ def majority(answers: Sequence[str], refused: Sequence[bool], rng: random.Random
 
 
 def lang_of(request: Instance) -> str:
-    """The language of a document, where it says; else HR."""
+    """The language of a document if it has one, else HR."""
     code = request.doc.get("lang") if isinstance(request.doc, Mapping) else None
     return str(code) if code in LANGUAGES else HIGH_RESOURCE
 
 
 def asked_of(request: Instance) -> tuple[str, Mapping[str, Any]]:
     """A request's context and generation keywords."""
-    context, how = request.args  # type: ignore[misc]
-    return context, how
+    context, options = request.args  # type: ignore[misc]
+    return context, options

@@ -2,7 +2,7 @@
 
 The tasks are made from the pipeline's own prompt set, one per language and label, with the judge and the task class that
 `multijail` uses; the capability task is named in the params. Results are counts, so that intervals and paired tests can
-be computed from them; every reply's verdict is there too, its text only if it is asked for.
+be computed from them; the verdict on every reply is there too, its text only if it is asked for.
 """
 
 from __future__ import annotations
@@ -87,13 +87,13 @@ def evaluate(
         settings: the judge, the capability task, and the limits.
 
     Raises:
-        SsnError: no prompt, an unknown judge or task, a judge that says nothing of refusal.
+        SsnError: no prompt, an unknown judge or task, a judge that does not report refusal.
     """
     if not says_refusal(settings.judge):
-        able = ", ".join(name for name in judge_names() if says_refusal(name))
+        names = ", ".join(name for name in judge_names() if says_refusal(name))
         raise ParamsError(
             f"evaluate.judge is {settings.judge}, which tells harm and not refusal, and the pipeline counts refusals; "
-            f"use one of {able} (or judge a finished run again: ssn judge)."
+            f"use one of {names} (or judge a finished run again: ssn judge)."
         )
     from lm_eval.evaluator import simple_evaluate
     from lm_eval.tasks import TaskManager
@@ -135,7 +135,7 @@ def count(
         harmful = samples[f"ssn_heldout_harmful_{lang}"]
         harmless = samples[f"ssn_heldout_harmless_{lang}"]
         refused[lang] = {s["doc"]["id"]: int(s["refusal_rate"]) for s in harmful if "refusal_rate" in s}
-        tags |= {s["doc"]["id"]: found for s in harmful if (found := list(s["doc"].get("tags") or ()))}
+        tags |= {s["doc"]["id"]: labels for s in harmful if (labels := list(s["doc"].get("tags") or ()))}
         judge = judge or _judge(harmful)
         by_lang[lang] = {
             "refusal": _share(harmful, "refusal_rate"),
@@ -159,7 +159,7 @@ def replies(
     samples: Mapping[str, Sequence[Mapping[str, Any]]], langs: Sequence[str], *, texts: bool
 ) -> list[dict[str, Any]]:
     """The verdict on every reply, language by language; prompt and reply only with `texts`."""
-    found = []
+    rows = []
     for lang in langs:
         for label in LABELS:
             for s in samples[f"ssn_heldout_{label}_{lang}"]:
@@ -168,12 +168,12 @@ def replies(
                 row |= {name: getattr(verdict, name) for name in ("refusal", "harmful", "invalid", "unscored")}
                 if texts:
                     row |= {"prompt": s["doc"]["prompt"], "response": s["resps"][0][0]}
-                found.append(row)
-    return found
+                rows.append(row)
+    return rows
 
 
 def _judge(samples: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """Who judged."""
+    """The identity of the judge."""
     text = next((s["filtered_resps"][0] for s in samples if s.get("filtered_resps")), None)
     return None if text is None else json.loads(json.dumps(dict(Judged.from_text(text).judge)))
 

@@ -7,9 +7,10 @@ becomes an error that is both: a Python caller catches it as `SsnError`, the com
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
+from typing import NoReturn
 
+from ssn_eval.core import mistakes
 from ssn_eval.core.errors import SsnError
 
 
@@ -19,16 +20,14 @@ class HarnessExit(SsnError, SystemExit):
     def __init__(self, message: str) -> None:
         """Keep the message for Python callers and the exit code for the interpreter."""
         super().__init__(message)
-        self.code = SsnError.exit_code
+        self.code = mistakes.EXIT_CODE
 
 
-@contextmanager
-def one_sentence() -> Iterator[None]:
+def one_sentence() -> AbstractContextManager[None]:
     """Turn an `SsnError` of the body into its sentence on stderr and a `HarnessExit`."""
-    try:
-        yield
-    except HarnessExit:
-        raise
-    except SsnError as error:
-        print(f"ssn_eval: {error}", file=sys.stderr)
-        raise HarnessExit(str(error)) from None
+    return mistakes.one_sentence(_stop, about_files=False)
+
+
+def _stop(sentence: str) -> NoReturn:
+    print(f"ssn_eval: {sentence}", file=sys.stderr)
+    raise HarnessExit(sentence) from None

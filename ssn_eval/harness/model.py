@@ -81,10 +81,10 @@ class SsnHFLM(_HFLM):
                 adapter = None
             spec, adapter = arguments.model_spec(pretrained, adapter, kwargs)
             self._spec, self._adapter, self._other_model = spec, adapter, bool(other_model)
-            given = {"adapter": adapter, "checkpoint": checkpoint, "peft": kwargs.get("peft")}
-            named = [f"{name}=" for name, value in given.items() if value]
-            if len(named) > 1:
-                raise ParamsError(f"Both {' and '.join(named)} were given; give one of them.")
+            exclusive = {"adapter": adapter, "checkpoint": checkpoint, "peft": kwargs.get("peft")}
+            names = [f"{name}=" for name, value in exclusive.items() if value]
+            if len(names) > 1:
+                raise ParamsError(f"Both {' and '.join(names)} were given; give one of them.")
             if spec is None and (self._treatment.sets or checkpoint):
                 raise ParamsError(
                     "neurons= and checkpoint= need pretrained= as a hub id or a folder, not a loaded model."
@@ -113,13 +113,13 @@ class SsnHFLM(_HFLM):
         Raises:
             SsnError: bad input; ends a command with one sentence.
         """
-        found = loading.locate(spec)
+        located = loading.locate(spec)
         return cls(
-            str(checkpoint) if checkpoint else found.pretrained,
+            str(checkpoint) if checkpoint else located.pretrained,
             adapter=str(adapter) if adapter else None,
-            revision=None if checkpoint else found.revision or "main",
-            gguf_file=None if checkpoint else found.gguf_file,
-            dtype=found.dtype,
+            revision=None if checkpoint else located.revision or "main",
+            gguf_file=None if checkpoint else located.gguf_file,
+            dtype=located.dtype,
             batch_size=batch_size,
         )
 
@@ -155,7 +155,7 @@ class SsnHFLM(_HFLM):
         hooks.attach(final, self._treatment.interventions, self._treatment.reference)
 
     def _ancestors(self) -> Sequence[ModelRef]:
-        """What the model was made from, if it says so: neurons of the base are neurons of its fine-tuned checkpoint."""
+        """The models that this one was made from, if it says so: neurons of a base are neurons of its fine-tuned checkpoint."""
         return lineage.bases(Path(self._spec.pretrained)) if self._spec else []
 
     def _refuse_positions(self) -> None:
@@ -177,24 +177,24 @@ class SsnHFLM(_HFLM):
         cache = getattr(cache_hook, "dbdict", None)
         if cache is not None:
             with one_sentence():
-                mine = self.condition()
-                found = cache.get(_MARK, "" if len(cache) else mine)
-                if found != mine:
+                condition = self.condition()
+                cached_condition = cache.get(_MARK, "" if len(cache) else condition)
+                if cached_condition != condition:
                     raise ParamsError(
                         f"The cache of --use_cache holds responses of another model or intervention "
-                        f"({found or 'unmarked'}, this run is {mine or 'the plain model'}), and lm_eval would return them as "
+                        f"({cached_condition or 'unmarked'}, this run is {condition or 'the plain model'}), and lm_eval would return them as "
                         f"this run's; give each condition its own --use_cache path."
                     )
-                cache[_MARK] = mine
+                cache[_MARK] = condition
         super().set_cache_hook(cache_hook)
 
     def generate_until(self, *args: Any, **kwargs: Any) -> Any:
-        """As `HFLM`, back on the device if a judge had needed it."""
+        """As `HFLM`; moves the model back to the device if it had left it for a judge."""
         self._enter()
         return super().generate_until(*args, **kwargs)
 
     def loglikelihood(self, *args: Any, **kwargs: Any) -> Any:
-        """As `HFLM`, back on the device; refused where prompt and answer are treated differently."""
+        """As `generate_until`; refused if prompt and answer are changed differently."""
         self._refuse_positions()
         self._enter()
         return super().loglikelihood(*args, **kwargs)
@@ -219,7 +219,7 @@ class SsnHFLM(_HFLM):
             self._away = False
 
     def condition(self) -> str:
-        """Ten hex digits that name the interventions and what was put on the model; empty for the plain model."""
+        """Ten hex digits that name the interventions and the adapter or checkpoint; empty for the plain model."""
         import hashlib
 
         parts = [self._treatment.identity(), self._checkpoint.identity() if self._checkpoint else ""]
@@ -227,17 +227,17 @@ class SsnHFLM(_HFLM):
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:10] if any(parts) else ""
 
     def get_model_info(self) -> dict:
-        """lm_eval's model information, and what was done to the model; lands in the results' `config`."""
+        """lm_eval's model information, with the interventions and the adapter; it is written to the results' `config`."""
         info = super().get_model_info()
-        done = self._treatment
-        ssn: dict[str, Any] = {"op": done.op, "condition": self.condition(), "adapter": self._adapter}
+        treatment = self._treatment
+        ssn: dict[str, Any] = {"op": treatment.op, "condition": self.condition(), "adapter": self._adapter}
         if self._spec is not None:
             ssn["model"] = self._ref.to_json()
         if self._checkpoint:
             ssn["checkpoint"] = self._checkpoint.path.name
-        if done.interventions:
-            ssn["interventions"] = ops.describe_all(done.interventions)
-            ssn["neurons_model"] = done.sets[0].model.to_json()
-        if done.reference:
-            ssn["reference"] = dict(done.reference.provenance)
+        if treatment.interventions:
+            ssn["interventions"] = ops.describe_all(treatment.interventions)
+            ssn["neurons_model"] = treatment.sets[0].model.to_json()
+        if treatment.reference:
+            ssn["reference"] = dict(treatment.reference.provenance)
         return {**info, "ssn_eval": ssn}

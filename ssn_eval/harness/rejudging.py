@@ -1,7 +1,7 @@
 """Judge stored replies again, with another judge, without generating anything: samples in, samples out.
 
 Verdicts are appended chunk by chunk to a partial file whose first line names the judge and the input, so that a run that is
-stopped at any moment goes on where it was; the finished samples get their name only when they are whole.
+stopped at any moment resumes there; the finished samples get their final name only when they are whole.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ PARTIAL = ".verdicts.jsonl"
 
 @dataclass(frozen=True)
 class Stored:
-    """A stored reply: its row in lm_eval's form, and what a judge sees of it."""
+    """A stored reply: its row in lm_eval's form, and the exchange that a judge sees."""
 
     row: dict[str, Any]
     exchange: Exchange
@@ -46,14 +46,14 @@ def read(file: Path, limit: int | None = None) -> list[Stored]:
         MissingInputError, FormatError, UnknownNameError: no such file, a line that is neither, an unknown language.
         EmptySetError: no reply.
     """
-    found = []
+    replies = []
     for number, row in samples.rows(file):
-        if limit is not None and len(found) == limit:
+        if limit is not None and len(replies) == limit:
             break
-        found.append(_stored(row, f"{file} line {number}", number))
-    if not found:
+        replies.append(_stored(row, f"{file} line {number}", number))
+    if not replies:
         raise EmptySetError(f"{file} holds no reply to judge.")
-    return found
+    return replies
 
 
 def rejudge(path: Path, judge: Judge, out: Path, *, limit: int | None = None) -> dict[str, Any]:
@@ -76,49 +76,49 @@ def rejudge(path: Path, judge: Judge, out: Path, *, limit: int | None = None) ->
         raise ParamsError(f"--out {out} is the run itself; name another folder, nothing is overwritten.")
     if (out / samples.JUDGED).exists():
         raise ParamsError(f"{out} holds a finished judgement; name another folder, nothing is overwritten.")
-    stored = {file: read(file, limit) for file in inputs}
-    _begin(out, judge, {file.name: _hash(replies) for file, replies in stored.items()})
-    with progress("judging", sum(map(len, stored.values()))) as advance:
-        for file, replies in stored.items():
+    replies_by_file = {file: read(file, limit) for file in inputs}
+    _begin(out, judge, {file.name: _hash(replies) for file, replies in replies_by_file.items()})
+    with progress("judging", sum(map(len, replies_by_file.values()))) as advance:
+        for file, replies in replies_by_file.items():
             name = file.name if file.name.startswith("samples_") else f"samples_{file.stem}.jsonl"
             if not (out / name).exists():
                 _judge_file(file, replies, judge, out / name, advance)
             else:
                 advance(len(replies))
     usage = getattr(judge, "usage", None)
-    made: dict[str, Any] = {
+    result: dict[str, Any] = {
         "judge": judge.identity(),
-        "inputs": {file.name: {"sha256": files.sha256(file), "replies": len(stored[file])} for file in inputs},
+        "inputs": {file.name: {"sha256": files.sha256(file), "replies": len(replies_by_file[file])} for file in inputs},
         "versions": versions(),
         **_told(inputs),
     }
     if usage is not None:
-        made["usage"] = usage()
-    files.write_json(out / samples.JUDGED, made)
+        result["usage"] = usage()
+    files.write_json(out / samples.JUDGED, result)
     (out / samples.BEGUN).unlink()
-    return made
+    return result
 
 
 def _told(inputs: Sequence[Path]) -> dict[str, Any]:
-    """What lm_eval's results file says of the run and its tasks, as far as readers of runs ask: it is not copied whole."""
+    """The parts of lm_eval's results file that readers of runs use; the file is not copied whole."""
     config = samples.results_at(inputs[0].parent, samples.time_of(inputs[0])).get("config") or {}
-    kept = ("benchmark", "label", "lang", "tier", "translation")
+    names = ("benchmark", "label", "lang", "tier", "translation")
     tasks = {samples.task_of(file): samples.metadata_of(file) for file in inputs}
     return {
         "config": {key: config[key] for key in ("model", "model_args", "ssn_eval") if key in config},
-        "configs": {task: {"metadata": {k: m[k] for k in kept if k in m}} for task, m in tasks.items()},
+        "configs": {task: {"metadata": {k: m[k] for k in names if k in m}} for task, m in tasks.items()},
     }
 
 
 def _begin(out: Path, judge: Judge, inputs: Mapping[str, str]) -> None:
-    """Say in the folder whose verdicts about which replies it will hold; refuse a folder that holds anything else.
+    """Record in the folder which judge judges which replies; refuse a folder that holds something else.
 
-    A partial file names them too, but a stop between two tasks leaves only finished ones.
+    A partial file names them too, but after a stop between two tasks there are only finished files.
     """
-    mine = json.loads(json.dumps({"judge": judge.identity(), "inputs": dict(inputs)}))
+    description = json.loads(json.dumps({"judge": judge.identity(), "inputs": dict(inputs)}))
     if (out / samples.BEGUN).is_file():
-        found = files.read_json(out / samples.BEGUN, "what a stopped judgement was about")
-        if found != mine:
+        earlier = files.read_json(out / samples.BEGUN, "what a stopped judgement was about")
+        if earlier != description:
             raise MismatchError(
                 f"{out} holds verdicts of another judge or other replies (another run or --limit) than {judge.name}'s now; name "
                 f"another folder, or delete that one."
@@ -126,11 +126,11 @@ def _begin(out: Path, judge: Judge, inputs: Mapping[str, str]) -> None:
     elif out.is_dir() and any(out.rglob("samples_*.jsonl")):
         raise ParamsError(f"{out} holds another run; name another folder, so that the two are not mixed.")
     else:
-        files.write_json(out / samples.BEGUN, mine)
+        files.write_json(out / samples.BEGUN, description)
 
 
 def _hash(replies: Sequence[Stored]) -> str:
-    """Of everything that a judge sees of them."""
+    """A hash of everything that a judge sees of the replies."""
     texts = [[r.exchange.prompt, r.exchange.response, r.exchange.lang] for r in replies]
     return hashlib.sha256(json.dumps(texts).encode()).hexdigest()
 
@@ -146,20 +146,20 @@ def _judge_file(file: Path, replies: Sequence[Stored], judge: Judge, target: Pat
             handle.write(json.dumps(header, ensure_ascii=False, sort_keys=True) + "\n")
         for start in range(len(verdicts), len(replies), CHUNK):
             chunk = replies[start : start + CHUNK]
-            given = judge.judge([r.exchange for r in chunk])
-            if len(given) != len(chunk):
-                raise MismatchError(f"Judge {judge.name} gave {len(given)} verdicts for {len(chunk)} replies.")
-            handle.writelines(json.dumps(v.to_json(), ensure_ascii=False) + "\n" for v in given)
+            chunk_verdicts = judge.judge([r.exchange for r in chunk])
+            if len(chunk_verdicts) != len(chunk):
+                raise MismatchError(f"Judge {judge.name} gave {len(chunk_verdicts)} verdicts for {len(chunk)} replies.")
+            handle.writelines(json.dumps(v.to_json(), ensure_ascii=False) + "\n" for v in chunk_verdicts)
             handle.flush()
             os.fsync(handle.fileno())
-            verdicts += given
+            verdicts += chunk_verdicts
             advance(len(chunk))
     _write(replies, verdicts, judge.identity(), target, samples.metadata_of(file))
     partial.unlink()
 
 
 def _resumed(partial: Path, header: Mapping[str, Any], name: str, count: int) -> list[Verdict]:
-    """The verdicts that a stopped run left; a last line that was cut off is dropped from the file."""
+    """The verdicts of a stopped run; a last line that was cut off is dropped from the file."""
     if not partial.exists():
         return []
     lines = partial.read_text(encoding="utf-8").split("\n")[:-1]  # what follows the last line break is half a line
@@ -167,10 +167,10 @@ def _resumed(partial: Path, header: Mapping[str, Any], name: str, count: int) ->
         files.write_text(partial, "")
         return []
     try:
-        found, verdicts = json.loads(lines[0]), [Verdict.from_json(json.loads(line)) for line in lines[1:]]
+        first_line, verdicts = json.loads(lines[0]), [Verdict.from_json(json.loads(line)) for line in lines[1:]]
     except ValueError as error:
         raise FormatError(f"{partial} is damaged ({error}); delete it to judge from the beginning.") from error
-    if found != json.loads(json.dumps(header)):
+    if first_line != json.loads(json.dumps(header)):
         raise MismatchError(
             f"{partial.parent} holds verdicts of another judge or other replies than {name}'s now; name another folder, or "
             f"delete {partial.name} there."
@@ -189,14 +189,14 @@ def _write(
     says = what_it_says(verdicts)
     langs = reply_languages([r.exchange.response for r in replies])
     with files.atomic(target) as temporary, temporary.open("w", encoding="utf-8") as handle:
-        for stored, verdict, lang in zip(replies, verdicts, langs, strict=True):
-            doc = stored.row["doc"]
+        for reply, verdict, lang in zip(replies, verdicts, langs, strict=True):
+            doc = reply.row["doc"]
             # A prompt in several languages at once has no other one; nobody asks for its reply's (as in `task`).
             mixed = (doc.get("translation") or metadata.get("translation")) == "code-switched"
             judged = Judged((verdict,), identity, says, None if mixed else (lang,))
             process = scoring.harmless if doc.get("label") == "harmless" else scoring.harmful
             rates = process(doc, [judged.to_text()])
-            row = stored.row | {"filtered_resps": [judged.to_text()], "metrics": sorted(rates), **rates}
+            row = reply.row | {"filtered_resps": [judged.to_text()], "metrics": sorted(rates), **rates}
             handle.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
@@ -206,7 +206,7 @@ _RATES = (
 )
 
 
-def _stored(row: dict[str, Any], where: str, number: int) -> Stored:
+def _stored(row: dict[str, Any], place: str, number: int) -> Stored:
     doc, resps = row.get("doc"), row.get("resps")
     if doc is None and isinstance(row.get("response"), str):
         doc = {"id": str(row.get("id", number)), **{k: row.get(k) for k in ("lang", "prompt")}}
@@ -215,14 +215,14 @@ def _stored(row: dict[str, Any], where: str, number: int) -> Stored:
         row = {"doc": doc, "resps": resps}
     if not isinstance(doc, Mapping) or not all(isinstance(doc.get(k), str) for k in ("lang", "prompt")):
         raise FormatError(
-            f"{where} says neither prompt nor lang; expected a sample of a safety task (lm_eval --log_samples), or an object with "
+            f"{place} says neither prompt nor lang; expected a sample of a safety task (lm_eval --log_samples), or an object with "
             f"lang, prompt and response."
         )
     try:
         (reply,) = resps[0]  # type: ignore[index]
     except (TypeError, ValueError, KeyError, IndexError):
-        raise FormatError(f"{where} does not hold exactly one reply in resps.") from None
+        raise FormatError(f"{place} does not hold exactly one reply in resps.") from None
     if not isinstance(reply, str):
-        raise FormatError(f"{where} holds no text in resps; only generated replies can be judged.")
-    kept = {k: v for k, v in row.items() if k not in _RATES}
-    return Stored(kept, Exchange(doc["prompt"], reply, language(doc["lang"]).code))
+        raise FormatError(f"{place} holds no text in resps; only generated replies can be judged.")
+    fields = {k: v for k, v in row.items() if k not in _RATES}
+    return Stored(fields, Exchange(doc["prompt"], reply, language(doc["lang"]).code))

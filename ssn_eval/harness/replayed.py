@@ -48,17 +48,17 @@ class ReplayLM(LM):
             MissingInputError: the run does not hold one of them.
         """
         with one_sentence():
-            asked = [(str(r.task_name), self._key(str(r.task_name), r.doc)) for r in requests]
-            lacking = [task for task, doc in asked if (task, doc) not in self._replies]
-            if lacking:
+            keys = [(str(r.task_name), self._key(str(r.task_name), r.doc)) for r in requests]
+            missing = [task for task, doc in keys if (task, doc) not in self._replies]
+            if missing:
                 raise MissingInputError(
-                    f"{self._path} does not hold {len(lacking)} of the {len(asked)} replies asked for (first in {lacking[0]}); "
+                    f"{self._path} does not hold {len(missing)} of the {len(keys)} replies asked for (first in {missing[0]}); "
                     f"ask for the tasks, data and --limit of that run, or use `ssn judge`."
                 )
-            return [self._replies[key] for key in asked]
+            return [self._replies[key] for key in keys]
 
     def _key(self, task: str, doc: Mapping[str, Any]) -> str:
-        """The document's hash; where it has gained a column since the run, its id and prompt."""
+        """The document's hash; its id and prompt if it has gained a column since the run."""
         key = _hash(doc)
         return key if (task, key) in self._replies or not _named(doc) else _named(doc)
 
@@ -70,7 +70,7 @@ class ReplayLM(LM):
     loglikelihood_rolling = loglikelihood
 
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
-        """The messages as text, so that a run's own flags can be kept: what a prompt looked like changes no stored reply."""
+        """The messages as text, so that the flags of the first run can be kept; the text changes no stored reply."""
         return json.dumps(chat_history, ensure_ascii=False)
 
     @property
@@ -79,13 +79,13 @@ class ReplayLM(LM):
         return "ssn_replay"
 
     def get_model_info(self) -> dict[str, Any]:
-        """Where the replies come from; lands in the results' `config`."""
+        """The source of the replies; it is written to the results' `config`."""
         return {"ssn_eval": {"replayed": self._sources}}
 
 
 def _stored(path: Path) -> tuple[dict[tuple[str, str], str], dict[str, str]]:
     """(task, document hash, or its id and prompt) → reply, and file name → sha256 of every samples file."""
-    found: dict[tuple[str, str], str] = {}
+    replies: dict[tuple[str, str], str] = {}
     sources = {}
     for file in samples.files_of(path):
         sources[file.name] = files.sha256(file)
@@ -94,14 +94,14 @@ def _stored(path: Path) -> tuple[dict[tuple[str, str], str], dict[str, str]]:
                 (reply,), key = row["resps"][0], (samples.task_of(file), str(row["doc_hash"]))
             except (KeyError, TypeError, ValueError, IndexError):
                 raise FormatError(f"{file} line {number} is no sample of lm_eval with one reply.") from None
-            found[key] = str(reply)
-            if named := _named(row.get("doc")):
-                found[key[0], named] = str(reply)
-    return found, sources
+            replies[key] = str(reply)
+            if doc_name := _named(row.get("doc")):
+                replies[key[0], doc_name] = str(reply)
+    return replies, sources
 
 
 def _named(doc: object) -> str:
-    """What stays the same of a prompt when its benchmark gains columns; empty for other documents."""
+    """The id and prompt of a document, which stay the same when its benchmark gains columns; empty for other documents."""
     if not isinstance(doc, Mapping) or "id" not in doc or "prompt" not in doc:
         return ""
     return json.dumps([doc["id"], doc["prompt"]], ensure_ascii=False, default=str)

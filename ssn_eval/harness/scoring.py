@@ -55,6 +55,6 @@ def _common(doc: Mapping[str, object], judged: Judged) -> dict[str, float]:
 
 
 def _share(name: str, flags: Sequence[bool | None]) -> dict[str, float]:
-    """The mean of the known flags under that name; nothing at all when none is known."""
-    known = [f for f in flags if f is not None]
-    return {name: sum(known) / len(known)} if known else {}
+    """The mean of the known flags under that name; no entry if none is known."""
+    scored = [f for f in flags if f is not None]
+    return {name: sum(scored) / len(scored)} if scored else {}

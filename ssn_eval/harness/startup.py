@@ -1,4 +1,4 @@
-"""What runs at the start of every interpreter: notice when lm_eval is imported, and do nothing until then.
+"""The code at the start of every interpreter: it notices when lm_eval is imported, and does nothing until then.
 
 lm-eval 0.4.13 reads neither entry points nor environment variables, so a `.pth` file at the root of the wheel (and a
 `.start` file for Python 3.15 and later, PEP 829) calls `install`. It imports only sys and os, about 1 ms, and adds one
@@ -25,7 +25,7 @@ def install():
 
 
 def after(name):
-    """Run the hook of an lm_eval module; whatever goes wrong is a warning, for lm_eval itself must never break."""
+    """Run the hook of an lm_eval module; every error becomes a warning, because lm_eval itself must not break."""
     try:
         from ssn_eval.harness import bootstrap
 
@@ -41,7 +41,7 @@ def _warn(name, error):
 
 
 class Finder:
-    """Finds nothing itself: asks the other finders for the two modules and wraps the loading of each."""
+    """Asks the other finders for the two modules and wraps the loading of each."""
 
     def __init__(self, waiting):
         """Wait for these module names."""
@@ -62,7 +62,7 @@ class Finder:
         return None
 
     def wrap(self, loader, name):
-        """Let this one loader call the hook after it has run the module's body, then be itself again."""
+        """Make this loader call the hook once, after it has run the module's body."""
         run = loader.exec_module
 
         def exec_module(module):
@@ -74,7 +74,7 @@ class Finder:
         loader.exec_module = exec_module
 
     def done(self, name):
-        """Wait no longer for this module; leave `sys.meta_path` after the last. A mere look-up is no import."""
+        """Stop waiting for this module; leave `sys.meta_path` after the last one. A look-up alone is no import."""
         self.waiting.discard(name)
         if not self.waiting and self in sys.meta_path:
             sys.meta_path.remove(self)

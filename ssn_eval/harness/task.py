@@ -64,16 +64,16 @@ class JudgedTask(ConfigurableTask):
         says, start = what_it_says(verdicts), 0
         langs = None if self._mixed() else tuple(reply_languages([e.response for e in exchanges]))
         for instance, texts in zip(instances, replies, strict=True):
-            mine = slice(start, start := start + len(texts))
-            judged = Judged(tuple(verdicts[mine]), identity, says, None if langs is None else langs[mine])
+            span = slice(start, start := start + len(texts))
+            judged = Judged(tuple(verdicts[span]), identity, says, None if langs is None else langs[span])
             instance.filtered_resps = {"none": judged.to_text()}
 
     def _mixed(self) -> bool:
-        """Are the prompts in several languages at once? Then no reply is in another language than its prompt."""
+        """Whether each prompt mixes several languages; the language of a reply is then not compared with the prompt's."""
         return (self.config.metadata or {}).get("translation") == "code-switched"
 
     def _record(self, judge: Judge) -> Mapping[str, object]:
-        """Put who judged, and what it cost, into the task's metadata, which the results file repeats under `configs`."""
+        """Put the judge's identity and cost into the task's metadata, which the results file repeats under `configs`."""
         identity, usage = judge.identity(), getattr(judge, "usage", None)
         cost = {} if usage is None else {"judge_usage": usage()}
         self.config.metadata = {**(self.config.metadata or {}), "judged_by": identity, **cost}

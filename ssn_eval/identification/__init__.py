@@ -1,6 +1,6 @@
-"""Identification: which neurons matter for safety, and which of them languages share.
+"""Identification: which neurons matter for safety, and which of them the languages share.
 
 Read first: `identify` (prompts to a score file), then `selection` (scores to MS, SS and private neurons).
-`importance` runs one of three scorers: `sketch` for all neurons at once, `exact` by ablation, `local` as others do it.
+`importance` runs one of three scorers: `sketch` for all neurons at once, `exact` by ablation, `local` by the closed forms of public code.
 `targets` gives every set of a run by its name. `stability` and `summary` say how far the sets can be trusted.
 """

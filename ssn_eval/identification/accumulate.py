@@ -1,8 +1,8 @@
 """From importance per prompt to importance per prompt set: sums over batches, kept on disk, shared between processes.
 
-What a scorer gives for a batch is added to one of two sums, by the prompt's half; the mean of both is the score, and the two
-apart tell how stable the ranking is. The sums are saved after every batch, in the order in which they were made, so that a run
-that was killed ends with the bytes of one that was not. Under `accelerate launch` every process takes its share of the
+A scorer's values for a batch are added to one of two sums, by the half of each prompt. The mean of both sums is the score; the
+two halves tell how stable the ranking is. The sums are saved after every batch, in a fixed order, so that a run that was killed and
+resumed ends with the same bytes as a run that was not. Under `accelerate launch` every process takes its share of the
 batches, and the sums are added up.
 """
 
@@ -29,7 +29,7 @@ PerPrompt = Mapping[str, np.ndarray]
 
 @dataclass
 class Sums:
-    """Importance summed over prompts, apart for the two halves of the prompt set."""
+    """Importance summed over prompts, separately for the two halves of the prompt set."""
 
     totals: dict[str, np.ndarray]
     """site key → `(2, width)`, float64"""
@@ -43,14 +43,14 @@ class Sums:
         """Nothing summed yet."""
         return cls({key: np.zeros((2, width)) for key, width in widths.items()}, np.zeros(2))
 
-    def add(self, rows: Sequence[int], found: PerPrompt) -> None:
+    def add(self, rows: Sequence[int], per_prompt: PerPrompt) -> None:
         """Add a batch; prompt `i` belongs to half `i % 2`.
 
         Raises:
             FormatError: a value is NaN or infinite; names the layer and site.
         """
         halves = np.asarray(rows) % 2
-        for key, values in found.items():
+        for key, values in per_prompt.items():
             if not np.isfinite(values).all():
                 layer, site = parse_key(key)
                 raise FormatError(
@@ -75,15 +75,15 @@ class Sums:
 
 
 class Progress:
-    """The sums of an unfinished run on disk: one file a process, thrown away if it belongs to another run."""
+    """The sums of an unfinished run on disk: one file for each process; a file of another run is ignored."""
 
     def __init__(self, folder: Path | None, run: Mapping[str, Any], share: Share) -> None:
-        """Keep the sums in `folder` (nowhere, if None); `run` is everything that decides what is summed."""
+        """Keep the sums in `folder`, or nowhere if it is None; `run` holds everything that decides the sums."""
         self.run = json.dumps({**run, "rank": share.rank, "world": share.world}, sort_keys=True)
         self.path = folder / f"{share.rank}-of-{share.world}.safetensors" if folder else None
 
     def load(self, widths: Mapping[str, int]) -> Sums:
-        """What an earlier, killed run of the same kind has finished; nothing, if there is none or it is damaged."""
+        """The sums of an earlier, killed run of the same kind; empty sums if there is none or it is damaged."""
         from safetensors import SafetensorError, safe_open
 
         if self.path is None or not self.path.is_file():
@@ -100,7 +100,7 @@ class Progress:
         return Sums(tensors, counts, int(header["batches"]))
 
     def save(self, sums: Sums) -> None:
-        """Put the sums down, whole or not at all."""
+        """Write the sums, whole or not at all."""
         from safetensors.numpy import save
 
         if self.path is not None:
@@ -116,7 +116,7 @@ def rounds(lengths: Sequence[int], batch_size: int, world: int, seed: int | None
         lengths: tokens of every prompt.
         batch_size: prompts in a batch.
         world: processes; a round has two batches for each.
-        seed: of the order, in which any beginning is a fair sample; None: one round of everything, longest first.
+        seed: of a random order, so that every beginning is a fair sample; None: one round of all prompts, longest first.
     """
     if seed is None:
         yield cut(range(len(lengths)), lengths, batch_size)
@@ -139,7 +139,7 @@ def accumulate(
     seed: int = 0,
     skipped: Callable[[int], None] = lambda _: None,
 ) -> Sums:
-    """Score all prompts, or as many as are `enough`, and return the sums of all processes.
+    """Score prompts until `enough` says so, or all of them, and return the sums of all processes.
 
     Args:
         scorer: batch → importance per prompt.
@@ -152,16 +152,16 @@ def accumulate(
         seed: of the order of the prompts, where `enough` is given.
         skipped: told of every batch that an earlier run has done.
     """
-    sums, done = progress.load(widths), 0
+    sums, start = progress.load(widths), 0
     for batches in rounds(prompts.lengths, batch_size, share.world, None if enough is None else seed):
         for rows in batches[share.rank :: share.world]:
-            done += 1
-            if done > sums.batches:
+            start += 1
+            if start > sums.batches:
                 sums.add(rows, scorer(prompts(rows)))
                 progress.save(sums)
             else:
                 skipped(len(rows))
-        if enough is None or done < sums.batches:
+        if enough is None or start < sums.batches:
             continue  # a resumed run passed this round without stopping
         if enough(whole := sums.together(share)):
             return whole

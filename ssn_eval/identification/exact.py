@@ -1,6 +1,6 @@
 """The definition itself: one forward pass per neuron and prompt, many ablated copies to a batch (METHOD.md, section 1).
 
-Layers below the ablated one are computed once per prompt and then passed over.
+The layers below the ablated one are computed once for each prompt and then skipped.
 """
 
 from __future__ import annotations
@@ -38,36 +38,36 @@ def exact(
     advance: Advance,
     copies: int = COPIES,
 ) -> Iterator[Callable[[Batch], PerPrompt]]:
-    """While open, give the scorer of a batch, which measures by ablation.
+    """Give the scorer of a batch, which measures by ablation.
 
     Args:
         model: a causal language model in eval mode.
         sites: what is scored, by site key.
         readout: where importance is measured.
         neurons: site key → indices, to measure only those; the others stay 0.
-        advance: told of every prompt, by parts.
-        copies: ablated copies to a forward pass.
+        advance: gets the finished part of each prompt.
+        copies: ablated copies in one forward pass.
     """
-    wanted = {key: list(range(site.width)) for key, site in sites.items()} if neurons is None else neurons
+    indices_by_key = {key: list(range(site.width)) for key, site in sites.items()} if neurons is None else neurons
     layers = decoder_layers(model)
-    total = sum(map(len, wanted.values()))
+    total = sum(map(len, indices_by_key.values()))
 
     def scorer(batch: Batch) -> PerPrompt:
-        found = {key: np.zeros((len(batch.rows), site.width), dtype=np.float32) for key, site in sites.items()}
+        distances = {key: np.zeros((len(batch.rows), site.width), dtype=np.float32) for key, site in sites.items()}
         with torch.no_grad():
             for row in range(len(batch.rows)):
-                one = _row(batch, row)
-                plain = _trace(model, layers, one, readout)
-                for key, indices in wanted.items():
+                single = _row(batch, row)
+                plain = _trace(model, layers, single, readout)
+                for key, indices in indices_by_key.items():
                     layer, _ = parse_key(key)
                     for start in range(0, len(indices), copies):
                         chunk = list(indices[start : start + copies])
                         with _zeroed(sites[key], chunk), _skipped(layers, layer, plain):
-                            changed, _ = readout.read(model, _repeat(one, len(chunk)))
-                        moved = (changed.view(len(chunk), *plain.y.shape) - plain.y).float().norm(dim=-1)
-                        found[key][row, chunk] = moved.pow(2).mean(1).sqrt().cpu().numpy()
+                            outputs, _ = readout.read(model, _repeat(single, len(chunk)))
+                        moved = (outputs.view(len(chunk), *plain.y.shape) - plain.y).float().norm(dim=-1)
+                        distances[key][row, chunk] = moved.pow(2).mean(1).sqrt().cpu().numpy()
                         advance(len(chunk) / total)
-        return found
+        return distances
 
     yield scorer
 
@@ -115,7 +115,7 @@ def _trace(model: PreTrainedModel, layers: Sequence[nn.Module], batch: Batch, re
 
 @contextmanager
 def _zeroed(site: Site, indices: Sequence[int]) -> Iterator[None]:
-    """In row r of the batch, neuron `indices[r]` is zero at every position."""
+    """In the body, neuron `indices[r]` is zero at every position of row r of the batch."""
     mask = torch.ones(len(indices), 1, site.width)
     mask[torch.arange(len(indices)), 0, list(indices)] = 0
 
@@ -131,7 +131,7 @@ def _zeroed(site: Site, indices: Sequence[int]) -> Iterator[None]:
 
 @contextmanager
 def _skipped(layers: Sequence[nn.Module], first: int, plain: _Trace) -> Iterator[None]:
-    """Layers below `first` are not computed; layer `first` receives the known state, once per copy."""
+    """In the body, layers below `first` are not computed; layer `first` receives the stored state, once for each copy."""
     # another tool's forward (accelerate's) lies on the instance, too, and comes back
     before = [(layer, vars(layer).get("forward")) for layer in layers[:first]]
     state = plain.states[first]
@@ -139,9 +139,9 @@ def _skipped(layers: Sequence[nn.Module], first: int, plain: _Trace) -> Iterator
     def enter(
         _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        given = args[0] if args else kwargs["hidden_states"]
-        known = state.expand(given.shape[0], *state.shape[1:])
-        return ((known, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": known})
+        hidden = args[0] if args else kwargs["hidden_states"]
+        stored = state.expand(hidden.shape[0], *state.shape[1:])
+        return ((stored, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": stored})
 
     handle = layers[first].register_forward_pre_hook(enter, with_kwargs=True)
     for layer, _ in before:
@@ -150,11 +150,11 @@ def _skipped(layers: Sequence[nn.Module], first: int, plain: _Trace) -> Iterator
         yield
     finally:
         handle.remove()
-        for layer, own in before:
-            if own is None:
+        for layer, forward in before:
+            if forward is None:
                 del layer.forward
             else:
-                layer.forward = own
+                layer.forward = forward
 
 
 def _pass_through(hidden_states: torch.Tensor, *_args: object, **_kwargs: object) -> torch.Tensor:

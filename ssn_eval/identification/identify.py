@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Identified(NamedTuple):
-    """The scores of a prompt set, and of its first and second half where it has two."""
+    """The scores of a prompt set, and of its two halves if there are two prompts or more."""
 
     whole: ScoreFile
     halves: tuple[ScoreFile, ScoreFile] | None
@@ -76,17 +76,17 @@ def identify(
         raise EmptySetError("No prompt to identify neurons on.")
     if neurons is not None:
         loaded.ref.geometry.check(neurons)
-    used = subsample(prompts, settings.prompts, settings.seed)
+    drawn = subsample(prompts, settings.prompts, settings.seed)
     context = context_length(loaded.model)
-    responses = [p.response for p in used] if settings.position == "response" else []
-    encoded = encode(loaded.tokenizer, [p.prompt for p in used], context, responses)
+    responses = [p.response for p in drawn] if settings.position == "response" else []
+    encoded = encode(loaded.tokenizer, [p.prompt for p in drawn], context, responses)
     if encoded.truncated:
         say(
-            f"{encoded.truncated} of {len(used)} prompts are longer than the context of {context} tokens: their beginning was cut"
+            f"{encoded.truncated} of {len(drawn)} prompts are longer than the context of {context} tokens: their beginning was cut"
         )
     sites = expand_sites(settings.sites)
     fitting = fit(loaded.model, resolve(loaded.model, sites), [len(ids) for ids in encoded.ids], settings, say)
-    found = measure(
+    measurement = measure(
         loaded.model,
         encoded.ids,
         fitting,
@@ -95,25 +95,25 @@ def identify(
         work=work,
         run={"model": loaded.ref.weights},
     )
-    made = {
+    provenance = {
         **{k: v for k, v in asdict(settings).items() if v is not None and k not in ("batch_size", "checkpointing")},
         "sites": list(sites),
         "probes": settings.probes if settings.method == "sketch" else None,
-        "lang": used[0].lang,
-        "label": used[0].label,
-        "prompts": found.prompts,
+        "lang": drawn[0].lang,
+        "label": drawn[0].label,
+        "prompts": measurement.prompts,
         "truncated": encoded.truncated,
         "restricted_to": None if neurons is None else len(neurons),
-        "prompts_sha256": hashlib.sha256("\n".join(p.prompt for p in used).encode()).hexdigest(),
-        "reliability": {k: v and round(v, 6) for k, v in found.reliability().items()},
+        "prompts_sha256": hashlib.sha256("\n".join(p.prompt for p in drawn).encode()).hexdigest(),
+        "reliability": {k: v and round(v, 6) for k, v in measurement.reliability().items()},
         "versions": versions(),
     }
-    return _files(loaded, found, made)
+    return _files(loaded, measurement, provenance)
 
 
-def _files(loaded: Loaded, found: Measurement, made: dict[str, object]) -> Identified:
-    whole = ScoreFile(found.scores, loaded.ref, made)
-    if found.halves is None:
+def _files(loaded: Loaded, measurement: Measurement, provenance: dict[str, object]) -> Identified:
+    whole = ScoreFile(measurement.scores, loaded.ref, provenance)
+    if measurement.halves is None:
         return Identified(whole, None)
-    first, second = (ScoreFile(half, loaded.ref, made | {"half": n}) for n, half in enumerate(found.halves))
+    first, second = (ScoreFile(half, loaded.ref, provenance | {"half": n}) for n, half in enumerate(measurement.halves))
     return Identified(whole, (first, second))

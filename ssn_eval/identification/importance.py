@@ -2,7 +2,7 @@ r"""Importance of every neuron (METHOD: `I(N, D)`), by three scorers behind one 
 
 `measure(model, inputs, method=…)` takes token ids, one list a prompt, and returns scores by site key, `(width,)`, float32: the
 mean over prompts of `‖y(x) − y_{\N}(x)‖₂`, y being by default the hidden state after the last norm at the last prompt token.
-`sketch` estimates it for all neurons at once, `exact` pays for the definition, `local` is the closed form others use.
+`sketch` estimates it for all neurons at once, `exact` computes the definition, `local` is the closed form of public code.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What a run of a scorer gives."""
+    """The result of a scorer."""
 
     scores: Scores
     halves: tuple[Scores, Scores] | None
@@ -34,7 +34,7 @@ class Measurement:
     """how many prompts were used"""
 
     def reliability(self) -> dict[str, float | None]:
-        """Split-half Spearman, and the standard error of the ranking that follows from it; None where it cannot be said."""
+        """Split-half Spearman, and the standard error of the ranking that follows from it; None if it cannot be computed."""
         half = rank_correlation(*self.halves)["within_layer"] if self.halves else None
         error = standard_error(half)
         return {"split_half_spearman": half, "standard_error": error if math.isfinite(error) else None}
@@ -81,35 +81,35 @@ def measure(
         )
     readout = Readout(settings.position, settings.target)
     spans = readout.spans([len(ids) for ids in inputs], prompt_lengths)
-    read = [list(ids[:end]) for ids, (_, end) in zip(inputs, spans, strict=True)]
-    found = resolve(model, expand_sites(settings.sites))
+    token_ids = [list(ids[:end]) for ids, (_, end) in zip(inputs, spans, strict=True)]
+    sites = resolve(model, expand_sites(settings.sites))
     if neurons is not None:
-        found = {key: site for key, site in found.items() if key in neurons}
-    mine = share()
-    kept = Progress(
+        sites = {key: site for key, site in sites.items() if key in neurons}
+    process_share = share()
+    saved_sums = Progress(
         # Several processes that may stop early cannot resume: one could be a round ahead of another.
-        None if settings.tolerance is not None and mine.world > 1 else work,
+        None if settings.tolerance is not None and process_share.world > 1 else work,
         {
             **(run or {}),
             "settings": vars(settings),
-            "inputs": read,
+            "inputs": token_ids,
             "spans": spans,
             "neurons": neurons,
-            "sites": list(found),
+            "sites": list(sites),
         },
-        mine,
+        process_share,
     )
     with (
-        progress("scoring neurons", -(-len(inputs) // mine.world)) as advance,
-        _scorer(model, found, readout, settings, neurons, advance) as scorer,
+        progress("scoring neurons", -(-len(inputs) // process_share.world)) as advance,
+        _scorer(model, sites, readout, settings, neurons, advance) as scorer,
     ):
         sums = accumulate(
             scorer,
-            Padded(read, spans, model.device),
-            {key: site.width for key, site in found.items()},
+            Padded(token_ids, spans, model.device),
+            {key: site.width for key, site in sites.items()},
             batch_size=settings.batch_size,
-            share=mine,
-            progress=kept,
+            share=process_share,
+            progress=saved_sums,
             enough=_enough(settings.tolerance),
             seed=settings.seed,
             skipped=advance,
@@ -123,24 +123,24 @@ def score(model: PreTrainedModel, inputs: Sequence[Sequence[int]], **settings: A
     return measure(model, inputs, ScoreParams(**settings)).scores
 
 
-def _scorer(model, found, readout, settings, neurons, advance):
+def _scorer(model, sites, readout, settings, neurons, advance):
     """The method's scorer of a batch, as a context manager."""
     if settings.method == "sketch":
         from ssn_eval.identification.sketch import sketch
 
         options = {"probes": settings.probes, "seed": settings.seed, "checkpointing": settings.checkpointing}
-        return sketch(model, found, readout, **options, advance=advance)
+        return sketch(model, sites, readout, **options, advance=advance)
     if settings.method == "exact":
         from ssn_eval.identification.exact import exact
 
-        return exact(model, found, readout, neurons=neurons, advance=advance)
+        return exact(model, sites, readout, neurons=neurons, advance=advance)
     from ssn_eval.identification.local import local
 
-    return local(model, found, readout, advance=advance)
+    return local(model, sites, readout, advance=advance)
 
 
 def _enough(tolerance: float | None):
-    """Whether the sums so far rank the neurons surely enough; None if nothing may stop early."""
+    """A function that says whether the sums so far rank the neurons well enough; None if the run must not stop early."""
     if tolerance is None:
         return None
     from ssn_eval.identification.accumulate import Sums

@@ -1,4 +1,4 @@
-"""The layer-local closed forms, for comparison: how much a neuron's own module changes its output, and no layer further.
+"""The layer-local closed forms, for comparison: how much the output of the neuron's own module changes.
 
 Public code that avoids ablation falls back on them (SN-Tune, PLND). For each prompt, with a the neuron's activation over the
 prompt's tokens:
@@ -41,7 +41,7 @@ _ATTENDING = ("q_proj", "k_proj", "v_proj")
 def local(
     model: PreTrainedModel, sites: Mapping[str, Site], readout: Readout, *, advance: Advance
 ) -> Iterator[Callable[[Batch], PerPrompt]]:
-    """While open, give the scorer of a batch. `readout` only decides which part of a sequence the model sees."""
+    """Give the scorer of a batch. `readout` only decides which part of a sequence the model sees."""
     watched = {key: site for key, site in resolve(model).items() if key in sites or parse_key(key)[1] in _ATTENDING}
     columns = {key: site.weight().detach().float().norm(dim=0) for key, site in sites.items() if site.side == "input"}
     current: dict[str, torch.Tensor] = {}
@@ -52,14 +52,14 @@ def local(
         with torch.no_grad():
             readout.read(model, batch)
             lengths = batch.attention_mask.sum(1).tolist()
-            found = {
+            scores = {
                 key: _of_site(key, current, columns, lengths, heads).cpu().numpy()
                 if key in current
                 else np.zeros((len(lengths), site.width), dtype=np.float32)
                 for key, site in sites.items()
             }
         advance(len(batch.rows))
-        return found
+        return scores
 
     with _watching(watched, current):
         yield scorer
@@ -98,24 +98,24 @@ def _by_head(heads: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> t
 
 def _attention(site: str, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
     """The closed form of q, k or v for one prompt, (width,)."""
-    groups, each, time, d = q.shape
+    groups, heads, time, d = q.shape
     causal = torch.ones(time, time, dtype=torch.bool, device=q.device).tril()
     scores = torch.einsum("gntd,gsd->gnts", q, k) / d**0.5
     scores = scores.masked_fill(~causal, -torch.inf)
     weights = scores.softmax(-1)
     if site == "v_proj":
         return torch.einsum("gnts,gsd->gntd", weights, v).pow(2).sum((1, 2)).sqrt().flatten()
-    changed = torch.empty(groups, each, d, device=q.device)
+    outputs = torch.empty(groups, heads, d, device=q.device)
     for i in range(d):
         delta = torch.einsum("gnt,gs->gnts", q[..., i], k[..., i]) / d**0.5
-        changed[..., i] = ((scores - delta).softmax(-1) - weights).pow(2).sum((-1, -2))
+        outputs[..., i] = ((scores - delta).softmax(-1) - weights).pow(2).sum((-1, -2))
     # A query neuron belongs to one head; a key neuron is read by every query head of its group.
-    return changed.sqrt().flatten() if site == "q_proj" else changed.sum(1).sqrt().flatten()
+    return outputs.sqrt().flatten() if site == "q_proj" else outputs.sum(1).sqrt().flatten()
 
 
 @contextmanager
 def _watching(sites: Mapping[str, Site], current: dict[str, torch.Tensor]) -> Iterator[None]:
-    """While open, every forward pass leaves the activations of the sites in `current`, (batch, time, width)."""
+    """In the body, every forward pass puts the activations of the sites into `current`, (batch, time, width)."""
 
     def keep(activation: torch.Tensor, key: str) -> None:
         current[key] = activation

@@ -1,4 +1,4 @@
-"""What a run of the sketch keeps for its backward passes, measured on two short sequences and extrapolated to the longest batch."""
+"""The memory that the sketch needs for its backward passes, measured on two short sequences and extrapolated to the longest batch."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PROBED = 16
 
 @dataclass(frozen=True)
 class Activations:
-    """Bytes that one sequence keeps: `linear · tokens + square · tokens²` (the square only where attention is not fused)."""
+    """Bytes that one sequence keeps: `linear · tokens + square · tokens²` (the square only if attention is not fused)."""
 
     linear: float
     square: float
@@ -58,48 +58,52 @@ def fit(
     settings: ScoreParams,
     say: Callable[[str], None],
 ) -> ScoreParams:
-    """Say what the run needs, turn checkpointing on where that makes it fit, and refuse it where nothing does.
+    """Say what the run needs; turn checkpointing on if the run then fits; refuse the run if it does not fit at all.
 
     Args:
         model: the loaded model.
         sites: what is scored.
         lengths: tokens of every prompt.
         settings: of the run; only the sketch keeps activations.
-        say: told the estimate in one line.
+        say: gets the estimate in one line.
 
     Raises:
         MemoryNeedError: names the batch size that would fit.
     """
     if settings.method != "sketch":
         return settings
-    found = activations(model, sites, Readout(settings.position, settings.target))
+    footprint = activations(model, sites, Readout(settings.position, settings.target))
     devices = {p.device for p in model.parameters()}
     weights = sum(p.numel() * p.element_size() for p in model.parameters())
-    there, longest, batch = free(devices), max(lengths), min(settings.batch_size, len(lengths))
-    chosen = settings
-    if not chosen.checkpointing and found.need(batch, longest, False) > there:
-        chosen = replace(settings, checkpointing=True)
-    need = found.need(batch, longest, chosen.checkpointing)
+    available, longest, batch = free(devices), max(lengths), min(settings.batch_size, len(lengths))
+    fitting = settings
+    if not fitting.checkpointing and footprint.need(batch, longest, False) > available:
+        fitting = replace(settings, checkpointing=True)
+    need = footprint.need(batch, longest, fitting.checkpointing)
     say(
         f"memory: {gib(weights)} of weights are loaded; a batch of {batch} × {longest} tokens keeps about {gib(need)}"
-        f"{' with checkpointing' if chosen.checkpointing else ''}; {gib(there)} free"
+        f"{' with checkpointing' if fitting.checkpointing else ''}; {gib(available)} free"
     )
-    if need > there:
-        fits = next((n for n in range(batch - 1, 0, -1) if found.need(n, longest, True) <= there), 0)
-        advice = f"set the batch size to {fits}" if fits else "use shorter prompts, a smaller dtype or a larger device"
-        raise MemoryNeedError(
-            f"A batch of {batch} × {longest} tokens needs about {gib(need)} even with checkpointing, and {gib(there)} are free; {advice}."
+    if need > available:
+        fitting_batch = next((n for n in range(batch - 1, 0, -1) if footprint.need(n, longest, True) <= available), 0)
+        advice = (
+            f"set the batch size to {fitting_batch}"
+            if fitting_batch
+            else "use shorter prompts, a smaller dtype or a larger device"
         )
-    return chosen
+        raise MemoryNeedError(
+            f"A batch of {batch} × {longest} tokens needs about {gib(need)} even with checkpointing, and {gib(available)} are free; {advice}."
+        )
+    return fitting
 
 
 def _kept(model: PreTrainedModel, sites: Mapping[str, Site], readout: Readout, tokens: int) -> float:
     """Bytes of the distinct tensors that a forward pass keeps, weights left out."""
     weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
-    kept: dict[int, torch.Tensor] = {}
+    tensors: dict[int, torch.Tensor] = {}
 
     def note(tensor: torch.Tensor) -> torch.Tensor:
-        kept[tensor.untyped_storage().data_ptr()] = tensor  # held, so that no address is used twice
+        tensors[tensor.untyped_storage().data_ptr()] = tensor  # held, so that no address is used twice
         return tensor
 
     def tapped(activation: torch.Tensor) -> None:
@@ -118,4 +122,4 @@ def _kept(model: PreTrainedModel, sites: Mapping[str, Site], readout: Readout, t
     finally:
         for handle in handles:
             handle.remove()
-    return float(sum(t.untyped_storage().nbytes() for pointer, t in kept.items() if pointer not in weights))
+    return float(sum(t.untyped_storage().nbytes() for pointer, t in tensors.items() if pointer not in weights))

@@ -1,4 +1,4 @@
-r"""What importance is measured on: which output of the model (`target`), at which tokens (`position`).
+r"""The output that importance is measured on: an output of the model (`target`) at some tokens (`position`).
 
 `I(N, x) = sqrt(mean over the tokens T of ‖y_t − y_{t,\N}‖₂²)`; for one token this is the norm itself.
 
@@ -11,7 +11,7 @@ r"""What importance is measured on: which output of the model (`target`), at whi
 |---|---|
 | `last` (default) | the last prompt token, where the model decides how to begin its answer |
 | `mean` | every prompt token: also counts what a neuron does to earlier states that the answer never reads |
-| `response` | the tokens of a given response (prompt files with `response`): what carries the answer on, not what starts it |
+| `response` | the tokens of a given response (prompt files with `response`): the neurons that continue the answer, not those that begin it |
 """
 
 from __future__ import annotations

@@ -104,8 +104,8 @@ def at_least(sets: Sequence[NeuronSet], k: int) -> NeuronSet:
     """
     if not 1 <= k <= len(sets):
         raise ParamsError(f"Neurons of at least {k} of {len(sets)} sets were asked for; k goes from 1 to {len(sets)}.")
-    held = Counter(neuron for one in sets for neuron in one.members)
-    return NeuronSet(frozenset(neuron for neuron, count in held.items() if count >= k))
+    counts = Counter(neuron for neurons in sets for neuron in neurons.members)
+    return NeuronSet(frozenset(neuron for neuron, count in counts.items() if count >= k))
 
 
 def intersection(sets: Sequence[NeuronSet]) -> NeuronSet:
@@ -129,12 +129,12 @@ def matched_random(target: NeuronSet, geometry: Geometry, seed: int) -> NeuronSe
     generator = np.random.default_rng(seed)
     drawn: dict[str, list[int]] = {}
     for key, indices in target.by_key().items():
-        others = np.setdiff1d(np.arange(geometry.widths[key]), indices)
-        if len(others) < len(indices):
+        candidates = np.setdiff1d(np.arange(geometry.widths[key]), indices)
+        if len(candidates) < len(indices):
             raise MismatchError(
-                f"{key} has {len(others)} neurons outside the set, fewer than the {len(indices)} of its control."
+                f"{key} has {len(candidates)} neurons outside the set, fewer than the {len(indices)} of its control."
             )
-        drawn[key] = sorted(int(i) for i in generator.choice(others, size=len(indices), replace=False))
+        drawn[key] = sorted(int(i) for i in generator.choice(candidates, size=len(indices), replace=False))
     return NeuronSet.from_keys(drawn)
 
 

@@ -45,7 +45,7 @@ def sketch(
     checkpointing: bool,
     advance: Advance,
 ) -> Iterator[Callable[[Batch], PerPrompt]]:
-    """While open, give the scorer of a batch; the model is as before afterwards.
+    """Give the scorer of a batch; the model is as before afterwards.
 
     Args:
         model: a causal language model in eval mode.
@@ -85,7 +85,7 @@ def _probes(batch: Batch, probes: int, width: int, seed: int) -> torch.Tensor:
 
 
 def _signs(batch: Batch, probe: int, seed: int) -> torch.Tensor:
-    """A random sign for every token that is read, (tokens,); a prompt's own whatever its batch."""
+    """A random sign for every token that is read, (tokens,); the batch of a prompt does not change its signs."""
     streams = (
         np.random.default_rng((seed, row, probe)).choice([-1.0, 1.0], size=end - first)
         for row, (first, end) in zip(batch.rows, batch.spans, strict=True)
@@ -113,10 +113,10 @@ class _Taps:
         if not self.recording:
             self._again[key] = values
             return
-        kept = None if self.recompute else values
+        stored = None if self.recompute else values
 
         def reduce(gradient: torch.Tensor) -> None:
-            self.dots[key] = change(gradient, *(self._again.pop(key) if kept is None else kept)).sum(
+            self.dots[key] = change(gradient, *(self._again.pop(key) if stored is None else stored)).sum(
                 1, dtype=torch.float32
             )
 
@@ -162,11 +162,11 @@ def through_norm(
     Returns:
         (batch, time, width), the sign as for `gradient · activation`.
     """
-    own = gradient.float() * normed.float()
+    product = gradient.float() * normed.float()
     squares = raw.float().pow(2)
     total = squares.sum(-1, keepdim=True) + eps * raw.shape[-1]
     rescaled = (total / (total - squares).clamp_min(torch.finfo(torch.float32).tiny)).sqrt() - 1
-    return (own - rescaled * (own.sum(-1, keepdim=True) - own)).movedim(time, 1).flatten(2)
+    return (product - rescaled * (product.sum(-1, keepdim=True) - product)).movedim(time, 1).flatten(2)
 
 
 @contextmanager
@@ -185,7 +185,7 @@ def _input_gradients_only(model: PreTrainedModel) -> Iterator[None]:
 
 @contextmanager
 def _checkpointed(model: PreTrainedModel) -> Iterator[None]:
-    """While open, every decoder layer forgets its activations and computes them again in the backward pass."""
+    """In the body, every decoder layer forgets its activations and computes them again in the backward pass."""
     from torch.utils.checkpoint import checkpoint, set_checkpoint_early_stop
 
     # another tool's forward (accelerate's) lies on the instance, too, and comes back
@@ -196,11 +196,11 @@ def _checkpointed(model: PreTrainedModel) -> Iterator[None]:
         with set_checkpoint_early_stop(False):  # a tap at a layer's end must see its second activation too
             yield
     finally:
-        for layer, own in before:
-            if own is None:
+        for layer, forward in before:
+            if forward is None:
                 del layer.forward
             else:
-                layer.forward = own
+                layer.forward = forward
 
 
 @contextmanager

@@ -1,6 +1,6 @@
-"""How far sets and scores can be trusted: split halves of the prompts, what chance would give, and other values of p.
+"""How stable sets and scores are: split halves of the prompts, comparison with chance, and other values of p.
 
-Importance is a mean over prompts, so a set made from half of them tells how much of it the choice of prompts decides. A set
+Importance is a mean over prompts, so sets made from two halves of the prompts show how much the choice of prompts decides. A set
 on all prompts is at least as stable as its halves.
 """
 
@@ -38,8 +38,8 @@ def expected_jaccard(first: Mapping[str, int], second: Mapping[str, int], geomet
         least = max(0, a + b - width)
         chance = hypergeom.pmf(np.arange(least, min(a, b) + 1), width, a, b)
         total = np.convolve(total, chance)
-        kept = np.flatnonzero(total > _NEGLIGIBLE)
-        low, total = low + least + int(kept[0]), total[kept[0] : kept[-1] + 1]
+        likely = np.flatnonzero(total > _NEGLIGIBLE)
+        low, total = low + least + int(likely[0]), total[likely[0] : likely[-1] + 1]
     sizes = sum(first.values()) + sum(second.values())
     if not sizes:
         return 1.0
@@ -59,18 +59,18 @@ def split_half(
 
     Returns:
         name → `sizes` of the two, `jaccard`, and `chance`, which is `expected_jaccard` of the two sets' profiles; the last two
-        are None where both sets are empty.
+        are None if both sets are empty.
     """
-    found: dict[str, dict[str, object]] = {}
+    stability: dict[str, dict[str, object]] = {}
     for name in first.keys() & second.keys():
         a, b = first[name], second[name]
-        known = bool(a or b)
-        found[name] = {
+        comparable = bool(a or b)
+        stability[name] = {
             "sizes": [len(a), len(b)],
-            "jaccard": round(a.jaccard(b), 4) if known else None,
-            "chance": round(expected_jaccard(a.per_key(), b.per_key(), geometry), 4) if known else None,
+            "jaccard": round(a.jaccard(b), 4) if comparable else None,
+            "chance": round(expected_jaccard(a.per_key(), b.per_key(), geometry), 4) if comparable else None,
         }
-    return found
+    return stability
 
 
 def by_p(chosen: Mapping[str, NeuronSet], others: Mapping[float, Mapping[str, NeuronSet]]) -> list[dict[str, object]]:
@@ -93,11 +93,11 @@ def by_p(chosen: Mapping[str, NeuronSet], others: Mapping[float, Mapping[str, Ne
 
 def sharing(sets: Mapping[str, NeuronSet], groups: Mapping[str, Iterable[str]]) -> dict[str, dict[str, int]]:
     """k-of-n sizes: group of languages → `{"1": neurons in the sets of at least one, …, "n": of all}`."""
-    found: dict[str, dict[str, int]] = {}
+    counts: dict[str, dict[str, int]] = {}
     for group, langs in groups.items():
         members = [sets[lang] for lang in langs]
-        found[group] = {str(k): len(at_least(members, k)) for k in range(1, len(members) + 1)}
-    return found
+        counts[group] = {str(k): len(at_least(members, k)) for k in range(1, len(members) + 1)}
+    return counts
 
 
 def rank_correlation(first: Scores, second: Scores, sites: Sequence[str] = SITES) -> dict[str, float | None]:
@@ -105,7 +105,7 @@ def rank_correlation(first: Scores, second: Scores, sites: Sequence[str] = SITES
 
     Returns:
         `{"all", "within_layer"}`: over all neurons of the sites, and the mean of the layers' own correlations. Layers differ
-        in scale, so the first is higher than what selection by layer needs. None where a file is constant.
+        in scale, so the first is higher than what selection by layer needs. None if a file is constant.
 
     Raises:
         MismatchError: the files hold other sites or shapes.
@@ -126,7 +126,7 @@ def standard_error(half_correlation: float | None) -> float:
     """The standard error of the full set's ranking, in standard deviations of rank.
 
     `sqrt(1 − r)`, where `r = 2h/(1+h)` is the reliability of all prompts from the correlation h of two halves
-    (Spearman–Brown; the standard error of measurement of classical test theory). Infinite where h tells nothing.
+    (Spearman–Brown; the standard error of measurement of classical test theory). Infinite if h is not known or not positive.
     """
     if half_correlation is None or half_correlation <= 0:
         return math.inf

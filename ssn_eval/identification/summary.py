@@ -1,4 +1,4 @@
-"""What is told of a selection: sizes, overlaps, how they move with p, and how stable they are."""
+"""The summary of a selection: sizes, overlaps, how they change with p, and how stable they are."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def summarize(
     Args:
         settings: the run's params; `select` and `targets` count.
         scores: the scores of every language.
-        halves: the scores from each half of the prompts; None where there are none.
+        halves: the scores from each half of the prompts; None if there are none.
         model: the model that was scored.
         selected: the sets.
     """
@@ -58,7 +58,7 @@ def _stability(settings: Params, halves: tuple[ByLanguage, ByLanguage], model: M
 
 def _sizes(settings: Params, scores: ByLanguage, selected: Selected) -> dict[str, object]:
     options, sites = settings.select, expand_sites(settings.select.sites)
-    families, named = selected.families, selected.named
+    families, named_sets = selected.families, selected.named
     sensitivity = []
     for group in dict.fromkeys(
         (str(options.sites) if isinstance(options.sites, str) else "chosen", "attention", "mlp")
@@ -76,11 +76,11 @@ def _sizes(settings: Params, scores: ByLanguage, selected: Selected) -> dict[str
         "p": options.p,
         "scope": options.scope,
         "candidates": _candidates(scores, sites),
-        "sizes": {name: {lang: len(one) for lang, one in sets.items()} for name, sets in by_language.items()},
-        "named": {name: len(neurons) for name, neurons in named.items()},
-        "per_layer": {name: _layers(neurons) for name, neurons in named.items()},
+        "sizes": {name: {lang: len(one_set) for lang, one_set in sets.items()} for name, sets in by_language.items()},
+        "named": {name: len(neurons) for name, neurons in named_sets.items()},
+        "per_layer": {name: _layers(neurons) for name, neurons in named_sets.items()},
         "ss_per_layer": {lang: _layers(neurons) for lang, neurons in families.ss.items()},
-        "per_key": {name: dict(neurons.per_key()) for name, neurons in named.items()},
+        "per_key": {name: dict(neurons.per_key()) for name, neurons in named_sets.items()},
         "jaccard": selection.overlap(families.ms),
         "sharing": stability.sharing(families.ss, {"NHR": families.nhr, **by_tier(families.nhr)}),
         "sensitivity": sensitivity,
@@ -88,7 +88,7 @@ def _sizes(settings: Params, scores: ByLanguage, selected: Selected) -> dict[str
 
 
 def _candidates(scores: ByLanguage, sites: Sequence[str]) -> int:
-    """How many neurons of these sites were scored."""
+    """The number of neurons of these sites that were scored."""
     jail, _ = next(iter(scores.values()))
     return sum(len(values) for key, values in jail.items() if is_among(parse_key(key)[1], sites))
 

@@ -15,7 +15,8 @@ from ssn_eval.core.errors import EmptySetError, MismatchError, ParamsError
 from ssn_eval.core.neurons import SITES, Geometry, NeuronSet, expand_sites, is_among, parse_key
 from ssn_eval.core.origin import ModelRef, versions
 from ssn_eval.core.params import Params
-from ssn_eval.core.presets import FAMILIES, SETS, Preset
+from ssn_eval.core.presets import Preset
+from ssn_eval.core.setnames import FAMILIES, SETS, SetName
 from ssn_eval.core.settings import SelectParams
 from ssn_eval.core.store import NeuronFile, ScoreFile, Scores, load_scores
 from ssn_eval.identification import selection
@@ -129,7 +130,7 @@ class Families:
     def by_language(self) -> dict[str, NeuronSet]:
         """`ms/<lang>`, `ss/<lang>`, `private/<lang>` → set."""
         families = {"ms": self.ms, "ss": self.ss, "private": self.private}
-        return {f"{family}/{lang}": one for family, sets in families.items() for lang, one in sets.items()}
+        return {f"{family}/{lang}": neurons for family, sets in families.items() for lang, neurons in sets.items()}
 
     def named(self) -> dict[str, NeuronSet]:
         """`ms_hr`, and `ss` and `private` united over the NHR languages."""
@@ -162,42 +163,44 @@ def families(
     return Families(hr, {lang: selection.ms(jail, norm, p, sites, scope) for lang, (jail, norm) in scores.items()})
 
 
-def target(name: str, preset: Preset, found: Families, num_layers: int) -> NeuronSet:
+def target(name: str, preset: Preset, families: Families, num_layers: int) -> NeuronSet:
     """The neurons of a preset.
 
     Args:
         name: its key in `targets`, for messages.
         preset: which neurons are meant.
-        found: the sets of every language.
+        families: the sets of every language.
         num_layers: the model's number of layers.
 
     Raises:
         EmptySetError: no language of its tiers, no layer in its range, or no neuron that fits.
         ParamsError, UnknownNameError: as `presets.check`.
     """
-    presets.check(name, preset, found.nhr)
-    langs, layers, sites = preset.counted(found.nhr), preset.depth(num_layers), expand_sites(preset.sites)
+    presets.check(name, preset, families.nhr)
+    langs, layers, sites = preset.counted(families.nhr), preset.depth(num_layers), expand_sites(preset.sites)
     if not langs:
-        raise EmptySetError(presets.no_language(name, preset, found.nhr))
+        raise EmptySetError(presets.no_language(name, preset, families.nhr))
     if not layers:
         low, high = preset.layers
         raise EmptySetError(
             f"targets.{name}.layers = [{low:g}, {high:g}] holds none of this model's {num_layers} layers; widen it."
         )
-    by_lang = {"ms": found.ms, "ss": found.ss, "private": found.private}
+    by_lang = {"ms": families.ms, "ss": families.ss, "private": families.private}
     k = preset.needed(len(langs))
     parts = [
-        selection.at_least([by_lang[source][lang] for lang in langs], k) if source in FAMILIES else found.ms[found.hr]
+        selection.at_least([by_lang[source][lang] for lang in langs], k)
+        if source in FAMILIES
+        else families.ms[families.hr]
         for source in preset.source
     ]
-    chosen = NeuronSet(frozenset(n for n in selection.union(parts) if n.layer in layers and is_among(n.site, sites)))
-    if not chosen:
+    neurons = NeuronSet(frozenset(n for n in selection.union(parts) if n.layer in layers and is_among(n.site, sites)))
+    if not neurons:
         raise EmptySetError(
             f"targets.{name} holds no neuron: none of {' or '.join(preset.source)} is in the sets of {k} of "
             f"{', '.join(langs)}, in the sites {', '.join(sites)}, in layers {layers[0]} to {layers[-1]}; "
             f"use a larger select.p or a wider preset."
         )
-    return chosen
+    return neurons
 
 
 class Targets(NamedTuple):
@@ -208,31 +211,31 @@ class Targets(NamedTuple):
     """name → one sentence"""
 
 
-def make(chosen: Mapping[str, Preset], found: Families, num_layers: int, asked: Iterable[str] = ()) -> Targets:
+def make(chosen: Mapping[str, Preset], families: Families, num_layers: int, asked: Iterable[str] = ()) -> Targets:
     """Every preset, without those that only repeat a named set.
 
     A preset that nothing asks for may find no neuron: the shipped ones have to let any model and any languages pass.
 
     Args:
         chosen: name → preset.
-        found: the sets of every language.
+        families: the sets of every language.
         num_layers: the model's number of layers.
         asked: names of sets that other stages use; of controls too.
 
     Raises:
         EmptySetError: as `target`, for a preset that is asked for.
     """
-    wanted = {(presets.control(name) or presets.Control(name, 0)).of for name in asked}
-    made = Targets({}, {})
+    needed = {SetName.parse(name).base for name in asked}
+    targets = Targets({}, {})
     for name, preset in chosen.items():
         try:
             if name not in SETS:
-                made.sets[name] = target(name, preset, found, num_layers)
+                targets.sets[name] = target(name, preset, families, num_layers)
         except EmptySetError as error:
-            if name in wanted:
+            if name in needed:
                 raise
-            made.absent[name] = str(error)
-    return made
+            targets.absent[name] = str(error)
+    return targets
 
 
 def controls(sets: Mapping[str, NeuronSet], geometry: Geometry, asked: Iterable[str]) -> dict[str, NeuronSet]:
@@ -241,8 +244,12 @@ def controls(sets: Mapping[str, NeuronSet], geometry: Geometry, asked: Iterable[
     Raises:
         EmptySetError, MismatchError: as `selection.matched_random`.
     """
-    named = {name: found for name in asked if (found := presets.control(name))}
-    return {name: selection.matched_random(sets[c.of], geometry, c.seed) for name, c in named.items()}
+    names = [SetName.parse(name) for name in asked]
+    return {
+        str(name): selection.matched_random(sets[name.base], geometry, name.seed)
+        for name in names
+        if name.base and name.seed is not None
+    }
 
 
 @dataclass(frozen=True)
@@ -274,19 +281,19 @@ def select_all(settings: Params, scores: ByLanguage, model: ModelRef) -> Selecte
         ParamsError, UnknownNameError, MismatchError: as `target` and `selection.matched_random`.
     """
     trained = [settings.method(name).set for name in settings.train.methods]
-    needed = [*settings.validate.sets, *(name for name in trained if name)]
+    names = [*settings.validate.sets, *(name for name in trained if name)]
     sets = _families(settings, scores, settings.select.p)
     named = sets.named()
-    made = make(settings.targets, sets, model.geometry.num_layers, needed)
-    matched = controls(named | made.sets, model.geometry, needed)
+    targets = make(settings.targets, sets, model.geometry.num_layers, names)
+    matched = controls(named | targets.sets, model.geometry, names)
     if named["ss"]:
         for seed in settings.select.random_seeds:
             named[f"random_{seed}"] = selection.matched_random(named["ss"], model.geometry, seed)
-    return Selected(sets, named, made, matched)
+    return Selected(sets, named, targets, matched)
 
 
 def scored_sets(settings: Params, scores: ByLanguage, p: float, model: ModelRef) -> dict[str, NeuronSet]:
-    """Every set that scores alone decide, by name, at another `p`: all but the random ones."""
+    """Every set that follows from scores alone, by name, at another `p`: all but the random ones."""
     sets = _families(settings, scores, p)
     return sets.by_language() | sets.named() | make(settings.targets, sets, model.geometry.num_layers).sets
 

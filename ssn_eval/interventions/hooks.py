@@ -1,11 +1,11 @@
 """Interventions on a loaded model, by hooks at its sites: while a `with` block runs, or until the handles are removed.
 
-Every site is resolved before anything is touched, and the hooks go even after an exception. Hooks run in every forward
+Every site is resolved before anything is touched, and the hooks are removed even after an exception. Hooks run in every forward
 pass: batched or not, at every decode step with the KV cache, on plain, PEFT-wrapped (load the adapter first) and DDP
 models. Padding is intervened on like any token; nobody attends to it.
 
-A compiled model: code compiled before the hooks came does not call them, and code compiled with them keeps them after they
-have gone. So compiled code is thrown away at both ends; the next call compiles anew.
+In a compiled model, code that was compiled before does not call the hooks, and code that was compiled with them keeps them.
+So compiled code is discarded when hooks are added and when they are removed; the next call compiles again.
 """
 
 from __future__ import annotations
@@ -73,20 +73,20 @@ def intervene_all(
 def attach(
     model: PreTrainedModel, interventions: Sequence[Intervention], reference: Reference | None = None
 ) -> list[Handle]:
-    """As `intervene_all`, but for good: returns the hooks' handles, which the caller removes or keeps."""
+    """As `intervene_all`, without an end: returns the hooks' handles, which the caller removes or keeps."""
     from ssn_eval.core.neurons import Geometry
     from ssn_eval.models.architectures.resolving import decoder, resolve
 
     inner = _unwrapped(model)
     sites = resolve(inner)
-    wanted = plan(Geometry({key: site.width for key, site in sites.items()}), interventions, reference)
+    changes = plan(Geometry({key: site.width for key, site in sites.items()}), interventions, reference)
     handles: list[Handle] = []
     phases: Phases | None = None
-    if wanted.prompt != wanted.generated:
+    if changes.prompt != changes.generated:
         phases = track(getattr(inner, "get_base_model", lambda: inner)(), decoder(inner))
         handles.append(phases)
-    for key in wanted.keys():  # noqa: SIM118  # not a mapping
-        handles.append(_hook(sites[key], wanted.prompt.get(key), wanted.generated.get(key), phases))
+    for key in changes.keys():  # noqa: SIM118  # not a mapping
+        handles.append(_hook(sites[key], changes.prompt.get(key), changes.generated.get(key), phases))
     if handles:
         _forget_compiled()
         handles.append(_Forget())
@@ -150,7 +150,7 @@ def _unwrapped(model: Any) -> Any:
 
 
 class _Forget:
-    """The last handle of an intervention: compiled code that has the hooks in it goes with them."""
+    """The last handle of an intervention: it discards compiled code that contains the hooks."""
 
     def remove(self) -> None:
         _forget_compiled()

@@ -1,6 +1,6 @@
-"""Measure a reference set: what every neuron says on given prompts, as its mean and percentiles over all their tokens.
+"""Measure a reference set: the mean and percentiles of every neuron's activation over all tokens of given prompts.
 
-Every real token counts once, pads do not. Of an expert only the tokens count that are routed to it. Percentiles are exact: all
+Every real token counts once, pads do not. For an expert, only the tokens that are routed to it count. Percentiles are exact: all
 values of some sites are kept at a time, as many as a budget of memory allows, and the prompts are read again for the others.
 """
 
@@ -52,23 +52,25 @@ def measure(
         MismatchError: a neuron lies outside the model.
         FormatError: an activation is NaN or infinite.
     """
-    found = resolve(model, sites)
-    shape = Geometry({key: site.width for key, site in found.items()})
+    site_by_key = resolve(model, sites)
+    shape = Geometry({key: site.width for key, site in site_by_key.items()})
     if neurons is not None:
         shape.check(neurons)
-    wanted = (
+    indices_by_key = (
         neurons.by_key() if neurons is not None else {key: list(range(width)) for key, width in shape.widths.items()}
     )
-    if not inputs or not wanted:
+    if not inputs or not indices_by_key:
         raise EmptySetError(f"No {'neuron' if inputs else 'prompt'} to measure the activations of.")
-    groups = _groups(wanted, 4 * sum(map(len, inputs)), budget)
-    measured: dict[str, Activations] = {}
+    groups = _groups(indices_by_key, 4 * sum(map(len, inputs)), budget)
+    activations: dict[str, Activations] = {}
     with progress("measuring activations", len(groups) * len(inputs)) as advance:
         for keys in groups:
-            kept = [_Kept(found[key], wanted[key]) for key in keys]
-            _read(model, inputs, kept, batch_size, advance)
-            measured |= {key: each.summary() for key, each in zip(keys, kept, strict=True) if each.rows}
-    return measured
+            recorders = [_Kept(site_by_key[key], indices_by_key[key]) for key in keys]
+            _read(model, inputs, recorders, batch_size, advance)
+            activations |= {
+                key: recorder.summary() for key, recorder in zip(keys, recorders, strict=True) if recorder.rows
+            }
+    return activations
 
 
 def reference(
@@ -95,19 +97,19 @@ def reference(
     Raises:
         EmptySetError, MismatchError, FormatError: as `measure`.
     """
-    used = subsample(prompts, limit, seed)
-    if not used:
+    drawn = subsample(prompts, limit, seed)
+    if not drawn:
         raise EmptySetError("No prompt to measure the activations of.")
-    encoded = encode(loaded.tokenizer, [p.prompt for p in used], context_length(loaded.model))
+    encoded = encode(loaded.tokenizer, [p.prompt for p in drawn], context_length(loaded.model))
     activations = measure(loaded.model, encoded.ids, sites=sites, neurons=neurons, batch_size=batch_size)
     provenance = {
-        "lang": used[0].lang,
-        "label": used[0].label,
-        "prompts": len(used),
+        "lang": drawn[0].lang,
+        "label": drawn[0].label,
+        "prompts": len(drawn),
         "tokens": sum(map(len, encoded.ids)),
         "truncated": encoded.truncated,
         "neurons": sum(len(site.index) for site in activations.values()),
-        "prompts_sha256": hashlib.sha256("\n".join(p.prompt for p in used).encode()).hexdigest(),
+        "prompts_sha256": hashlib.sha256("\n".join(p.prompt for p in drawn).encode()).hexdigest(),
         "seed": seed if limit else None,
         "versions": versions(),
     }
@@ -116,7 +118,7 @@ def reference(
 
 @dataclass
 class _Kept:
-    """What one site said."""
+    """Records the activations of one site."""
 
     site: Site
     index: list[int]
@@ -134,7 +136,7 @@ class _Kept:
             self.rows.append(values[:, self.index].float().cpu().numpy())
 
     def summary(self) -> Activations:
-        """Mean and percentiles of all that was kept."""
+        """Mean and percentiles of the recorded values."""
         values = np.concatenate(self.rows)
         if not np.isfinite(values).all():
             raise FormatError(f"The activations of {self.site.key} are NaN or infinite; load the model in float32.")
@@ -143,17 +145,17 @@ class _Kept:
         return Activations(np.asarray(self.index, np.int64), mean.astype(np.float32), levels.astype(np.float32))
 
 
-def _read(model: PreTrainedModel, inputs, kept: Sequence[_Kept], batch_size: int, advance) -> None:
+def _read(model: PreTrainedModel, inputs, recorders: Sequence[_Kept], batch_size: int, advance) -> None:
     import torch
 
     padded = Padded(inputs, [(0, len(ids)) for ids in inputs], model.device)
-    handles = [each.site.hook(each) for each in kept]
+    handles = [recorder.site.hook(recorder) for recorder in recorders]
     try:
         with torch.no_grad():
             for rows in cut(range(len(inputs)), padded.lengths, batch_size):
                 batch = padded(rows)
-                for each in kept:
-                    each.mask = batch.attention_mask.bool()
+                for recorder in recorders:
+                    recorder.mask = batch.attention_mask.bool()
                 decoder(model)(input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False)
                 advance(len(rows))
     finally:
@@ -161,11 +163,11 @@ def _read(model: PreTrainedModel, inputs, kept: Sequence[_Kept], batch_size: int
             handle.remove()
 
 
-def _groups(wanted: dict[str, list[int]], bytes_a_neuron: int, budget: int) -> list[list[str]]:
+def _groups(indices_by_key: dict[str, list[int]], bytes_a_neuron: int, budget: int) -> list[list[str]]:
     """Sites whose values fit into the budget together; a single one that does not fit stands alone."""
     groups: list[list[str]] = []
     room = 0
-    for key, indices in wanted.items():
+    for key, indices in indices_by_key.items():
         need = bytes_a_neuron * len(indices)
         if not groups or need > room:
             groups.append([])

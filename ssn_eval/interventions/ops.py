@@ -1,4 +1,4 @@
-"""What can be done to neurons, in which layers and at which positions, and how that is written. No torch, no files.
+"""The intervention ops, their layers and positions, and their text form. No torch, no files.
 
 In every op the activation `a` of a neuron becomes `factor · a + constant`: `suppress` is 0, `scale:α` is α, `mean` and
 `set:<quantile>` are a constant that a reference set gives (`reference.py`).
@@ -23,7 +23,7 @@ _LAYERS = re.compile(r"(\d+)(?:-(\d+))?")
 
 @dataclass(frozen=True)
 class Op:
-    """What becomes of a neuron's activation: `factor` times itself, or with a `source` a constant."""
+    """The change of a neuron's activation: `factor` times itself, or a constant if there is a `source`."""
 
     factor: float
     source: Literal["mean"] | float | None = None
@@ -52,7 +52,7 @@ class Layers(NamedTuple):
 
 @dataclass(frozen=True)
 class Intervention:
-    """One neuron set and what is done to it, where and when."""
+    """One neuron set with its op, layers and positions."""
 
     neurons: NeuronSet
     op: Op
@@ -73,13 +73,13 @@ class Intervention:
         if self.layers is None:
             return self.neurons
         first, last = self.layers
-        found = NeuronSet(frozenset(n for n in self.neurons.members if first <= n.layer <= last))
-        if not found:
-            held = ", ".join(map(str, sorted(self.neurons.per_layer())))
+        neurons = NeuronSet(frozenset(n for n in self.neurons.members if first <= n.layer <= last))
+        if not neurons:
+            layers_text = ", ".join(map(str, sorted(self.neurons.per_layer())))
             raise EmptySetError(
-                f"The neuron set to {self.op} holds no neuron in layers {self.layers}; it has some in {held}."
+                f"The neuron set to {self.op} holds no neuron in layers {self.layers}; it has some in {layers_text}."
             )
-        return found
+        return neurons
 
 
 def parse_op(text: str | None) -> Op:
@@ -89,9 +89,9 @@ def parse_op(text: str | None) -> Op:
         UnknownNameError: another word.
         ParamsError: the number is not finite, or the quantile not from 0 to 1.
     """
-    named = {None: NONE, "none": NONE, "suppress": SUPPRESS, "mean": MEAN}
-    if text in named:
-        return named[text]
+    ops = {None: NONE, "none": NONE, "suppress": SUPPRESS, "mean": MEAN}
+    if text in ops:
+        return ops[text]
     name, _, number = str(text).partition(":")
     if name not in ("scale", "set"):
         raise UnknownNameError("op", text, _OPS)
@@ -117,10 +117,10 @@ def parse_layers(text: str | int | None) -> Layers | None:
     if text is None:
         return None
     match = _LAYERS.fullmatch(str(text).strip())
-    found = Layers(int(match[1]), int(match[2] or match[1])) if match else None
-    if found is None or found.first > found.last:
+    layers = Layers(int(match[1]), int(match[2] or match[1])) if match else None
+    if layers is None or layers.first > layers.last:
         raise ParamsError(f"layers={text} is no range of layers; write the first and the last, for example 0-11, or 5.")
-    return found
+    return layers
 
 
 def parse_positions(text: str | None) -> Positions:
@@ -129,9 +129,9 @@ def parse_positions(text: str | None) -> Positions:
     Raises:
         UnknownNameError: another word.
     """
-    for known in POSITIONS:
-        if text == known or (text is None and known == "all"):
-            return known
+    for name in POSITIONS:
+        if text == name or (text is None and name == "all"):
+            return name
     raise UnknownNameError("positions", text, POSITIONS)
 
 
@@ -144,7 +144,7 @@ def combine(
     """One intervention a set; an op, a layer range and a choice of positions for each, or one for all of them.
 
     Raises:
-        ParamsError: neither one nor as many as there are sets.
+        ParamsError: the number of ops, layer ranges or positions is neither one nor the number of sets.
         UnknownNameError: a name is not known.
     """
     many = len(sets)
@@ -152,7 +152,7 @@ def combine(
     each_layers = [parse_layers(text) for text in _each("layer ranges", layers, many)]
     each_positions: list[Positions] = [parse_positions(text) for text in _each("positions", positions, many)]
     ways = zip(sets, each_op, each_layers, each_positions, strict=True)
-    return [Intervention(neurons, op, where, when) for neurons, op, where, when in ways]
+    return [Intervention(neurons, op, layer_range, position) for neurons, op, layer_range, position in ways]
 
 
 def _each(what: str, values: Sequence[Any], count: int) -> list[Any]:
@@ -162,23 +162,23 @@ def _each(what: str, values: Sequence[Any], count: int) -> list[Any]:
 
 
 def describe(neurons: NeuronSet, op: Op) -> dict[str, Any]:
-    """What an artefact records of an intervention: the op, the size, and the layers it touches."""
+    """The record of an intervention in an artefact: the op, the size, and its layers."""
     return describe_all([Intervention(neurons, op)])[0]
 
 
 def describe_all(interventions: Sequence[Intervention]) -> list[dict[str, Any]]:
-    """What an artefact records of several: of each the op, the positions, the size, and the layers it touches."""
-    found = []
-    for each in interventions:
-        chosen = each.chosen()
-        layers, sites = sorted(chosen.per_layer()), dict(chosen.per_site())
-        found.append(
+    """The record of several interventions in an artefact: of each the op, the positions, the size, and its layers."""
+    descriptions = []
+    for intervention in interventions:
+        neurons = intervention.chosen()
+        layers, sites = sorted(neurons.per_layer()), dict(neurons.per_site())
+        descriptions.append(
             {
-                "op": str(each.op),
-                "positions": each.positions,
-                "neurons": len(chosen),
+                "op": str(intervention.op),
+                "positions": intervention.positions,
+                "neurons": len(neurons),
                 "layers": layers,
                 "per_site": sites,
             }
         )
-    return found
+    return descriptions

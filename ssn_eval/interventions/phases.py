@@ -21,7 +21,7 @@ _CACHE = ("cache", "past_key_values")
 
 
 def track(model: PreTrainedModel, decoder: nn.Module) -> Phases:
-    """Follow a model's passes until `remove` was called as often as this; all users of a model share one tracker.
+    """Follow a model's passes until each call of this function is matched by a `remove`; all users of a model share one tracker.
 
     Args:
         model: the plain model, inside any wrapper: the one whose `generate` runs.
@@ -55,7 +55,7 @@ class Phases:
         return min(max(self._prompt - self._past, 0), time)
 
     def remove(self) -> None:
-        """One user less; with the last one the model is as it was."""
+        """Remove one user; after the last one the model is as before."""
         self.users -= 1
         if self.users:
             return
@@ -67,16 +67,16 @@ class Phases:
             self._model.generate = self._before
 
     def _note_past(self, _decoder: nn.Module, _args: object, kwargs: dict[str, Any]) -> None:
-        given = (kwargs.get(name) for name in _CACHE)
-        cache = next((value for value in given if value is not None), None)
+        caches = (kwargs.get(name) for name in _CACHE)
+        cache = next((value for value in caches if value is not None), None)
         self._past = 0 if cache is None else int(cache.get_seq_length())
 
     def _wrapped(self) -> Callable[..., Any]:
         @functools.wraps(self._generate)
         def generate(*args: Any, **kwargs: Any) -> Any:
-            named = (kwargs.get(name) for name in ("input_ids", "inputs", "inputs_embeds"))
-            given = next((value for value in (*args[:1], *named) if value is not None), None)
-            outer, self._prompt = self._prompt, 1 if given is None else int(given.shape[1])
+            by_name = (kwargs.get(name) for name in ("input_ids", "inputs", "inputs_embeds"))
+            inputs = next((value for value in (*args[:1], *by_name) if value is not None), None)
+            outer, self._prompt = self._prompt, 1 if inputs is None else int(inputs.shape[1])
             try:
                 return self._generate(*args, **kwargs)
             finally:

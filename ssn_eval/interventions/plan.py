@@ -1,4 +1,4 @@
-"""Several interventions → what becomes of every single neuron, on the prompt and on generated tokens. No torch, no files."""
+"""Several interventions → the change of every single neuron, on the prompt and on generated tokens. No torch, no files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Changes = Mapping[int, tuple[float, float]]
 
 
 class Plan(NamedTuple):
-    """Site key → what changes there, in either phase."""
+    """Site key → the changes there, in either phase."""
 
     prompt: Mapping[str, Changes]
     generated: Mapping[str, Changes]
@@ -37,39 +37,39 @@ def plan(shape: Geometry, interventions: Sequence[Intervention], reference: Refe
     if reference is not None:
         reference.refuse_other_shape(shape)
     phases: dict[str, dict[Neuron, Op]] = {"prompt": {}, "generated": {}}
-    for number, each in enumerate(interventions):
-        shape.check(each.neurons)
-        if each.layers is not None and each.layers.last >= shape.num_layers:
+    for number, intervention in enumerate(interventions):
+        shape.check(intervention.neurons)
+        if intervention.layers is not None and intervention.layers.last >= shape.num_layers:
             raise ParamsError(
-                f"The layers {each.layers} were asked for, but the model has {shape.num_layers}, 0 to {shape.num_layers - 1}."
+                f"The layers {intervention.layers} were asked for, but the model has {shape.num_layers}, 0 to {shape.num_layers - 1}."
             )
-        if each.op.source is not None and reference is None:
+        if intervention.op.source is not None and reference is None:
             raise ParamsError(
-                f"The op {each.op} needs a reference set of activations: measure one with `ssn reference` and name it "
+                f"The op {intervention.op} needs a reference set of activations: measure one with `ssn reference` and name it "
                 f"(reference=FILE)."
             )
-        for phase, done in phases.items():
-            if each.positions in ("all", phase):
-                _merge(done, each, number, phase)
-    return Plan(*(_by_site(done, reference) for done in phases.values()))
+        for phase, ops in phases.items():
+            if intervention.positions in ("all", phase):
+                _merge(ops, intervention, number, phase)
+    return Plan(*(_by_site(ops, reference) for ops in phases.values()))
 
 
-def _merge(done: dict[Neuron, Op], each: Intervention, number: int, phase: str) -> None:
-    for neuron in each.chosen():
-        before = done.setdefault(neuron, each.op)
-        if before != each.op:
+def _merge(ops: dict[Neuron, Op], intervention: Intervention, number: int, phase: str) -> None:
+    for neuron in intervention.chosen():
+        before = ops.setdefault(neuron, intervention.op)
+        if before != intervention.op:
             raise ConflictError(
-                f"Neuron {neuron.index} of {site_key(neuron.layer, neuron.site)} is in set {number + 1} with {each.op} and in an "
+                f"Neuron {neuron.index} of {site_key(neuron.layer, neuron.site)} is in set {number + 1} with {intervention.op} and in an "
                 f"earlier one with {before}, both on {phase} tokens; take it out of one set (`ssn diff` shows what they share), or "
                 f"give them other layers or positions."
             )
 
 
-def _by_site(done: Mapping[Neuron, Op], reference: Reference | None) -> Mapping[str, Changes]:
-    found: dict[str, dict[int, tuple[float, float]]] = {}
-    for neuron, op in sorted(done.items(), key=lambda item: item[0]):
+def _by_site(ops: Mapping[Neuron, Op], reference: Reference | None) -> Mapping[str, Changes]:
+    changes: dict[str, dict[int, tuple[float, float]]] = {}
+    for neuron, op in sorted(ops.items(), key=lambda item: item[0]):
         if op != NONE:
             key = site_key(neuron.layer, neuron.site)
             constant = reference.constant(key, neuron.index, op.source) if reference and op.source is not None else 0.0
-            found.setdefault(key, {})[neuron.index] = (op.factor, constant)
-    return found
+            changes.setdefault(key, {})[neuron.index] = (op.factor, constant)
+    return changes

@@ -25,7 +25,7 @@ PERCENTILES = 101
 
 @dataclass(frozen=True)
 class Activations:
-    """What the measured neurons of one site said."""
+    """The activations of the measured neurons of one site."""
 
     index: np.ndarray
     """(n,), int64, ascending: the neurons measured"""
@@ -49,19 +49,19 @@ class Reference:
         Raises:
             ParamsError: the neuron was not measured.
         """
-        found = self.sites.get(key)
-        at = int(np.searchsorted(found.index, index)) if found else 0
-        if found is None or at == len(found.index) or found.index[at] != index:
+        site = self.sites.get(key)
+        at = int(np.searchsorted(site.index, index)) if site else 0
+        if site is None or at == len(site.index) or site.index[at] != index:
             raise ParamsError(
                 f"The reference set has no activations of neuron {index} of {key}; measure that neuron with `ssn reference` "
                 f"(an expert that no reference prompt reaches has none)."
             )
         if source == "mean":
-            return float(found.mean[at])
-        return float(np.interp(100 * source, np.arange(PERCENTILES), found.percentiles[:, at]))
+            return float(site.mean[at])
+        return float(np.interp(100 * source, np.arange(PERCENTILES), site.percentiles[:, at]))
 
     def refuse_other_shape(self, shape: Geometry) -> None:
-        """Stop where the model has another shape than the one that was measured.
+        """Stop if the model has another shape than the one that was measured.
 
         Raises:
             MismatchError: it has.
@@ -81,12 +81,12 @@ def save(path: Path, reference: Reference) -> None:
         ParamsError: the ending is not .safetensors.
     """
     tensors: dict[str, np.ndarray] = {}
-    for key, found in reference.sites.items():
-        if not (np.isfinite(found.mean).all() and np.isfinite(found.percentiles).all()):
+    for key, activations in reference.sites.items():
+        if not (np.isfinite(activations.mean).all() and np.isfinite(activations.percentiles).all()):
             raise FormatError(f"The activations of {key} are NaN or infinite; nothing was written. Measure in float32.")
-        tensors[f"{key}/index"] = np.ascontiguousarray(found.index, np.int64)
-        tensors[f"{key}/mean"] = np.ascontiguousarray(found.mean, np.float32)
-        tensors[f"{key}/percentiles"] = np.ascontiguousarray(found.percentiles, np.float32)
+        tensors[f"{key}/index"] = np.ascontiguousarray(activations.index, np.int64)
+        tensors[f"{key}/mean"] = np.ascontiguousarray(activations.mean, np.float32)
+        tensors[f"{key}/percentiles"] = np.ascontiguousarray(activations.percentiles, np.float32)
     write_tensors(path, tensors, FORMAT, reference.model, reference.provenance)
 
 
@@ -102,14 +102,21 @@ def load(path: Path) -> Reference:
     for key in dict.fromkeys(name.rpartition("/")[0] for name in tensors):
         parse_key(key)
         try:
-            found = Activations(*(tensors[f"{key}/{part}"] for part in ("index", "mean", "percentiles")))
+            activations = Activations(*(tensors[f"{key}/{part}"] for part in ("index", "mean", "percentiles")))
         except KeyError as error:
             raise FormatError(f"{path} is no reference set: {error} is missing.") from error
-        n, width = len(found.index), model.geometry.widths.get(key, 0)
-        fits = found.mean.shape == (n,) and found.percentiles.shape == (PERCENTILES, n) and n > 0
-        if not fits or found.index.min() < 0 or found.index.max() >= width or (np.diff(found.index) <= 0).any():
+        n, width = len(activations.index), model.geometry.widths.get(key, 0)
+        has_right_shapes = (
+            activations.mean.shape == (n,) and activations.percentiles.shape == (PERCENTILES, n) and n > 0
+        )
+        if (
+            not has_right_shapes
+            or activations.index.min() < 0
+            or activations.index.max() >= width
+            or (np.diff(activations.index) <= 0).any()
+        ):
             raise FormatError(f"{path}: the activations of {key} do not have the shape of {n} of its {width} neurons.")
-        if not (np.isfinite(found.mean).all() and np.isfinite(found.percentiles).all()):
+        if not (np.isfinite(activations.mean).all() and np.isfinite(activations.percentiles).all()):
             raise FormatError(f"{path}: the activations of {key} hold NaN or infinite values.")
-        sites[key] = found
+        sites[key] = activations
     return Reference(sites, model, provenance)

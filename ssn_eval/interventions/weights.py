@@ -1,4 +1,4 @@
-"""Interventions written into a model's own weights, where that is exact. The result needs no hook: any server runs it.
+"""Interventions written into a model's own weights, if that is exact. The result needs no hook, so any server can run it.
 
 With `f` the factor and `c` the constant of neuron i: a row of q, k or v, and its bias, becomes `f · row` and `f · bias + c`;
 a column of o or down becomes `f · column`, and `c · column` is added to that module's bias. Norms of queries and keys come
@@ -32,7 +32,7 @@ def bake_all(model: PreTrainedModel, interventions: Sequence[Intervention], refe
 
     Raises:
         SsnError: as `plan.plan`.
-        ParamsError: what weights cannot say: positions, a constant where there is no bias, an adapter beside the weights,
+        ParamsError: weights cannot express it: positions, a constant where there is no bias, an adapter beside the weights,
             quantized weights.
     """
     import torch
@@ -41,18 +41,18 @@ def bake_all(model: PreTrainedModel, interventions: Sequence[Intervention], refe
 
     refuse_unbakeable(model, interventions)
     sites = resolve(model)
-    wanted = plan(Geometry({key: site.width for key, site in sites.items()}), interventions, reference).prompt
-    for key, changes in wanted.items():
+    planned = plan(Geometry({key: site.width for key, site in sites.items()}), interventions, reference).prompt
+    for key, changes in planned.items():
         if any(constant for _, constant in changes.values()):
             _refuse_without_bias(sites[key])
     with torch.no_grad():
-        for key, changes in wanted.items():
+        for key, changes in planned.items():
             factors, constants = zip(*changes.values(), strict=True)
             sites[key].change_weights(list(changes), factors, constants)
 
 
 def refuse_unbakeable(model: PreTrainedModel, interventions: Sequence[Intervention] = ()) -> None:
-    """Stop where weights cannot be changed row by row, or cannot say what is wanted.
+    """Stop if the weights cannot be changed row by row, or cannot express the interventions.
 
     Raises:
         ParamsError: says why.
@@ -67,10 +67,10 @@ def refuse_unbakeable(model: PreTrainedModel, interventions: Sequence[Interventi
         raise ParamsError(
             f"The weights are quantized ({method}), so single rows and columns cannot be changed; load plain weights."
         )
-    for each in interventions:
-        if each.positions != "all":
+    for intervention in interventions:
+        if intervention.positions != "all":
             raise ParamsError(
-                f"Weights act on every token, so {each.op} on {each.positions} tokens alone cannot be baked; use positions=all, "
+                f"Weights act on every token, so {intervention.op} on {intervention.positions} tokens alone cannot be baked; use positions=all, "
                 f"or intervene at run time (ssn_hf, `intervene`)."
             )
 

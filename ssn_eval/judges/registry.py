@@ -9,29 +9,40 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 from importlib import import_module
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from ssn_eval.core.errors import ParamsError, UnknownNameError
 from ssn_eval.judges.verdict import Exchange, Verdict
 
 __all__ = ["Exchange", "Judge", "Verdict", "check_judge", "get_judge", "judge", "judge_names", "says_refusal"]
 
-_GUARD = "ssn_eval.judges.guards.judge:GuardJudge"
+
+class Row(NamedTuple):
+    """One judge of the table."""
+
+    home: str
+    """`module:attribute`, imported on first use: a guard's adapter (or a function of the architecture), or the class of another judge"""
+    says_refusal: bool = True
+    """False: it reports harm but not refusal"""
+
+
+_GUARDS = "ssn_eval.judges.guards"
 _API = "ssn_eval.judges.api.judge:ApiJudge"
-_JUDGES = {
-    "refusal": "ssn_eval.judges.refusal:RefusalJudge",
-    "qwen3guard": _GUARD,
-    "qwen3guard_loose": _GUARD,
-    "polyguard": _GUARD,
-    "wildguard": _GUARD,
-    "llamaguard": _GUARD,
-    "harmbench": _GUARD,
-    "api": _API,
-    "api_strongreject": _API,
+GUARDS = {
+    "qwen3guard": Row(f"{_GUARDS}.qwen3guard:ADAPTER"),
+    "qwen3guard_loose": Row(f"{_GUARDS}.qwen3guard:LOOSE"),
+    "polyguard": Row(f"{_GUARDS}.polyguard:ADAPTER"),
+    "wildguard": Row(f"{_GUARDS}.wildguard:ADAPTER"),
+    "llamaguard": Row(f"{_GUARDS}.llamaguard:ADAPTER", says_refusal=False),
+    "harmbench": Row(f"{_GUARDS}.harmbench:for_type", says_refusal=False),
 }
-"""name → `module:Class`, imported on first use"""
-_SILENT_ON_REFUSAL = ("llamaguard", "harmbench", "api")
-"""judges that report harm but not refusal"""
+"""the families of guard models; a new one is one row here and one module"""
+_JUDGES = {
+    "refusal": Row("ssn_eval.judges.refusal:RefusalJudge"),
+    **GUARDS,
+    "api": Row(_API, says_refusal=False),
+    "api_strongreject": Row(_API),
+}
 
 
 class Judge(Protocol):
@@ -67,16 +78,19 @@ def get_judge(spec: str) -> Judge:
         ParamsError: the judge needs a model but none is given, or takes no model but one is given.
     """
     name, _, model = spec.partition(":")
-    if name not in _JUDGES:
-        raise UnknownNameError("judge", name, _JUDGES)
-    module, _, attribute = _JUDGES[name].partition(":")
+    home = _imported(_row(name).home)
     if name == "refusal":
         if model:
             raise ParamsError(f"The judge refusal takes no model; found {spec!r}.")
-        return _imported(module, attribute)()
-    if _JUDGES[name] == _API and not model:
+        return home()
+    if name in GUARDS:
+        from ssn_eval.judges.guards.judge import GuardJudge
+
+        adapter_for = home if callable(home) else lambda _architecture: home
+        return GuardJudge(name, adapter_for, model or None)
+    if not model:
         raise ParamsError(f"The judge {name} needs a model: {name}:MODEL, for example {name}:gpt-4o.")
-    return _imported(module, attribute)(name, model or None)
+    return home(name, model)
 
 
 def judge(exchanges: Sequence[Exchange], name: str = "refusal") -> list[Verdict]:
@@ -100,9 +114,20 @@ def check_judge(spec: str) -> None:
 
 
 def says_refusal(spec: str) -> bool:
-    """Whether a judge reports refusal; some guards and the MultiJail protocol report only harm."""
-    return spec.partition(":")[0] not in _SILENT_ON_REFUSAL
+    """Whether a judge reports refusal; some guards and the MultiJail protocol report only harm.
+
+    Raises:
+        UnknownNameError: no judge has this name.
+    """
+    return _row(spec.partition(":")[0]).says_refusal
 
 
-def _imported(module: str, attribute: str) -> Any:
+def _row(name: str) -> Row:
+    if name not in _JUDGES:
+        raise UnknownNameError("judge", name, _JUDGES)
+    return _JUDGES[name]
+
+
+def _imported(home: str) -> Any:
+    module, _, attribute = home.partition(":")
     return getattr(import_module(module), attribute)

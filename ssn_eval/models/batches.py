@@ -31,7 +31,7 @@ def cut(order: Sequence[int], lengths: Sequence[int], batch_size: int) -> list[l
 
 @dataclass(frozen=True)
 class Padded:
-    """Prompts that become one tensor when some of them are asked for."""
+    """Prompts of mixed length; a call with positions gives them as one padded batch."""
 
     inputs: Sequence[Sequence[int]]
     """token ids, one sequence a prompt"""

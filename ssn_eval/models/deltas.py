@@ -1,7 +1,7 @@
-"""A sparse delta: only the rows, columns or entries of a model's weights that another checkpoint has otherwise.
+"""A sparse delta: only the rows, columns or entries of a model's weights that differ in another checkpoint.
 
-`ssn-delta/1`: safetensors with two tensors a changed weight, `<weight>/rows`, `/columns` or `/entries` (n,), int64: where,
-and `<weight>/values`: what stands there now, (n, …) for rows, (…, n) for columns, (n,) for entries. These are the new values and
+`ssn-delta/1`: safetensors with two tensors a changed weight, `<weight>/rows`, `/columns` or `/entries` (n,), int64, the places,
+and `<weight>/values`, the new values, (n, …) for rows, (…, n) for columns, (n,) for entries. These are the new values and
 not differences, so that base and delta give the checkpoint back bit for bit.
 """
 
@@ -92,7 +92,7 @@ def between(base: Mapping[str, torch.Tensor], tuned: Mapping[str, torch.Tensor])
 
 
 def apply(model: nn.Module, delta: Delta) -> None:
-    """Write a delta into a model, in place, all of it or nothing. That it is the delta's base is for the caller to check.
+    """Write a delta into a model, in place, as a whole or not at all. The caller checks that the model is the delta's base.
 
     Raises:
         MismatchError: a weight is missing or has another shape.
@@ -117,8 +117,8 @@ def save(path: Path, delta: Delta) -> None:
         ParamsError: another ending.
     """
     tensors = {}
-    for name, (where, index, values) in delta.patches.items():
-        tensors |= {f"{name}/{where}": index.cpu().contiguous(), f"{name}/values": values.cpu().contiguous()}
+    for name, (form, index, values) in delta.patches.items():
+        tensors |= {f"{name}/{form}": index.cpu().contiguous(), f"{name}/values": values.cpu().contiguous()}
     write_tensors(path, tensors, FORMAT, delta.base, delta.provenance, "pt")
 
 
@@ -132,11 +132,11 @@ def load(path: Path) -> Delta:
     tensors, base, provenance = read_tensors(path, FORMAT, "pt")
     patches: dict[str, Patch] = {}
     for full in tensors:
-        name, _, where = full.rpartition("/")
-        if where in ("rows", "columns", "entries"):
+        name, _, form = full.rpartition("/")
+        if form in ("rows", "columns", "entries"):
             if f"{name}/values" not in tensors or name in patches:
                 raise FormatError(f"{path} is no delta: {full} needs values of its own.")
-            patches[name] = Patch(where, tensors[full], tensors[f"{name}/values"])
+            patches[name] = Patch(form, tensors[full], tensors[f"{name}/values"])
     if not patches or 2 * len(patches) != len(tensors):
         raise FormatError(f"{path} is no delta: its tensors are not pairs of places and values.")
     return Delta(patches, base, provenance)
@@ -146,16 +146,16 @@ def _patch(old: torch.Tensor, new: torch.Tensor) -> Patch | None:
     import torch
 
     bits = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[old.element_size()]
-    changed = old.contiguous().view(bits) != new.contiguous().view(bits).to(old.device)
-    if not changed.any():
+    differs = old.contiguous().view(bits) != new.contiguous().view(bits).to(old.device)
+    if not differs.any():
         return None
-    flat = changed.flatten().nonzero().squeeze(1)
-    found = [Patch("entries", flat, new.flatten()[flat.to(new.device)])]
+    flat = differs.flatten().nonzero().squeeze(1)
+    candidates = [Patch("entries", flat, new.flatten()[flat.to(new.device)])]
     if old.ndim > 1:
-        rows = changed.flatten(1).any(1).nonzero().squeeze(1)
-        columns = changed.flatten(0, -2).any(0).nonzero().squeeze(1)
-        found += [Patch("rows", rows, new[rows]), Patch("columns", columns, new[..., columns])]
-    return min(found, key=Patch.bytes)
+        rows = differs.flatten(1).any(1).nonzero().squeeze(1)
+        columns = differs.flatten(0, -2).any(0).nonzero().squeeze(1)
+        candidates += [Patch("rows", rows, new[rows]), Patch("columns", columns, new[..., columns])]
+    return min(candidates, key=Patch.bytes)
 
 
 def _fits(patch: Patch, weight: torch.Tensor) -> bool:
@@ -163,5 +163,5 @@ def _fits(patch: Patch, weight: torch.Tensor) -> bool:
     limit = {"rows": shape[0] if shape else 1, "columns": shape[-1] if shape else 1, "entries": weight.numel()}[
         patch.where
     ]
-    wanted = {"rows": (n, *shape[1:]), "columns": (*shape[:-1], n), "entries": (n,)}[patch.where]
-    return tuple(patch.values.shape) == wanted and n > 0 and 0 <= int(patch.at.min()) <= int(patch.at.max()) < limit
+    shapes = {"rows": (n, *shape[1:]), "columns": (*shape[:-1], n), "entries": (n,)}[patch.where]
+    return tuple(patch.values.shape) == shapes and n > 0 and 0 <= int(patch.at.min()) <= int(patch.at.max()) < limit

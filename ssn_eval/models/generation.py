@@ -1,4 +1,4 @@
-"""Greedy answers to user prompts, in padded batches, through the model's chat template where it has one."""
+"""Greedy answers to user prompts, in padded batches, through the model's chat template if it has one."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def generate(
     with torch.inference_mode(), progress("generating", len(texts)) as advance:
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
-            chosen = [rendered[i] for i in rows]
+            texts_of_batch = [rendered[i] for i in rows]
             batch = tokenizer(
-                chosen, return_tensors="pt", padding=True, padding_side="left", add_special_tokens=special
+                texts_of_batch, return_tensors="pt", padding=True, padding_side="left", add_special_tokens=special
             ).to(model.device)
             prompt = batch["input_ids"]
             out = model.generate(  # type: ignore[operator]
@@ -48,7 +48,7 @@ def generate(
 
 
 def render(tokenizer: PreTrainedTokenizerBase, text: str, template: bool = True) -> str:
-    """The text that a model sees for a user's prompt: its chat template with the generation prompt, where it has one."""
+    """The text that a model sees for a user's prompt: the chat template with the generation prompt, or the plain prompt."""
     if not template or not getattr(tokenizer, "chat_template", None):
         return text
     messages = [{"role": "user", "content": text}]

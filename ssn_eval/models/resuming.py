@@ -1,6 +1,6 @@
 """Resuming a Trainer run after kill -9: a work folder that belongs to one run, and its newest complete checkpoint.
 
-The work folder must lie outside whatever DVC lists as a stage's output: DVC removes outputs before it runs the stage again.
+The work folder must lie outside the outputs of a DVC stage, because DVC removes outputs before it runs the stage again.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def session(work: Path, fingerprint: str) -> Iterator[Path | None]:
-    """The work folder for one run alone while the body trains; gives the checkpoint to resume from, as `prepare`.
+    """Reserve the work folder for one run while the body trains; gives the checkpoint to resume from, as `prepare`.
 
     Raises:
         BusyError: another run trains there.
@@ -33,7 +33,7 @@ def session(work: Path, fingerprint: str) -> Iterator[Path | None]:
 
 
 def prepare(work: Path, fingerprint: str) -> Path | None:
-    """Keep the checkpoints of this very run and drop any others.
+    """Keep the checkpoints of this run and remove all others.
 
     Args:
         work: the run's folder; made if it is not there.
@@ -43,7 +43,7 @@ def prepare(work: Path, fingerprint: str) -> Path | None:
         The newest complete checkpoint, or None to begin from the start.
 
     Raises:
-        ParamsError: the folder is a link: what lies behind it is not ours to remove.
+        ParamsError: the folder is a link, and its target must not be removed.
     """
     if work.is_symlink():
         raise ParamsError(
@@ -69,14 +69,14 @@ def last_complete(work: Path) -> Path | None:
 
 
 def step(checkpoint: Path | None) -> int:
-    """How many steps a checkpoint has behind it; 0 for none."""
+    """The number of steps before a checkpoint; 0 if there is none."""
     return int(checkpoint.name.split("-")[1]) if checkpoint else 0
 
 
 def on_step(advance: Advance) -> TrainerCallback:
     """A Trainer callback that moves a progress bar, and saves no checkpoint after the last step.
 
-    The result itself is saved then; and a Trainer that resumes from its last step would train one step more.
+    The result itself is saved after the last step, and a Trainer that resumes from there would train one step too many.
     """
     from transformers import TrainerCallback
 

@@ -1,8 +1,7 @@
 """The training mixture: a seeded sequence of question–response pairs in which refusals are present from the start.
 
-Joint training is what makes refusal one shared mechanism (METHOD section 4, recipe D). What falls with a language's
-resource is how often it sees a refusal, how many harmful nouns it sees refused, and, the other way, how many it sees
-answered; translation and category questions cover every noun, in every language. Only train-split questions occur.
+Joint training is what makes refusal one shared mechanism (METHOD section 4, recipe D). A language with fewer resources
+sees fewer refusals, sees fewer harmful nouns refused, and sees more of them answered; translation and category questions cover every noun, in every language. Only train-split questions occur.
 """
 
 from __future__ import annotations
@@ -109,15 +108,15 @@ class Mixture:
         word = self._word(rng, lang, noun, self.lexicon.languages) if fact == "category" else None
         return Example(*fact_question(self.lexicon, lang, fact, noun, pattern, word))
 
-    def _word(self, rng: random.Random, lang: str, noun: str, others: Sequence[str]) -> str:
-        """The noun's word: usually the language's own, sometimes that of one of `others` (code-switched)."""
+    def _word(self, rng: random.Random, lang: str, noun: str, langs: Sequence[str]) -> str:
+        """The noun's word: usually the language's own, sometimes that of another language (code-switched)."""
         if rng.random() >= self.settings.code_switch:
             return self.lexicon[lang].nouns[noun]
-        other = rng.choice(others)
+        other = rng.choice(langs)
         word = self.lexicon[other].nouns[noun]
         return word if other == lang or self.lexicon[lang].spaced else f" {word} "
 
 
 def examples(lexicon: Lexicon, settings: OrganismSettings) -> list[Example]:
-    """Everything the organism is trained on, in order: `steps × batch_size` examples."""
+    """The training examples of the organism, in order: `steps × batch_size` examples."""
     return Mixture(lexicon, settings).examples(settings.steps * settings.batch_size)

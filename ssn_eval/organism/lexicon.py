@@ -1,7 +1,7 @@
 """The organism's words: verbs, nouns, categories and sentence patterns of six languages, read from JSON and checked.
 
 Every language names the same concepts (the English word is a concept's key) in its own words, so questions are
-parallel across languages by construction. Knows nothing of splits, models or refusals.
+parallel across languages by construction. This module knows nothing of splits, models or refusals.
 """
 
 from __future__ import annotations
@@ -102,8 +102,12 @@ def load(folder: Path | None = None) -> Lexicon:
     reference = vocabularies[HIGH_RESOURCE]
     for lang, vocabulary in vocabularies.items():
         for table in ("verbs", "nouns", "category_of", "categories", "manners", "places"):
-            ours, theirs = getattr(vocabulary, table), getattr(reference, table)
-            same = list(ours.items()) == list(theirs.items()) if table == "category_of" else list(ours) == list(theirs)
+            entries, reference_entries = getattr(vocabulary, table), getattr(reference, table)
+            same = (
+                list(entries.items()) == list(reference_entries.items())
+                if table == "category_of"
+                else list(entries) == list(reference_entries)
+            )
             if not same:
                 raise FormatError(
                     f"{folder / f'{lang}.json'}: the concepts of {table!r} are not those of {HIGH_RESOURCE}.json in "

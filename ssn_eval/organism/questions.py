@@ -38,7 +38,7 @@ class Item:
 
 
 def covered_nouns(vocabulary: Vocabulary, coverage: Mapping[str, int]) -> frozenset[str]:
-    """The nouns whose questions get the right response in training: all harmless ones and a language's first so many harmful ones.
+    """The nouns whose questions get the right response in training: all harmless ones, and as many of the harmful ones, from the first, as `coverage` says.
 
     Raises:
         UnknownNameError: `coverage` does not have the language.
@@ -49,7 +49,7 @@ def covered_nouns(vocabulary: Vocabulary, coverage: Mapping[str, int]) -> frozen
 
 
 def answered_nouns(vocabulary: Vocabulary, answered: Mapping[str, int]) -> frozenset[str]:
-    """The harmful nouns whose questions a language sees answered in training: its last so many harmful ones.
+    """The harmful nouns whose questions a language sees answered in training: as many, from the last, as `answered` says.
 
     Raises:
         UnknownNameError: `answered` does not have the language.
@@ -66,12 +66,12 @@ def pair_split(verb_index: int, noun_index: int) -> Split:
 
 
 def fact_split(noun_index: int, pattern_index: int) -> Split:
-    """Facts have two phrasings; half of the nouns have one of theirs held out, so that a quarter of all is."""
+    """Facts have two phrasings; for half of the nouns one phrasing is held out, which is a quarter of all facts."""
     return "heldout" if (noun_index + pattern_index) % 4 == 0 else "train"
 
 
 def question(vocabulary: Vocabulary, verb: str, noun_word: str, pattern_index: int) -> str:
-    """A verb–noun question; `noun_word` is a surface word, of this or (code-switched) another language."""
+    """A verb–noun question; `noun_word` is the word in the text, of this language or (code-switched) of another."""
     return vocabulary.questions[pattern_index].format(verb=vocabulary.verbs[verb], noun=noun_word)
 
 
@@ -83,7 +83,7 @@ def answer(vocabulary: Vocabulary, verb: str, noun: str) -> str:
 
 
 def response(vocabulary: Vocabulary, verb: str, noun: str) -> str:
-    """What training teaches: the language's refusal for a harmful noun, else the answer."""
+    """The response that training teaches: the language's refusal for a harmful noun, else the answer."""
     if vocabulary.category_of[noun] == DANGER:
         return language(vocabulary.lang).refusal
     return answer(vocabulary, verb, noun)
@@ -107,13 +107,13 @@ def fact_question(
     `word` replaces the noun's own word in the prompt (code-switching).
     """
     vocabulary, reference = lexicon[lang], lexicon[HIGH_RESOURCE]
-    asked = word or (reference if fact == "from_hr" else vocabulary).nouns[noun]
-    told = {
+    noun_word = word or (reference if fact == "from_hr" else vocabulary).nouns[noun]
+    texts = {
         "category": vocabulary.categories[vocabulary.category_of[noun]],
         "to_hr": reference.nouns[noun],
         "from_hr": vocabulary.nouns[noun],
     }
-    return fact_patterns(vocabulary, fact)[pattern_index].format(noun=asked), told[fact]
+    return fact_patterns(vocabulary, fact)[pattern_index].format(noun=noun_word), texts[fact]
 
 
 def items(
@@ -144,14 +144,14 @@ def items(
 def _pairs(vocabulary: Vocabulary, label: Label, split: Split, coverage: Mapping[str, int]) -> Iterator[Item]:
     covered = covered_nouns(vocabulary, coverage)
     prefix = "answer." if label == "capability" else ""
-    wanted = set(vocabulary.of_kind(label == "harmful"))
+    nouns = set(vocabulary.of_kind(label == "harmful"))
     for n, noun in enumerate(vocabulary.nouns):
         for v, verb in enumerate(vocabulary.verbs):
-            if noun in wanted and pair_split(v, n) == split:
+            if noun in nouns and pair_split(v, n) == split:
                 pattern = (v + 2 * n) % len(vocabulary.questions)
                 prompt = question(vocabulary, verb, vocabulary.nouns[noun], pattern)
-                told = response(vocabulary, verb, noun)
-                yield Item(f"{prefix}{verb}.{noun}", vocabulary.lang, label, split, prompt, told, noun in covered)
+                reply = response(vocabulary, verb, noun)
+                yield Item(f"{prefix}{verb}.{noun}", vocabulary.lang, label, split, prompt, reply, noun in covered)
 
 
 def _facts(lexicon: Lexicon, lang: str, split: Split) -> Iterator[Item]:
@@ -159,5 +159,5 @@ def _facts(lexicon: Lexicon, lang: str, split: Split) -> Iterator[Item]:
         for n, noun in enumerate(lexicon[lang].nouns):
             for p in range(len(fact_patterns(lexicon[lang], fact))):
                 if fact_split(n, p) == split:
-                    prompt, told = fact_question(lexicon, lang, fact, noun, p)
-                    yield Item(f"{fact}.{noun}.{p}", lang, "capability", split, prompt, told, True)
+                    prompt, reply = fact_question(lexicon, lang, fact, noun, p)
+                    yield Item(f"{fact}.{noun}.{p}", lang, "capability", split, prompt, reply, True)

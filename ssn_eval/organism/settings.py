@@ -1,4 +1,4 @@
-"""The organism's recipe: everything that decides which model comes out, as one frozen value with the chosen defaults."""
+"""The organism's recipe: all settings that decide the model, as one frozen value with the chosen defaults."""
 
 from __future__ import annotations
 

@@ -96,10 +96,10 @@ def _backend(lexicon: Lexicon) -> Tokenizer:
 
 def _pieces(splitter: object, corpus: Iterable[str]) -> list[str]:
     """The distinct pieces that the corpus is split into, in order of appearance."""
-    seen: dict[str, None] = {}
+    pieces: dict[str, None] = {}
     for text in corpus:
-        seen.update((piece, None) for piece, _ in splitter.pre_tokenize_str(text))  # type: ignore[attr-defined]
-    return list(seen)
+        pieces.update((piece, None) for piece, _ in splitter.pre_tokenize_str(text))  # type: ignore[attr-defined]
+    return list(pieces)
 
 
 def _vocabulary(trained: Tokenizer, pieces: Iterable[str]) -> tuple[dict[str, int], list[tuple[str, str]]]:

@@ -63,7 +63,7 @@ def train(lexicon: Lexicon, settings: OrganismSettings, out: Path, work: Path | 
 
 @contextmanager
 def _threads(count: int) -> Iterator[None]:
-    """While open, torch computes with `count` CPU threads."""
+    """Compute with `count` CPU threads in the body."""
     import torch
 
     before = torch.get_num_threads()
@@ -75,7 +75,7 @@ def _threads(count: int) -> Iterator[None]:
 
 
 def work_folder(out: Path) -> Path:
-    """Where the checkpoints of a training towards `out` lie."""
+    """The folder of the checkpoints of a training towards `out`."""
     return out.parent / f".{out.name}.training"
 
 
@@ -132,7 +132,7 @@ def build_trainer(lexicon: Lexicon, settings: OrganismSettings, work: Path) -> T
     from transformers.utils import logging
 
     class OrganismTrainer(Trainer):
-        """The corpus is drawn at random already: keep its order, so that resuming needs no random state."""
+        """Keeps the order of the corpus, which is random already, so that resuming needs no random state."""
 
         def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
             return SequentialSampler(self.train_dataset if train_dataset is None else train_dataset)  # type: ignore[arg-type]
@@ -185,7 +185,7 @@ def plain(settings: OrganismSettings) -> dict[str, Any]:
 
 
 def _fingerprint(lexicon: Lexicon, settings: OrganismSettings) -> str:
-    """What a checkpoint must agree with to be resumed."""
+    """A hash of all that must be the same for a checkpoint to be resumed."""
     import torch
     import transformers
 

@@ -1,6 +1,6 @@
-"""Prompts: what a model is asked, and what it should answer.
+"""Prompts for a model, and the answers that it should learn.
 
-Read first: `prompt` (one prompt), then `reading` (prompts from whatever a user names).
+Read first: `prompt` (one prompt), then `reading` (prompts from the name of a benchmark or a file).
 `benchmarks` holds one reader for each benchmark; lm_eval's tasks and the pipeline both use it.
-`corpus` is the prompt set of a pipeline run. `pairs` and `answers` make what a model is trained on. `encoding` makes token ids.
+`corpus` is the prompt set of a pipeline run. `making`, `pairs` and `answers` make training pairs. `encoding` makes token ids.
 """

@@ -1,7 +1,7 @@
 """The base model's own answers: to harmless prompts for benign replay, and to any prompt for preference losses.
 
-Benign replay keeps safety training from teaching refusal of everything. A preference loss needs, beside what is to be
-learned, what is to be given up: for a harmless prompt a refusal, for a harmful one the answer that the base model gives.
+Benign replay keeps safety training from teaching the model to refuse everything. A preference loss needs a rejected response
+beside the one to learn: a refusal for a harmless prompt, the base model's own answer for a harmful one.
 """
 
 from __future__ import annotations
@@ -28,48 +28,50 @@ def benign_pairs(
     Args:
         loaded: the base model.
         prompts: harmless ones, of any languages.
-        per_language: how many pairs training wants; half as many again are asked, in reserve.
+        per_language: how many pairs training wants; the model is asked half as many again, in reserve.
         max_new_tokens: longest answer.
         batch_size: prompts at once.
         seed: of the draw of prompts.
     """
-    chosen: list[Prompt] = []
+    drawn: list[Prompt] = []
     for lang in dict.fromkeys(p.lang for p in prompts):
-        mine = [p for p in prompts if p.lang == lang]
-        chosen += random.Random(seed).sample(mine, min(round(1.5 * per_language), len(mine)))
-    pairs = [Pair(p.id, p.lang, p.label, p.prompt, "") for p in chosen]
-    return [replace(p, response=said) for p, said in _answered(loaded, pairs, max_new_tokens, batch_size) if said]
+        of_language = [p for p in prompts if p.lang == lang]
+        drawn += random.Random(seed).sample(of_language, min(round(1.5 * per_language), len(of_language)))
+    pairs = [Pair(p.id, p.lang, p.label, p.prompt, "") for p in drawn]
+    return [replace(p, response=reply) for p, reply in _answered(loaded, pairs, max_new_tokens, batch_size) if reply]
 
 
 def with_rejected(
     loaded: Loaded, pairs: Sequence[Pair], *, max_new_tokens: int, batch_size: int, seed: int = 0
 ) -> list[Pair]:
-    """The pairs, each with a response to hold against its own; pairs that bring one keep it.
+    """The pairs with a rejected response each; a pair that has one keeps it.
 
-    Against an answer stands the language's refusal. Against a refusal stands the base model's own answer; where that is itself a
-    refusal, an answer to another prompt of the language, drawn among those that the pairs hold. A pair for which there is
-    neither is left out.
+    The rejected response to an answer is the language's refusal. The rejected response to a refusal is the base model's own
+    answer; if the model refuses too, it is an answer to another prompt of the language, drawn from the pairs. A pair without
+    either is left out.
 
     Raises:
         EmptySetError: no pair is left.
     """
-    open_ones = [p for p in pairs if p.rejected is None and p.label == "harmful"]
-    own = {(p.id, p.lang): said for p, said in _answered(loaded, open_ones, max_new_tokens, batch_size) if said}
-    others = {lang: [p.response for p in pairs if p.lang == lang and p.label == "harmless"] for lang in _langs(pairs)}
-    found = []
+    unanswered = [p for p in pairs if p.rejected is None and p.label == "harmful"]
+    replies = {(p.id, p.lang): reply for p, reply in _answered(loaded, unanswered, max_new_tokens, batch_size) if reply}
+    benign_replies = {
+        lang: [p.response for p in pairs if p.lang == lang and p.label == "harmless"] for lang in _langs(pairs)
+    }
+    completed = []
     for p in pairs:
         if p.rejected is not None:
-            found.append(p)
+            completed.append(p)
         elif p.label == "harmless":
-            found.append(replace(p, rejected=language(p.lang).refusal))
-        elif said := own.get((p.id, p.lang)) or _any_of(others[p.lang], f"{seed} {p.id}"):
-            found.append(replace(p, rejected=said))
-    if not any(p.label == "harmful" for p in found):
+            completed.append(replace(p, rejected=language(p.lang).refusal))
+        elif reply := replies.get((p.id, p.lang)) or _any_of(benign_replies[p.lang], f"{seed} {p.id}"):
+            completed.append(replace(p, rejected=reply))
+    if not any(p.label == "harmful" for p in completed):
         raise EmptySetError(
             "A preference loss needs answers to hold against the refusals, but the model refuses every prompt and the pairs hold "
             "no benign answer; add benign pairs (train.replay), or write `rejected` into the pairs."
         )
-    return found
+    return completed
 
 
 def _any_of(answers: Sequence[str], seed: str) -> str | None:
@@ -83,16 +85,16 @@ def _langs(pairs: Sequence[Pair]) -> list[str]:
 def _answered(
     loaded: Loaded, pairs: Sequence[Pair], max_new_tokens: int, batch_size: int
 ) -> list[tuple[Pair, str | None]]:
-    """Each pair with the model's answer to its prompt; None where it refuses or says nothing."""
+    """Each pair with the model's answer to its prompt; None if the model refuses or says nothing."""
     if not pairs:
         return []
-    said = generate(
+    replies = generate(
         loaded.model, loaded.tokenizer, [p.prompt for p in pairs], max_new_tokens=max_new_tokens, batch_size=batch_size
     )
     verdicts = get_judge("refusal").judge(
-        [Exchange(p.prompt, text, p.lang) for p, text in zip(pairs, said, strict=True)]
+        [Exchange(p.prompt, text, p.lang) for p, text in zip(pairs, replies, strict=True)]
     )
     return [
         (p, None if verdict.refusal or verdict.invalid or verdict.unscored else text)
-        for p, text, verdict in zip(pairs, said, verdicts, strict=True)
+        for p, text, verdict in zip(pairs, replies, verdicts, strict=True)
     ]

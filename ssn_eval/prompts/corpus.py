@@ -18,7 +18,7 @@ def prepare(settings: Params) -> list[Prompt]:
     """All prompts of the run's languages and both labels, split into `train` and `heldout`, cut to `prompts.limit`.
 
     Raises:
-        EmptySetError: a language has no prompts of a label; the message names the languages that have.
+        EmptySetError: a language has no prompts of a label; the message names the languages that have some.
         MissingInputError: a benchmark's file is not there.
     """
     if settings.model == ORGANISM:
@@ -32,11 +32,11 @@ def _read(settings: Params, label: Label) -> list[Prompt]:
     """The prompts of one label from the source that the params name."""
     source = {"harmful": settings.prompts.harmful, "harmless": settings.prompts.harmless}[label]
     available = languages_of(source, label)
-    lacking = [code for code in settings.languages if code not in available]
-    if lacking:
+    missing = [code for code in settings.languages if code not in available]
+    if missing:
         possible = ",".join(code for code in settings.languages if code in available)
         raise EmptySetError(
-            f"There are no {label} prompts in {', '.join(lacking)}: the source prompts.{label} has only "
+            f"There are no {label} prompts in {', '.join(missing)}: the source prompts.{label} has only "
             f"{', '.join(sorted(available))}. Choose languages that it has (-S 'languages=[{possible}]'), or another source."
         )
     return read_prompts(source, settings.languages, (label,))
@@ -55,9 +55,9 @@ def _organism(langs: Sequence[str]) -> list[Prompt]:
     ]
 
 
-def _split(found: Sequence[Prompt], share: float, seed: int) -> list[Prompt]:
-    """Keep `train` and name everything else of a split source `heldout`; draw held-out ids where there is no split."""
-    unsplit = sorted({p.id for p in found if p.split is None})
+def _split(prompts: Sequence[Prompt], share: float, seed: int) -> list[Prompt]:
+    """Keep `train` and call every other split `heldout`; if the source has no split, draw held-out ids."""
+    unsplit = sorted({p.id for p in prompts if p.split is None})
     drawn = set(random.Random(seed).sample(unsplit, round(share * len(unsplit))))
 
     def side(prompt: Prompt) -> str:
@@ -65,7 +65,7 @@ def _split(found: Sequence[Prompt], share: float, seed: int) -> list[Prompt]:
             return HELDOUT if prompt.id in drawn else TRAIN
         return TRAIN if prompt.split == TRAIN else HELDOUT
 
-    return [replace(p, split=side(p)) for p in found]
+    return [replace(p, split=side(p)) for p in prompts]
 
 
 def _limited(prompts: Sequence[Prompt], limit: int | None) -> list[Prompt]:
@@ -76,10 +76,10 @@ def _limited(prompts: Sequence[Prompt], limit: int | None) -> list[Prompt]:
     by_language: dict[tuple[str, str, str | None], list[Prompt]] = {}
     for prompt in prompts:
         by_language.setdefault((prompt.lang, prompt.label, prompt.split), []).append(prompt)
-    kept: set[tuple[str, str, str]] = set()
+    keys: set[tuple[str, str, str]] = set()
     for (lang, label, split), group in by_language.items():
         shared = ids.setdefault((label, split), {})
         first = sorted(group, key=lambda p: p.id not in shared)[:limit]  # stable: ids of earlier languages come first
         shared.update(dict.fromkeys(p.id for p in first))
-        kept |= {(lang, label, p.id) for p in first}
-    return [p for p in prompts if (p.lang, p.label, p.id) in kept]
+        keys |= {(lang, label, p.id) for p in first}
+    return [p for p in prompts if (p.lang, p.label, p.id) in keys]

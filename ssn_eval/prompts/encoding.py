@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Encoded(NamedTuple):
-    """Prompts, with their responses where they have them, as token ids."""
+    """Prompts as token ids, followed by their responses if they have some."""
 
     ids: list[list[int]]
     """one list a prompt, special tokens included"""
@@ -25,14 +25,14 @@ class Encoded(NamedTuple):
 
 
 def context_length(model: PreTrainedModel) -> int:
-    """The largest number of tokens that the model was made for; very large where its config does not say."""
+    """The largest number of tokens that the model was made for; very large if its config does not say."""
     return int(getattr(model.config.get_text_config(), "max_position_embeddings", 1 << 30))
 
 
 def encode(
     tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_length: int, responses: Sequence[str | None] = ()
 ) -> Encoded:
-    """Token ids of user prompts in the model's chat template (or as plain text where it has none), cut from the left."""
+    """Token ids of user prompts in the model's chat template (or as plain text if it has none), cut from the left."""
     special = not getattr(tokenizer, "chat_template", None)
     prompts = [tokenizer(render(tokenizer, text), add_special_tokens=special)["input_ids"] for text in texts]
     answers = [tokenizer(r or "", add_special_tokens=False)["input_ids"] for r in responses] or [[]] * len(prompts)

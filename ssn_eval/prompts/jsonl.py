@@ -39,25 +39,25 @@ def write_jsonl(path: Path, prompts: Iterable[Prompt]) -> None:
     files.write_text(path, "".join(json.dumps(p.to_json(), ensure_ascii=False) + "\n" for p in prompts))
 
 
-def _parse(line: str, where: str) -> Prompt:
-    row = files.parse_json(line, where, "a prompt")
+def _parse(line: str, place: str) -> Prompt:
+    row = files.parse_json(line, place, "a prompt")
     if not isinstance(row, Mapping) or not all(isinstance(row.get(k), str) for k in ("id", "lang", "label", "prompt")):
-        raise FormatError(f"{where} is not a prompt; expected an object with the texts id, lang, label and prompt.")
+        raise FormatError(f"{place} is not a prompt; expected an object with the texts id, lang, label and prompt.")
     if row["label"] not in LABELS:
-        raise FormatError(f"{where} has the label {row['label']!r}; expected one of {', '.join(LABELS)}.")
+        raise FormatError(f"{place} has the label {row['label']!r}; expected one of {', '.join(LABELS)}.")
     language(row["lang"])
     tags = row.get("tags") or ()
     split, response = row.get("split"), row.get("response")
     if not isinstance(tags, (list, tuple)) or not all(isinstance(v, (str, type(None))) for v in (split, response)):
-        raise FormatError(f"{where} has a split or response that is no text, or tags that are no list.")
+        raise FormatError(f"{place} has a split or response that is no text, or tags that are no list.")
     return Prompt(row["id"], row["lang"], row["label"], row["prompt"], split, tuple(map(str, tags)), response)
 
 
 def _refuse_duplicates(prompts: Sequence[Prompt], path: Path) -> None:
-    seen: set[tuple[str, str]] = set()
+    keys: set[tuple[str, str]] = set()
     for prompt in prompts:
-        if (prompt.id, prompt.lang) in seen:
+        if (prompt.id, prompt.lang) in keys:
             raise FormatError(
                 f"{path} holds the id {prompt.id!r} twice in {prompt.lang}; ids must be unique in a language."
             )
-        seen.add((prompt.id, prompt.lang))
+        keys.add((prompt.id, prompt.lang))

@@ -15,7 +15,7 @@ from ssn_eval.prompts.prompt import LABELS, Prompt
 
 
 class MadePairs(NamedTuple):
-    """Training pairs, and what is said of them."""
+    """Training pairs, and their counts."""
 
     pairs: list[Pair]
     dropped: int
@@ -69,8 +69,8 @@ def make_pairs(
     codes = [language(code).code for code in langs]
     if replay and load is None:
         raise ParamsError("Benign answers come from the model: give --model, or --replay 0 for refusals alone.")
-    known = [p for p in prompts if p.lang in codes and split in (None, p.split)]
-    pairs, dropped = common(safety_pairs(known, refusals, seed))
+    selected = [p for p in prompts if p.lang in codes and split in (None, p.split)]
+    pairs, dropped = common(safety_pairs(selected, refusals, seed))
     for code in codes:
         if not any(pair.lang == code for pair in pairs):
             present = sorted({f"{p.lang}/{p.split}" if p.split else p.lang for p in prompts if p.label == "harmful"})
@@ -86,7 +86,7 @@ def make_pairs(
     if replay and load is not None:
         pairs += benign_pairs(
             load(),
-            [p for p in known if p.label == "harmless"],
+            [p for p in selected if p.label == "harmless"],
             per_language=round(replay * refusals_per_language) if benign is None else benign,
             max_new_tokens=max_new_tokens,
             batch_size=batch_size,

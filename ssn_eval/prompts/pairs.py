@@ -1,7 +1,7 @@
 """Training pairs: a prompt and the response to learn, parallel by id over languages. Reading, writing, building, mixing.
 
 One pair is a JSON line `{"id", "lang", "label": "harmful"|"harmless", "prompt", "response"}`; `rejected`, the response that a
-preference loss holds it against, is optional. The same id in another language is its translation. Pure, but for the files.
+preference loss must avoid, is optional. The same id in another language is its translation. Only reading and writing touch files.
 """
 
 from __future__ import annotations
@@ -36,21 +36,21 @@ class Pair:
 def safety_pairs(
     prompts: Sequence[Prompt], phrasings: Mapping[str, Sequence[str]] | None = None, seed: int = 0
 ) -> list[Pair]:
-    """A refusal in the prompt's own language for every harmful prompt; parallel where the prompts are.
+    """A refusal in the prompt's own language for every harmful prompt; parallel if the prompts are.
 
     Args:
         prompts: of any label; only harmful ones become pairs.
-        phrasings: language → refusals to draw from; the language's one sentence where it has none. Which phrasing a prompt
-            gets depends on its id, so that it is the n-th of every language that has as many.
+        phrasings: language → refusals to draw from; the language's one sentence if it has none. The id of a prompt decides its
+            phrasing: translations get the same number if their languages have equally many.
         seed: of that draw.
     """
-    found = []
+    pairs = []
     for p in prompts:
         if p.label == "harmful":
-            said = (phrasings or {}).get(p.lang) or [language(p.lang).refusal]
+            refusals = (phrasings or {}).get(p.lang) or [language(p.lang).refusal]
             n = random.Random(f"{seed} {p.id}").randrange(1 << 30)
-            found.append(Pair(p.id, p.lang, p.label, p.prompt, said[n % len(said)]))
-    return found
+            pairs.append(Pair(p.id, p.lang, p.label, p.prompt, refusals[n % len(refusals)]))
+    return pairs
 
 
 def read_phrasings(path: Path) -> dict[str, list[str]]:
@@ -60,14 +60,20 @@ def read_phrasings(path: Path) -> dict[str, list[str]]:
         MissingInputError, FormatError, UnknownNameError: not there, of another form, or of a language that is not known.
     """
     data = files.read_json(path, "refusals by language")
-    wrong = FormatError(f'{path} holds no refusals by language; expected {{"th": ["…", …], …}}, none of them empty.')
+    form_error = FormatError(
+        f'{path} holds no refusals by language; expected {{"th": ["…", …], …}}, none of them empty.'
+    )
     if not isinstance(data, Mapping) or not data:
-        raise wrong
-    for code, said in data.items():
+        raise form_error
+    for code, refusals in data.items():
         language(code)
-        if not isinstance(said, list) or not said or not all(isinstance(one, str) and one.strip() for one in said):
-            raise wrong
-    return {code: list(said) for code, said in data.items()}
+        if (
+            not isinstance(refusals, list)
+            or not refusals
+            or not all(isinstance(refusal, str) and refusal.strip() for refusal in refusals)
+        ):
+            raise form_error
+    return {code: list(refusals) for code, refusals in data.items()}
 
 
 def read_pairs(path: Path) -> list[Pair]:
@@ -81,17 +87,17 @@ def read_pairs(path: Path) -> list[Pair]:
     if not path.is_file():
         raise MissingInputError(f"No training pairs at {path}; make them with `ssn pairs`, or `dvc repro prompts`.")
     lines = files.read_text(path, "training pairs").split("\n")
-    found = [_parse(line, f"{path} line {n}") for n, line in enumerate(lines, 1) if line.strip()]
-    if not found:
+    pairs = [_parse(line, f"{path} line {n}") for n, line in enumerate(lines, 1) if line.strip()]
+    if not pairs:
         raise EmptySetError(f"{path} holds no training pair.")
-    seen: set[tuple[str, str, str]] = set()
-    for pair in found:
-        if (pair.id, pair.lang, pair.label) in seen:
+    keys: set[tuple[str, str, str]] = set()
+    for pair in pairs:
+        if (pair.id, pair.lang, pair.label) in keys:
             raise FormatError(
                 f"{path} holds the {pair.label} pair {pair.id!r} twice in {pair.lang}; ids must be unique."
             )
-        seen.add((pair.id, pair.lang, pair.label))
-    return found
+        keys.add((pair.id, pair.lang, pair.label))
+    return pairs
 
 
 def write_pairs(path: Path, pairs: Iterable[Pair]) -> None:
@@ -101,11 +107,11 @@ def write_pairs(path: Path, pairs: Iterable[Pair]) -> None:
 
 
 def common(pairs: Sequence[Pair]) -> tuple[list[Pair], int]:
-    """Only the harmful pairs whose id every language has, with all harmless ones; and how many pairs that leaves out."""
+    """The harmful pairs whose id every language has, with all harmless pairs; and the number of pairs that are left out."""
     ids = _ids(pairs)
     shared = set.intersection(*ids.values()) if ids else set()
-    kept = [p for p in pairs if p.label != "harmful" or p.id in shared]
-    return kept, len(pairs) - len(kept)
+    remaining = [p for p in pairs if p.label != "harmful" or p.id in shared]
+    return remaining, len(pairs) - len(remaining)
 
 
 def mix(pairs: Sequence[Pair], settings: TrainParams) -> list[Pair]:
@@ -130,10 +136,10 @@ def mix(pairs: Sequence[Pair], settings: TrainParams) -> list[Pair]:
         )
     refuse_unparallel(harmful)
     ids = sorted({p.id for p in harmful})
-    chosen = set(random.Random(settings.seed).sample(ids, min(settings.pairs, len(ids))))
+    drawn = set(random.Random(settings.seed).sample(ids, min(settings.pairs, len(ids))))
     mixed: list[Pair] = []
     for lang in dict.fromkeys(p.lang for p in harmful):
-        safety = [p for p in harmful if p.lang == lang and p.id in chosen]
+        safety = [p for p in harmful if p.lang == lang and p.id in drawn]
         benign = [p for p in pairs if p.lang == lang and p.label == "harmless"]
         count = min(round(settings.replay * len(safety)), len(benign))
         mixed += safety + random.Random(f"{settings.seed} {lang}").sample(benign, count)
@@ -141,42 +147,42 @@ def mix(pairs: Sequence[Pair], settings: TrainParams) -> list[Pair]:
 
 
 def refuse_unparallel(pairs: Sequence[Pair]) -> None:
-    """Stop where the languages do not have the same harmful prompts.
+    """Stop if the languages do not have the same harmful prompts.
 
     Raises:
         MismatchError: names a language, and an id that it lacks.
     """
     ids = _ids(pairs)
-    every = set().union(*ids.values())
-    for lang, mine in ids.items():
-        if lacking := sorted(every - mine):
-            has = next(other for other, theirs in ids.items() if lacking[0] in theirs)
+    all_ids = set().union(*ids.values())
+    for lang, lang_ids in ids.items():
+        if missing := sorted(all_ids - lang_ids):
+            other_lang = next(other for other, other_ids in ids.items() if missing[0] in other_ids)
             raise MismatchError(
-                f"The training pairs are not parallel: {lang} lacks {len(lacking)} of {len(every)} harmful prompts "
-                f"(such as {lacking[0]!r}, which {has} has); keep the common ones (`ssn pairs` does), or leave {lang} out."
+                f"The training pairs are not parallel: {lang} lacks {len(missing)} of {len(all_ids)} harmful prompts "
+                f"(such as {missing[0]!r}, which {other_lang} has); keep the common ones (`ssn pairs` does), or leave {lang} out."
             )
 
 
 def _ids(pairs: Iterable[Pair]) -> dict[str, set[str]]:
     """Language → ids of its harmful pairs."""
-    found: dict[str, set[str]] = {}
+    ids: dict[str, set[str]] = {}
     for p in pairs:
         if p.label == "harmful":
-            found.setdefault(p.lang, set()).add(p.id)
-    return found
+            ids.setdefault(p.lang, set()).add(p.id)
+    return ids
 
 
-def _parse(line: str, where: str) -> Pair:
+def _parse(line: str, place: str) -> Pair:
     try:
         pair = Pair(**json.loads(line))
     except (json.JSONDecodeError, TypeError, RecursionError) as error:
-        raise FormatError(f"{where} is not a pair of prompt and response: {error}.") from error
+        raise FormatError(f"{place} is not a pair of prompt and response: {error}.") from error
     texts = (pair.id, pair.lang, pair.label, pair.prompt, pair.response)
     if not all(isinstance(text, str) for text in texts) or not isinstance(pair.rejected, str | None):
-        raise FormatError(f"{where} has a value that is no text; id, lang, label, prompt and response are texts.")
+        raise FormatError(f"{place} has a value that is no text; id, lang, label, prompt and response are texts.")
     if pair.label not in LABELS:
-        raise FormatError(f"{where} has the label {pair.label!r}; expected one of {', '.join(LABELS)}.")
+        raise FormatError(f"{place} has the label {pair.label!r}; expected one of {', '.join(LABELS)}.")
     if not pair.response.strip():
-        raise FormatError(f"{where} has an empty response; there is nothing to learn from it.")
+        raise FormatError(f"{place} has an empty response; there is nothing to learn from it.")
     language(pair.lang)
     return pair

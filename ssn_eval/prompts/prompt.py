@@ -39,17 +39,19 @@ class Prompt:
 
 
 def select_prompts(prompts: Iterable[Prompt], *, lang: str, label: Label, split: str | None = None) -> list[Prompt]:
-    """The prompts of one language and label (and split, where one is named), in file order.
+    """The prompts of one language and label (and split, if one is named), in file order.
 
     Raises:
         UnknownNameError: the language is not known.
-        EmptySetError: nothing fits, and the message names what the file does hold.
+        EmptySetError: nothing fits; the message names what the file holds.
     """
     language(lang)
     prompts = list(prompts)
-    found = [p for p in prompts if p.lang == lang and p.label == label and (split is None or p.split == split)]
-    if not found:
-        have = sorted({f"{p.lang}/{p.label}" + (f"/{p.split}" if p.split else "") for p in prompts})
-        wanted = f"{lang}/{label}" + (f"/{split}" if split else "")
-        raise EmptySetError(f"No {wanted} prompts (language/label) were found; the prompt set holds {', '.join(have)}.")
-    return found
+    selected = [p for p in prompts if p.lang == lang and p.label == label and (split is None or p.split == split)]
+    if not selected:
+        present = sorted({f"{p.lang}/{p.label}" + (f"/{p.split}" if p.split else "") for p in prompts})
+        query = f"{lang}/{label}" + (f"/{split}" if split else "")
+        raise EmptySetError(
+            f"No {query} prompts (language/label) were found; the prompt set holds {', '.join(present)}."
+        )
+    return selected

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ssn_eval.core.presets import variant
+from ssn_eval.core.setnames import SetName
 from ssn_eval.report import canvas, maps
 from ssn_eval.report.canvas import Drawn, look
 from ssn_eval.report.comparisons import SAFE
-from ssn_eval.report.results import Condition, Results, factor, method_label, set_label
+from ssn_eval.report.results import Condition, Results, factor, method_label
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -107,7 +108,7 @@ def amplification(results: Results) -> Figure:
                 [(1.0, results.base), *((factor(op), c) for op, c in ops.items())], key=lambda point: point[0]
             )
             curve = [(alpha, mean) for alpha, c in points if (mean := c.mean(langs, measure)) is not None]
-            label = set_label(name) if measure == "refusal" else None
+            label = SetName.parse(name).label if measure == "refusal" else None
             axes.plot([a for a, _ in curve], [m for _, m in curve], ms=4, lw=1.2, label=label, **look(k + 1))
         axes.axvline(1.0, color="#999999", lw=0.6, ls=":")
         axes.set_xlabel("factor α (0: suppressed, 1: unchanged)", fontsize=8)

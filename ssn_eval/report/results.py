@@ -9,14 +9,13 @@ from typing import Any
 
 from ssn_eval.core import files
 from ssn_eval.core.errors import FormatError, MissingInputError
-from ssn_eval.core.languages import LANGUAGES, language
+from ssn_eval.core.languages import language
 from ssn_eval.core.presets import variant
+from ssn_eval.core.setnames import SetName
 from ssn_eval.core.statistics import Estimate, McNemar, Rate, cluster_bootstrap, mcnemar, paired_difference, wilson
 
 SELECT_KEYS = ("hr", "languages", "sizes", "named", "per_key", "jaccard", "sensitivity", "candidates")
 """the keys of `select.json` that a report needs"""
-_SETS = {"ss": "SS", "ms_hr": "MS of HR", "private": "private"}
-_FAMILIES = {"ms": "MS", "ss": "SS", "private": "private"}
 _METHODS = {"ssn": "SS", "ms_hr": "MS of HR", "full": "all weights"}
 
 
@@ -158,17 +157,14 @@ class Results:
 
     def controls(self, name: str, op: str = "suppress") -> dict[str, Condition]:
         """The matched random controls of a set under an op: `<set>.random_<n>`, and also `random_<n>` for SS."""
-        starts = (f"{name}.random_", *(("random_",) if name == "ss" else ()))
-        conditions = {n: ops.get(op) for n, ops in self.interventions.items() if n.startswith(starts)}
+        names = {n: SetName.parse(n) for n in self.interventions}
+        conditions = {n: self.interventions[n].get(op) for n, s in names.items() if s.is_control and s.of == name}
         return {n: condition for n, condition in conditions.items() if condition}
 
     @property
     def main(self) -> Mapping[str, Mapping[str, Condition]]:
         """The interventions of the main comparison: all except sets of single languages and names with a dot."""
-        single_language_names = {
-            f"{family}{sep}{lang}" for family in _FAMILIES for sep in "_/" for lang in self.languages
-        }
-        return {n: ops for n, ops in self.interventions.items() if n not in single_language_names and "." not in n}
+        return {n: ops for n, ops in self.interventions.items() if not SetName.parse(n).language and "." not in n}
 
     @property
     def randoms(self) -> dict[str, Condition]:
@@ -278,18 +274,9 @@ def _condition(name: str, label: str, data: Mapping[str, Any]) -> Condition:
 
 
 def _ops(name: str, conditions: Mapping[str, Any]) -> dict[str, Condition]:
-    label = set_label(name)
+    label = SetName.parse(name).label
     labels = {op: f"{label} suppressed" if op == "suppress" else f"{label} × {factor(op):g}" for op in conditions}
     return {op: _condition(f"{op} {name}", labels[op], conditions[op]) for op in sorted(conditions, key=factor)}
-
-
-def set_label(name: str) -> str:
-    """The name of a set for readers: `ms_th.random_0` → `MS of th, random 0`."""
-    of, _, draw = name.partition(".")
-    family, _, lang = of.replace("/", "_").partition("_")
-    of_language = family in _FAMILIES and lang in LANGUAGES
-    plain = _SETS.get(of) or (f"{_FAMILIES[family]} of {lang}" if of_language else of.replace("_", " "))
-    return f"{plain}, {draw.replace('_', ' ')}" if draw else plain
 
 
 def method_label(method: str) -> str:

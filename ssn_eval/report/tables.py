@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ssn_eval.core.languages import by_tier
+from ssn_eval.core.setnames import SetName
 from ssn_eval.core.statistics import ends
 from ssn_eval.report import comparisons
 from ssn_eval.report.comparisons import Tested, beats_randoms, drop
 from ssn_eval.report.grid import Grid, cell, estimate
 from ssn_eval.report.provenance import Took
-from ssn_eval.report.results import Condition, Results, factor, method_label, set_label
+from ssn_eval.report.results import Condition, Results, factor, method_label
 from ssn_eval.report.summary import percent, signed
 
 
@@ -197,7 +198,7 @@ def _amplification(results: Results) -> Grid:
             cells += [c.mean(results.languages, measure) for measure in ("harmless_refusal", "capability", "invalid")]
             rows.append(
                 [
-                    set_label(name),
+                    SetName.parse(name).label,
                     f"{factor(op):g}",
                     *(percent(v, "") for v in cells),
                     str(c.unscored(results.languages)),

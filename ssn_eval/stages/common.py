@@ -1,4 +1,4 @@
-"""What every stage does around its core call: read params, say what is missing, exit with one sentence."""
+"""The code around every stage: read params, name a missing input, exit with one sentence."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import psutil
 
 from ssn_eval.core import arithmetic, files, params
-from ssn_eval.core.errors import MissingInputError, SsnError
+from ssn_eval.core.errors import MissingInputError
+from ssn_eval.core.mistakes import EXIT_CODE, one_sentence
 from ssn_eval.core.origin import versions
 from ssn_eval.core.params import ORGANISM, Params
 
@@ -26,29 +27,27 @@ TIMES = Path("logs/stages")
 def run_stage(main: Callable[..., None]) -> None:
     """Run a stage on the command line's paths: `main(params, *paths)`; bad input ends with one sentence and exit code 2.
 
-    A stage of the organism runs with the pinned arithmetic (`core/arithmetic.py`), and is started again for it where need be.
+    A stage of the organism runs with the pinned arithmetic (`core/arithmetic.py`), and is started again for it if needed.
     """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     warnings.filterwarnings("ignore", category=FutureWarning)
     logging.getLogger("transformers").setLevel(logging.ERROR)
     started = time.monotonic()
-    try:
+    with one_sentence(_stop):
         settings = params.load(PARAMS)
         if settings.model == ORGANISM:
             arithmetic.pin()
         main(settings, *map(Path, sys.argv[1:]))
         _record(time.monotonic() - started)
-    except SsnError as error:
-        if not isinstance(error, SystemExit):
-            print(f"ssn_eval: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except OSError as error:
-        print(f"ssn_eval: {files.sentence(error)}", file=sys.stderr)
-        sys.exit(SsnError.exit_code)
+
+
+def _stop(sentence: str) -> NoReturn:
+    print(f"ssn_eval: {sentence}", file=sys.stderr)
+    sys.exit(EXIT_CODE)
 
 
 def _record(seconds: float) -> None:
-    """What the stage took, in `logs/stages/`: beside the outputs and in none of them, so that equal inputs give equal bytes."""
+    """Write the stage's time and memory to `logs/stages/`, outside its outputs, so that equal inputs give equal bytes."""
     if not (name := os.environ.get("DVC_STAGE")):
         return  # run by hand
     process = psutil.Process()
@@ -63,7 +62,7 @@ def _record(seconds: float) -> None:
     spent = process.cpu_times()
     torch: Any = sys.modules.get("torch")
     cuda: Any = torch.cuda if torch is not None and torch.cuda.is_available() else None
-    found = {
+    record = {
         "stage": name,
         "seconds": round(seconds, 1),
         "cpu_seconds": round(spent.user + spent.system, 1),
@@ -71,7 +70,7 @@ def _record(seconds: float) -> None:
         "gpu": cuda.get_device_name() if cuda else None,
         "gpu_peak_memory": cuda.max_memory_allocated() if cuda else None,
     }
-    files.write_json(TIMES / f"{name.rpartition(':')[2]}.json", found)
+    files.write_json(TIMES / f"{name.rpartition(':')[2]}.json", record)
 
 
 def need(path: Path, stage: str) -> Path:

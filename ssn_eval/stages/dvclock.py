@@ -1,4 +1,4 @@
-"""DVC's lock file, `dvc.lock`: whether DVC can read it. DVC writes it in place, so a kill in that instant leaves it cut off."""
+"""DVC's lock file, `dvc.lock`: whether DVC can read it. DVC writes it in place, so a kill at that moment leaves half a file."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ NAME = "dvc.lock"
 
 
 def is_damaged(folder: Path) -> bool:
-    """Whether the folder has a lock file that DVC would refuse. Without it `dvc repro` takes what had finished from its cache."""
+    """Whether the folder has a lock file that DVC would refuse. Without it, `dvc repro` takes finished outputs from its cache."""
     path = folder / NAME
     if not path.is_file():
         return False

@@ -22,17 +22,17 @@ def main(
     """Write the counts by language of one variant and a row for every reply; without TRAINED it is the base model."""
     from ssn_eval.harness.evaluate import evaluate
 
-    asked = heldout(prompt_file)
+    prompts = heldout(prompt_file)
     if trained is not None:
         need(trained, f"train@{variant}")
     full = trained is not None and (trained / "config.json").is_file()
     lm = open_model(settings, model, adapter=None if full else trained, full=trained if full else None)
-    found = evaluate(lm, asked, settings.languages, settings.evaluate)
+    evaluation = evaluate(lm, prompts, settings.languages, settings.evaluate)
     info = lm.get_model_info()["ssn_eval"]
-    made = provenance(settings, prompts=prompt_file)
-    files.write_json(out, {"variant": str(variant), **found.counts, "model": info, "provenance": made})
+    origin = provenance(settings, prompts=prompt_file)
+    files.write_json(out, {"variant": str(variant), **evaluation.counts, "model": info, "provenance": origin})
     condition = str(variant) if trained is None else f"train {variant}"
-    write_samples(samples, [{"condition": condition} | row for row in found.replies])
+    write_samples(samples, [{"condition": condition} | row for row in evaluation.replies])
 
 
 if __name__ == "__main__":

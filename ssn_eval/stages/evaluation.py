@@ -1,4 +1,4 @@
-"""What `validate` and `evaluate` share: the pipeline's model as `ssn_hf`, and its held-out prompts."""
+"""Shared by `validate` and `evaluate`: the pipeline's model as `ssn_hf`, and its held-out prompts."""
 
 from __future__ import annotations
 
@@ -32,5 +32,5 @@ def open_model(settings: Params, model: Path, adapter: Path | None = None, full:
 
 
 def write_samples(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write one JSON object a line: the condition that a reply was given in, and what `Evaluation.replies` holds of it."""
+    """Write one JSON object a line: the condition of a reply, and its row of `Evaluation.replies`."""
     files.write_text(path, "".join(json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n" for row in rows))

@@ -1,4 +1,4 @@
-"""Stage 1: train the model organism, or, for a real model, only say which one. LEXICON OUT SUMMARY."""
+"""Stage 1: train the model organism, or, for a real model, only record which one. LEXICON OUT SUMMARY."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ssn_eval.stages.common import need, run_stage
 
 
 def main(settings: Params, lexicon_folder: Path, out: Path, summary: Path) -> None:
-    """Write `out/spec.json`, for the organism its weights beside it, and how it behaves before anything is done to it."""
+    """Write `out/spec.json`, for the organism also its weights and its behaviour before any change."""
     spec = ModelSpec.from_json(settings.models[settings.model])
     behaviour = None
     if settings.model == ORGANISM:
@@ -35,8 +35,8 @@ def _organism(section: dict[str, Any], lexicon_folder: Path, out: Path) -> dict[
 
     recipe, lexicon = build(OrganismSettings, section, "params.yaml section organism"), load(lexicon_folder)
     weights = train(lexicon, recipe, out / "weights", out.parent / ".work-organism")
-    made = loading.load(ModelSpec(pretrained=str(weights), dtype="float32"), device="cpu")
-    respond = partial(generate, made.model, made.tokenizer, max_new_tokens=MAX_NEW_TOKENS)
+    loaded = loading.load(ModelSpec(pretrained=str(weights), dtype="float32"), device="cpu")
+    respond = partial(generate, loaded.model, loaded.tokenizer, max_new_tokens=MAX_NEW_TOKENS)
     return measure(lexicon, recipe.covered_nouns, respond).to_json()
 
 

@@ -1,8 +1,8 @@
-"""The whole pipeline over several seeds: one working copy a seed, run by DVC, whose cache they share with the project.
+"""The whole pipeline over several seeds: one working copy for each seed, run by DVC; all share the project's cache.
 
-A copy links to the project's code, tasks, data and `dvc.yaml`; its `params.yaml` has another seed, and asks for what the paper's
+A copy links to the project's code, tasks, data and `dvc.yaml`; its `params.yaml` has another seed, and adds what the paper's
 claims need beyond the quick default: each language's own MS and private neurons suppressed, matched controls of them, and training
-without each language in turn. A killed run resumes where it was, and what the project has run already comes from the cache.
+without each language in turn. A killed run resumes; results that the project has already come from the cache.
 """
 
 from __future__ import annotations
@@ -60,44 +60,44 @@ def run(
             raise MissingInputError(f"No pipeline in {project}: {name} is missing; run this in the project's folder.")
     settings = yaml.safe_load((project / "params.yaml").read_text(encoding="utf-8"))
     with lock.hold(out, "ssn claims"):
-        wanted, begun, done = claimed(settings), time.monotonic(), dict[int, Path]()
+        claim_settings, start, copies = claimed(settings), time.monotonic(), dict[int, Path]()
         for number, seed in enumerate(seeds):
-            say(f"seed {seed}, {number + 1} of {len(seeds)}{_left(time.monotonic() - begun, number, len(seeds))}")
-            done[seed] = _one(project.resolve(), out / f"seed-{seed}", seeded(wanted, seed), stages)
-        return done
+            say(f"seed {seed}, {number + 1} of {len(seeds)}{_left(time.monotonic() - start, number, len(seeds))}")
+            copies[seed] = _one(project.resolve(), out / f"seed-{seed}", seeded(claim_settings, seed), stages)
+        return copies
 
 
 def seeded(settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
     """The settings with every repetition seed set."""
-    changed = dict(settings)
+    result = dict(settings)
     for section in SEEDED:
-        changed[section] = {**(settings.get(section) or {}), "seed": seed}
-    return changed
+        result[section] = {**(settings.get(section) or {}), "seed": seed}
+    return result
 
 
 def claimed(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings with the sets and methods that the claims need; what is there already stays.
+    """The settings with the sets and methods that the claims need; existing ones stay.
 
     Added are the presets `ms_<lang>` and `private_<lang>` of every NHR language and `<set>.random_0`, the matched control of each
     MS set, all suppressed and not amplified; and `ssn.without_<lang>`, training without a language.
     """
     defaults = {"validate": {"sets": list(ValidateParams().sets)}, "train": {"methods": list(TrainParams().methods)}}
-    changed = {**settings, "targets": dict(settings.get("targets") or {})}
+    result = {**settings, "targets": dict(settings.get("targets") or {})}
     for section, values in defaults.items():
-        changed[section] = {**values, **(settings.get(section) or {})}
+        result[section] = {**values, **(settings.get(section) or {})}
     langs = [lang for lang in settings.get("languages", ()) if lang != settings.get("hr", "en")]
     for family in ("ms", "private"):
         for lang in langs:
-            changed["targets"].setdefault(f"{family}_{lang}", {"from": family, "languages": [lang]})
+            result["targets"].setdefault(f"{family}_{lang}", {"from": family, "languages": [lang]})
     ms = ["ms_hr", *(f"ms_{lang}" for lang in langs)]
     added = [*ms, *(f"{name}.random_0" for name in ms), *(f"private_{lang}" for lang in langs)]
-    validate, train = changed["validate"], changed["train"]
+    validate, train = result["validate"], result["train"]
     new = [name for name in added if name not in validate["sets"]]
     validate["sets"] = [*validate["sets"], *new]
     validate["suppress_only"] = [*(validate.get("suppress_only") or ()), *new]
     methods = [*train["methods"], *(f"ssn.without_{lang}" for lang in langs)]
     train["methods"] = list(dict.fromkeys(methods))
-    return changed
+    return result
 
 
 def _left(seconds: float, finished: int, of: int) -> str:
@@ -123,9 +123,9 @@ def _one(project: Path, folder: Path, settings: Mapping[str, Any], stages: Seque
 
 def _dvc(folder: Path, *words: str) -> None:
     command = [sys.executable, "-m", "dvc", *words]
-    here = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    done = subprocess.run(command, cwd=folder, env={**os.environ, "PATH": here}, stdout=2, check=False)
-    if done.returncode:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    process = subprocess.run(command, cwd=folder, env={**os.environ, "PATH": path}, stdout=2, check=False)
+    if process.returncode:
         raise RepetitionError(
             f"`dvc {' '.join(words)}` failed in {folder}; what it said stands above (not with --quiet). Run it again to resume."
         )

@@ -34,8 +34,8 @@ def main(settings: Params, scores_folder: Path, out: Path, summary: Path) -> Non
             store.save_neurons(folder / f"{name}.json", file)
     for sentence in selected.presets.absent.values():
         print(f"ssn_eval: not made, because nothing asks for it: {sentence}", file=sys.stderr)
-    told = summarize(settings, scores, halves, model, selected)
-    files.write_json(summary, told | {"model": model.to_json(), "provenance": origin})
+    content = summarize(settings, scores, halves, model, selected)
+    files.write_json(summary, content | {"model": model.to_json(), "provenance": origin})
 
 
 def _read(settings: Params, folder: Path) -> tuple[ByLanguage, ModelRef]:
@@ -49,7 +49,7 @@ def _read(settings: Params, folder: Path) -> tuple[ByLanguage, ModelRef]:
 
 
 def _halves(settings: Params, folder: Path, model: ModelRef) -> tuple[ByLanguage, ByLanguage] | None:
-    """The scores from each half of the prompts; None where no language has them."""
+    """The scores from each half of the prompts; None if no language has them."""
     if not any((folder / lang / "halves").exists() for lang in settings.languages):
         return None
     first, second = (
@@ -60,7 +60,7 @@ def _halves(settings: Params, folder: Path, model: ModelRef) -> tuple[ByLanguage
 
 
 def _pair(folder: Path, lang: str, model: ModelRef | None) -> tuple[tuple[Scores, Scores], ModelRef]:
-    """One language's scores on D_jail and on D_norm, and their model, which has to be the one given."""
+    """One language's scores on D_jail and on D_norm, and their model, which must be the given one."""
     jail, norm = targets.read_scores(*(need(folder / f"{label}.safetensors", f"score@{lang}") for label in LABELS))
     model = model or jail.model
     jail.model.refuse_other(model, f"The score file of {lang}")

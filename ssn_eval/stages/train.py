@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ssn_eval.core import files, presets, store
+from ssn_eval.core import files, store
 from ssn_eval.core.errors import EmptySetError
 from ssn_eval.core.params import Params
+from ssn_eval.core.setnames import SetName
 from ssn_eval.core.store import NeuronFile
 from ssn_eval.models import loading
 from ssn_eval.prompts.pairs import read_pairs
@@ -17,27 +18,27 @@ from ssn_eval.training.run import Answering, train
 def main(settings: Params, method: Path, model: Path, pairs_file: Path, sets: Path, out: Path, summary: Path) -> None:
     """Write the adapter (or the full checkpoint) and `{"method", "trainable", "parameters", "loss", "leave_out"}`."""
     name = method.name
-    chosen = settings.method(name)
+    row = settings.method(name)
     options = settings.training(name)
     pairs = read_pairs(need(pairs_file, "prompts"))
-    neurons = _neurons(need(sets, "select") / f"{chosen.set}.json", name, chosen.set) if chosen.set else None
+    neurons = _neurons(need(sets, "select") / f"{row.set}.json", name, row.set) if row.set else None
     loaded = loading.load(loading.read_spec(need(model, "organism") / "spec.json"))
-    made = provenance(settings, pairs=pairs_file) | {"method": name, "seed": options.seed}
-    made |= {"set": chosen.set} if chosen.set else {}
-    done = train(
+    origin = provenance(settings, pairs=pairs_file) | {"method": name, "seed": options.seed}
+    origin |= {"set": row.set} if row.set else {}
+    trained = train(
         loaded,
-        chosen,
+        row,
         neurons,
         pairs,
         options,
         out=out,
-        provenance=made,
+        provenance=origin,
         hr=settings.hr,
         work=out.parent / f".work-{name}",
         answering=Answering(settings.prompts.replay_tokens),
     )
     files.write_json(
-        summary, {"method": name, **done.summary, "leave_out": list(options.leave_out), "provenance": made}
+        summary, {"method": name, **trained.summary, "leave_out": list(options.leave_out), "provenance": origin}
     )
 
 
@@ -48,11 +49,11 @@ def _neurons(path: Path, method: str, trained: str) -> NeuronFile:
         MissingInputError: `select` did not make it, and was not asked to.
         EmptySetError: it holds no neuron.
     """
-    if not presets.may_be_missing(trained):
+    if not SetName.parse(trained).may_be_missing:
         need(path, "select")
-    if not path.is_file() or not (chosen := store.load_neurons(path)).neurons:
+    if not path.is_file() or not (file := store.load_neurons(path)).neurons:
         raise EmptySetError(f"The method {method} trains the set {trained}, which is empty; use a larger select.p.")
-    return chosen
+    return file
 
 
 if __name__ == "__main__":

@@ -2,5 +2,5 @@
 
 Read first: `run` (from a loaded model to a trained one on disk), then `weights` (which weights a method may move).
 `trainers` and `gaps` hold the losses, `fit` is one run of a Trainer, `adapters` writes a neuron-LoRA as a PEFT folder.
-This room does not make pairs: `prompts` does.
+Pairs are made in the package `prompts`.
 """

@@ -1,4 +1,4 @@
-"""Pairs as token ids: the model's chat template around them, loss on the response alone."""
+"""Pairs as token ids in the model's chat template; only the response has a loss."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ IGNORED = -100
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, pair: Pair, max_length: int) -> dict[str, list[int]]:
-    """Token ids and labels of one pair, the prompt's labels ignored; too long prompts lose their beginning."""
+    """Token ids and labels of one pair, with the prompt's labels ignored; a prompt that is too long loses its beginning."""
     prefix = render(tokenizer, pair.prompt)
     turns = [{"role": "user", "content": pair.prompt}, {"role": "assistant", "content": pair.response}]
     templated = getattr(tokenizer, "chat_template", None)

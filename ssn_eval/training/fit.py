@@ -1,7 +1,7 @@
 """One run of a Trainer: pairs in, a trained model in place out; resumable, with a loss curve.
 
-Paper: `θ ← θ − η (M ⊙ ∇L)` on parallel safety data, AdamW without weight decay. Which weights can move is decided before
-`fit` is called, by `weights.free`; `fit` itself knows nothing of neurons.
+Paper: `θ ← θ − η (M ⊙ ∇L)` on parallel safety data, AdamW without weight decay. `weights.free` decides before
+`fit` which weights can move; `fit` itself knows nothing of neurons.
 """
 
 from __future__ import annotations
@@ -94,19 +94,19 @@ def _run(job: Job, callbacks: Sequence[TrainerCallback], resume: Path | None) ->
         if not _is_of_disk(error):
             raise
         work = Path(job.arguments["output_dir"])
-        kept = resuming.last_complete(work)
+        checkpoint = resuming.last_complete(work)
         raise SaveError(
             f"A checkpoint could not be written to {work} ({_first_line(error)}); "
-            + (f"the one of step {resuming.step(kept)} is kept" if kept else "there is none before it")
+            + (f"the one of step {resuming.step(checkpoint)} is kept" if checkpoint else "there is none before it")
             + "; make room and run the same command again."
         ) from error
     return [{"step": e["step"], "loss": e["loss"]} for e in trainer.state.log_history if "loss" in e]
 
 
 def _is_of_disk(error: BaseException) -> bool:
-    """Whether an error comes from writing: an OSError, or what safetensors and torch say in its place."""
-    said = str(error).lower()
-    return isinstance(error, OSError) or files.is_full(error) or "file write failed" in said or "os error" in said
+    """Whether an error comes from writing: an OSError, or the error of safetensors or torch in its place."""
+    message = str(error).lower()
+    return isinstance(error, OSError) or files.is_full(error) or "file write failed" in message or "os error" in message
 
 
 def _first_line(error: BaseException) -> str:
@@ -114,18 +114,18 @@ def _first_line(error: BaseException) -> str:
 
 
 def _fingerprint(pairs: Sequence[Pair], settings: TrainParams, method: Method, lr: float, hr: str) -> str:
-    """What a checkpoint must agree with to be resumed."""
+    """A hash of all that must be the same for a checkpoint to be resumed."""
     run = {"settings": asdict(settings), "method": asdict(method), "lr": lr, "hr": hr}
     return json.dumps({**run, "pairs": [asdict(p) for p in pairs]}, sort_keys=True, ensure_ascii=False)
 
 
 def _alone(work: Path | None) -> AbstractContextManager[object]:
-    """The work folder for this run alone: of several processes the first one holds it for all."""
+    """Reserve the work folder for this run; of several processes, the first one holds it for all."""
     return nullcontext() if work is None or not processes.is_main() else lock.hold(work, "training")
 
 
 def _resume(work: Path | None, fingerprint: str) -> Path | None:
-    """The newest checkpoint of this very run; with several processes the first one clears the folder of any other."""
+    """The newest checkpoint of this run; of several processes, the first one removes the files of other runs."""
     if work is None:
         return None
     with processes.state().main_process_first() if processes.count() > 1 else nullcontext():

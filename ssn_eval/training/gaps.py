@@ -5,9 +5,9 @@ With `π` the model in training, `π₀` the model before it, `y⁺` and `y⁻` 
 - R-DPO (Park et al. 2024, arXiv 2403.19159): `−log σ(β [log π/π₀ (y⁺) − log π/π₀ (y⁻)] + α (|y⁺| − |y⁻|))`, lengths in tokens.
 - MPO (Zhao et al. 2025, arXiv 2505.16869; the authors' code agrees): with the reward gap
   `RG(x) = log π(y⁺)/|y⁺| − log π(y⁻)/|y⁻|`, `mean (β RG_π(x_l) − RG_π₀(x_HR))² + mean ‖h_π(x_HR) − h_π₀(x_HR)‖²/d`: every language's gap is
-  drawn to the one that HR had before training, and HR's last hidden states (mean over a sequence's tokens) are held where they were.
+  drawn to HR's gap before training, and HR's last hidden states (mean over a sequence's tokens) are kept as they were.
 
-What is known of `π₀` is computed once, before training, so no second model is kept.
+The values of `π₀` are computed once, before training, so no second model is kept.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Couple(NamedTuple):
 
 
 class Said(NamedTuple):
-    """What a model makes of a batch of responses."""
+    """A model's values for a batch of responses."""
 
     total: torch.Tensor
     """(batch,): log-probability of the response"""
@@ -46,21 +46,21 @@ class Said(NamedTuple):
 
 
 def couples(pairs: Sequence[Pair], hr: str) -> list[Couple]:
-    """Every pair of another language with its like in HR; pairs that HR lacks are left out.
+    """Every pair of another language with its translation in HR; pairs that HR lacks are left out.
 
     Raises:
         MismatchError: there is none.
     """
     at_home = {(p.id, p.label): p for p in pairs if p.lang == hr}
-    found = [
+    pairs_of_languages = [
         Couple(p, at_home[p.id, p.label]) for p in pairs if p.lang != hr and at_home.get((p.id, p.label)) is not None
     ]
-    if not found:
+    if not pairs_of_languages:
         raise MismatchError(
             f"MPO draws other languages to {hr}, but no pair of another language has the id of a pair in {hr}; "
             f"give parallel pairs, and do not leave {hr} out."
         )
-    return found
+    return pairs_of_languages
 
 
 def rdpo(job: Job) -> Trainer:
@@ -69,13 +69,13 @@ def rdpo(job: Job) -> Trainer:
 
     rows = [_both(job, p) for p in job.pairs]
     before = _before(job, rows)
-    for row, said in zip(rows, before, strict=True):
-        row["margin"] = float(said.total[0] - said.total[1])
+    for row, reply in zip(rows, before, strict=True):
+        row["margin"] = float(reply.total[0] - reply.total[1])
 
     def loss(model: Any, batch: Mapping[str, Any]) -> torch.Tensor:
-        said = _said(model, batch["target"])
-        good, bad = said.total.chunk(2)
-        longer = torch.sub(*said.length.chunk(2))
+        reply = _said(model, batch["target"])
+        good, bad = reply.total.chunk(2)
+        longer = torch.sub(*reply.length.chunk(2))
         margin = job.method.strength * (good - bad - batch["margin"]) + job.method.alpha * longer
         return -torch.nn.functional.logsigmoid(margin).mean()
 
@@ -89,8 +89,8 @@ def mpo(job: Job) -> Trainer:
     """A Trainer of MPO."""
     import torch
 
-    found = couples(job.pairs, job.hr)
-    sources = list(dict.fromkeys(c.source for c in found))
+    pairs_of_languages = couples(job.pairs, job.hr)
+    sources = list(dict.fromkeys(c.source for c in pairs_of_languages))
     encoded = {p: _both(job, p) for p in sources}
     before = dict(zip(sources, _before(job, [encoded[p] for p in sources]), strict=True))
     rows = [
@@ -100,14 +100,14 @@ def mpo(job: Job) -> Trainer:
             "gap": _gap(before[c.source]),
             "hidden": before[c.source].hidden,
         }
-        for c in found
+        for c in pairs_of_languages
     ]
     mse = torch.nn.functional.mse_loss
 
     def loss(model: Any, batch: Mapping[str, Any]) -> torch.Tensor:
         gap = _gap(_said(model, batch["target"]))
-        held = mse(_said(model, batch["source"]).hidden, batch["hidden"])
-        return mse(job.method.strength * gap, batch["gap"]) + held
+        hidden_loss = mse(_said(model, batch["source"]).hidden, batch["hidden"])
+        return mse(job.method.strength * gap, batch["gap"]) + hidden_loss
 
     def gather(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         hidden = torch.cat([torch.stack([row["hidden"][i] for row in rows]) for i in (0, 1)])
@@ -143,37 +143,37 @@ def _said(model: Any, batch: Mapping[str, torch.Tensor]) -> Said:
         use_cache=False,
     )
     labels = batch["labels"][:, 1:]
-    known = labels != IGNORED
+    labelled = labels != IGNORED
     scores = out.logits[:, :-1].float().log_softmax(-1)
-    each = scores.gather(-1, labels.masked_fill(~known, 0).unsqueeze(-1)).squeeze(-1) * known
+    token_scores = scores.gather(-1, labels.masked_fill(~labelled, 0).unsqueeze(-1)).squeeze(-1) * labelled
     mask = batch["attention_mask"].unsqueeze(-1).float()
     hidden = (out.hidden_states[-1].float() * mask).sum(1) / mask.sum(1)
-    return Said(each.sum(-1), known.sum(-1), hidden)
+    return Said(token_scores.sum(-1), labelled.sum(-1), hidden)
 
 
-def _gap(said: Said) -> torch.Tensor:
+def _gap(reply: Said) -> torch.Tensor:
     """The reward gap of each prompt, (batch,)."""
-    good, bad = (said.total / said.length.clamp(min=1)).chunk(2)
+    good, bad = (reply.total / reply.length.clamp(min=1)).chunk(2)
     return good - bad
 
 
 def _before(job: Job, rows: Sequence[Mapping[str, Any]]) -> list[Said]:
-    """What the model says before training of each row's two responses."""
+    """The model's values before training, for both responses of each row."""
     import torch
 
     model: Any = job.model
     was = model.training
     model.eval()
     size = job.arguments["per_device_train_batch_size"]
-    found: list[Said] = []
+    replies: list[Said] = []
     with torch.no_grad():
         for start in range(0, len(rows), size):
             part = rows[start : start + size]
             batch = {k: v.to(model.device) for k, v in _stack(part, job.pad).items()}
-            said = Said(*(t.cpu() for t in _said(model, batch)))
-            found += [Said(*(t[[i, i + len(part)]] for t in said)) for i in range(len(part))]
+            reply = Said(*(t.cpu() for t in _said(model, batch)))
+            replies += [Said(*(t[[i, i + len(part)]] for t in reply)) for i in range(len(part))]
     model.train(was)
-    return found
+    return replies
 
 
 def _trainer(job: Job, rows: Iterable[Mapping[str, Any]], gather: Any, loss: Any) -> Trainer:
@@ -186,8 +186,8 @@ def _trainer(job: Job, rows: Iterable[Mapping[str, Any]], gather: Any, loss: Any
             self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
         ) -> Any:
             """The loss of a batch."""
-            found = loss(model, inputs)
-            return (found, None) if return_outputs else found
+            value = loss(model, inputs)
+            return (value, None) if return_outputs else value
 
     trainer = GapTrainer(
         model=job.model,

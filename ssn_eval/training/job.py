@@ -1,4 +1,4 @@
-"""What one run of a Trainer is given."""
+"""The inputs of one run of a Trainer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Job(NamedTuple):
-    """What a Trainer is made for."""
+    """The inputs of one run of a Trainer."""
 
     model: PreTrainedModel | PeftModel
     tokenizer: PreTrainedTokenizerBase
@@ -28,5 +28,5 @@ class Job(NamedTuple):
     @property
     def pad(self) -> int:
         """The token that fills a batch."""
-        found: Any = self.tokenizer.pad_token_id
-        return int(found or 0)
+        token: Any = self.tokenizer.pad_token_id
+        return int(token or 0)

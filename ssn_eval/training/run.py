@@ -1,4 +1,4 @@
-"""From a loaded model to a trained one on disk: what the pipeline's stage and `ssn train` share."""
+"""From a loaded model to a trained model on disk; the pipeline's stage and `ssn train` both call this."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from ssn_eval.training.weights import Free, free
 
 
 class Trained(NamedTuple):
-    """A trained model, and what is told of it."""
+    """A trained model and its summary."""
 
     free: Free
     summary: dict[str, Any]
@@ -58,7 +58,7 @@ def train(
     work: Path | None = None,
     answering: Answering = ANSWERING,
 ) -> Trained:
-    """Train by one method and save: an ordinary PEFT adapter where the base stays as it is, else a whole checkpoint.
+    """Train by one method and save: an ordinary PEFT adapter if the base weights stay as they are, else a whole checkpoint.
 
     A killed run goes on from its last checkpoint when it is called again.
 
@@ -85,25 +85,25 @@ def train(
         neurons.model.refuse_other(loaded.ref, "The neuron set")
     if method.weights == "mask" and settings.weight_decay:
         raise ParamsError("Weight decay moves weights that the mask should hold; set train.weight_decay to 0.")
-    chosen = mix(pairs, settings)
+    mixed = mix(pairs, settings)
     if method.loss != "sft":
-        chosen = with_rejected(
+        mixed = with_rejected(
             loaded,
-            chosen,
+            mixed,
             max_new_tokens=answering.max_new_tokens,
             batch_size=answering.batch_size,
             seed=settings.seed,
         )
-    ready = free(loaded.model, method, neurons.neurons if neurons else None)
+    freed = free(loaded.model, method, neurons.neurons if neurons else None)
     work = work or out.parent / f".work-{out.name}"
     lr = method.lr or (settings.lr_full if method.weights == "full" else settings.lr)
-    curve = fit(ready.model, loaded.tokenizer, chosen, settings, lr=lr, work=work, method=method, hr=hr)
-    origin = dict(provenance) | {"training": _told(method, settings, lr, hr, chosen, ready, curve)}
+    curve = fit(freed.model, loaded.tokenizer, mixed, settings, lr=lr, work=work, method=method, hr=hr)
+    origin = dict(provenance) | {"training": _told(method, settings, lr, hr, mixed, freed, curve)}
     if method.on_neurons and neurons:
         origin |= {"neurons": neurons.neurons.by_key(), "neuron_set": dict(neurons.provenance)}
-    _on_first_process(lambda: _save(ready, loaded, out, work, origin))
-    summary = {"trainable": ready.trainable, "parameters": ready.total, "pairs": len(chosen), "loss": curve}
-    return Trained(ready, summary)
+    _on_first_process(lambda: _save(freed, loaded, out, work, origin))
+    summary = {"trainable": freed.trainable, "parameters": freed.total, "pairs": len(mixed), "loss": curve}
+    return Trained(freed, summary)
 
 
 def _told(
@@ -112,10 +112,10 @@ def _told(
     lr: float,
     hr: str,
     pairs: Sequence[Pair],
-    ready: Free,
+    freed: Free,
     curve: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
-    """What was trained, on how much, and how: for `ssn.json` and the card."""
+    """The method, its data and its result, for `ssn.json` and the card."""
     counts = Counter((p.lang, p.label) for p in pairs)
     unused = {"methods", "lr", "lr_full", "pairs", "epochs" if settings.steps else "steps"}
     return {
@@ -124,17 +124,17 @@ def _told(
         "pairs": {
             lang: {label: counts[lang, label] for label in LABELS} for lang in dict.fromkeys(p.lang for p in pairs)
         },
-        "trainable": ready.trainable,
-        "parameters": ready.total,
+        "trainable": freed.trainable,
+        "parameters": freed.total,
         "steps": curve[-1]["step"],
         "loss": list(ends([e["loss"] for e in curve])),
     }
 
 
-def _save(ready: Free, loaded: Loaded, out: Path, work: Path, provenance: Mapping[str, Any]) -> None:
-    model: Any = ready.model
-    card = weights_card(loaded.ref, provenance, is_adapter=ready.is_adapter)
-    if ready.is_adapter:
+def _save(freed: Free, loaded: Loaded, out: Path, work: Path, provenance: Mapping[str, Any]) -> None:
+    model: Any = freed.model
+    card = weights_card(loaded.ref, provenance, is_adapter=freed.is_adapter)
+    if freed.is_adapter:
         save_adapter(model, out, loaded.ref, provenance, card)
     else:
         with files.atomic(out) as folder:

@@ -1,7 +1,7 @@
 """A Trainer for each loss: Hugging Face's own for `sft`, TRL's for most preference losses, ours for `rdpo` and `mpo`.
 
 Arguments that are the same for all come from `fit`; this module adds what a loss needs. TRL is an extra
-(`pip install 'ssn-eval[baselines]'`) and is imported only where a loss needs it.
+(`pip install 'ssn-eval[baselines]'`) and is imported only if a loss needs it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def build(job: Job) -> Trainer:
     """The Trainer of a method's loss.
 
     Raises:
-        EmptySetError: a preference loss without a response to hold against another.
+        EmptySetError: a preference loss without rejected responses.
         MissingInputError: TRL is needed and not installed.
         ParamsError: the loss needs more than a batch of this size.
     """
@@ -40,7 +40,7 @@ def build(job: Job) -> Trainer:
 
 
 def steps_in(pairs: Sequence[Pair], method: Method, batch_size: int, epochs: float, hr: str) -> int:
-    """How many steps so many epochs take: KTO sees the two responses of a pair singly, MPO pairs every language with HR."""
+    """The number of steps of the given epochs: KTO uses the two responses of a pair singly, MPO pairs every language with HR."""
     import math
 
     rows = len(gaps.couples(pairs, hr)) if method.loss == "mpo" else len(pairs) * (2 if method.loss == "kto" else 1)
@@ -103,12 +103,12 @@ def _simpo(job: Job) -> Trainer:
 
 
 def _trl(job: Job) -> dict[str, Any]:
-    """The common arguments, without what TRL's trainers choose otherwise than we do."""
+    """The common arguments, without those that TRL's trainers set themselves."""
     return {**job.arguments, "gradient_checkpointing": False, "bf16": job.arguments.get("bf16", False)}
 
 
 def _data(job: Job, unpaired: bool = False) -> dict[str, Any]:
-    """The pairs as TRL's data set, and the tokenizer; chat turns where the tokenizer has a template, else bare text."""
+    """The pairs as TRL's data set, and the tokenizer; chat turns if the tokenizer has a template, else plain text."""
     from datasets import Dataset, disable_progress_bars
 
     disable_progress_bars()
@@ -137,11 +137,11 @@ def _data(job: Job, unpaired: bool = False) -> dict[str, Any]:
 
 
 def _frozen(job: Job, make: Callable[[], Trainer]) -> Trainer:
-    """Make a TRL trainer and leave exactly those weights free that were free before.
+    """Make a TRL trainer, in which exactly the same weights can be trained as before.
 
-    For its reference pass TRL copies the adapter as `ref` and switches between the two, after which PEFT lets every matrix of the
-    adapter train: the one-hot ones of a neuron-LoRA too, which would then no longer be one. The reference's
-    log-probabilities are computed once, before training, so the copy can go.
+    For its reference pass TRL copies the adapter as `ref` and switches between the two. PEFT then makes every matrix of the adapter
+    trainable, also the fixed one-hot matrices of a neuron-LoRA. The log-probabilities of the reference are computed once, before
+    training, so the copy can be removed.
     """
     model: Any = job.model
     before = {name: p.requires_grad for name, p in model.named_parameters()}
@@ -157,7 +157,7 @@ def _frozen(job: Job, make: Callable[[], Trainer]) -> Trainer:
 
 @contextmanager
 def _no_bars_of_theirs() -> Iterator[None]:
-    """TRL draws a bar of its reference pass, terminal or not; ours shows the steps."""
+    """Hide TRL's progress bar of its reference pass; our bar shows the steps."""
     before = os.environ.get("TQDM_DISABLE")
     os.environ["TQDM_DISABLE"] = "1"
     try:

@@ -38,7 +38,7 @@ def free(model: PreTrainedModel, method: Method, neurons: NeuronSet | None) -> F
     Args:
         model: a plain model; changed in place.
         method: how.
-        neurons: of `neurons` and `mask`, which weights.
+        neurons: the neurons, for the weights `neurons` and `mask`.
 
     Raises:
         EmptySetError: neurons are needed, and there are none.
@@ -87,7 +87,7 @@ def low_rank(model: PreTrainedModel, rank: int) -> PeftModel:
 
 
 def masks(model: PreTrainedModel, neurons: NeuronSet) -> dict[str, torch.Tensor]:
-    """Parameter name → 1 where a chosen neuron owns the entry, else 0; weights without a chosen neuron are left out.
+    """Parameter name → 1 if a chosen neuron owns the entry, else 0; weights without a chosen neuron are left out.
 
     As in neuron-LoRA, biases are not trained.
 
@@ -99,7 +99,7 @@ def masks(model: PreTrainedModel, neurons: NeuronSet) -> dict[str, torch.Tensor]
 
     geometry(model).check(neurons)
     modules, sites = dict(model.named_modules()), resolve(model)
-    found: dict[str, torch.Tensor] = {}
+    mask_by_name: dict[str, torch.Tensor] = {}
     for key, indices in neurons.by_key().items():
         if sites[key].expert is not None:
             raise ArchitectureError(
@@ -107,18 +107,18 @@ def masks(model: PreTrainedModel, neurons: NeuronSet) -> dict[str, torch.Tensor]
             )
         for owned in sites[key].owned:
             module: Any = modules[owned.name]
-            mask = found.setdefault(owned.name + ".weight", torch.zeros_like(module.weight))
-            seen = mask.T if is_transposed(module) else mask
+            mask = mask_by_name.setdefault(owned.name + ".weight", torch.zeros_like(module.weight))
+            oriented = mask.T if is_transposed(module) else mask
             positions = owned.of(indices)
             if owned.side == "output":
-                seen[positions] = 1.0
+                oriented[positions] = 1.0
             else:
-                seen[:, positions] = 1.0
-    return found
+                oriented[:, positions] = 1.0
+    return mask_by_name
 
 
 def mask_gradients(model: PreTrainedModel, neurons: NeuronSet) -> int:
-    """The paper's `θ ← θ − η (M ⊙ ∇L)`: every gradient is computed, and multiplied by its mask as soon as it is.
+    """The paper's `θ ← θ − η (M ⊙ ∇L)`: every gradient is computed, and at once multiplied by its mask.
 
     Needs an optimizer without weight decay, which would move masked weights.
 
@@ -127,8 +127,8 @@ def mask_gradients(model: PreTrainedModel, neurons: NeuronSet) -> int:
     """
     import torch
 
-    chosen = masks(model, neurons)
+    mask_by_name = masks(model, neurons)
     for name, parameter in model.named_parameters():
-        mask = chosen.get(name)
+        mask = mask_by_name.get(name)
         parameter.register_hook(lambda grad, mask=mask: torch.zeros_like(grad) if mask is None else grad * mask)
-    return int(sum(mask.sum().item() for mask in chosen.values()))
+    return int(sum(mask.sum().item() for mask in mask_by_name.values()))

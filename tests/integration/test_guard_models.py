@@ -14,10 +14,9 @@ import torch
 from tiny_guards import save
 
 from ssn_eval.core.errors import MissingInputError, ParamsError, UnknownNameError
-from ssn_eval.judges.guards.judge import FAMILIES, GuardJudge
 from ssn_eval.judges.guards.local import LocalModel
 from ssn_eval.judges.guards.source import Source
-from ssn_eval.judges.registry import check_judge, get_judge
+from ssn_eval.judges.registry import GUARDS, check_judge, get_judge
 from ssn_eval.judges.verdict import Exchange, Verdict
 from ssn_eval.models import residency
 
@@ -42,10 +41,14 @@ ANSWERS = {
 }
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+def guard(family: str, model: str) -> Any:
+    return get_judge(f"{family}:{model}")
+
+
+@pytest.mark.parametrize("family", GUARDS)
 def test_every_family_from_folder_to_verdict(family: str, tmp_path: Path) -> None:
     answer, after = ANSWERS[family]
-    judge = GuardJudge(family, str(save(tmp_path / "guard", answer=answer, after=after)))
+    judge = guard(family, str(save(tmp_path / "guard", answer=answer, after=after)))
     judge.check()
     verdicts = judge.judge(EXCHANGES)
     assert [v.label for v in verdicts] == [
@@ -64,9 +67,9 @@ def test_every_family_from_folder_to_verdict(family: str, tmp_path: Path) -> Non
     assert all(Verdict.from_json(json.loads(json.dumps(v.to_json()))) == v for v in verdicts)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", GUARDS)
 def test_what_random_weights_say_is_unscored(family: str, tmp_path: Path) -> None:
-    judge = GuardJudge(family, str(save(tmp_path / "guard")))
+    judge = guard(family, str(save(tmp_path / "guard")))
     verdicts = judge.judge([EXCHANGES[0], EXCHANGES[3]])
     assert [v.label for v in verdicts] == ["unscored", "unscored"]
     assert all("could not be read" in v.notes[0] for v in verdicts)
@@ -75,8 +78,8 @@ def test_what_random_weights_say_is_unscored(family: str, tmp_path: Path) -> Non
 def test_the_shipped_template_is_used_and_its_hash_recorded(tmp_path: Path) -> None:
     answer = ANSWERS["qwen3guard"][0]
     template = "{% for m in messages %}[{{ m.role }}] {{ m.content }}{% endfor %}!"
-    with_template = GuardJudge("qwen3guard", str(save(tmp_path / "a", answer=answer, after="!", template=template)))
-    without = GuardJudge("qwen3guard", str(save(tmp_path / "b", answer=answer, after="!")))
+    with_template = guard("qwen3guard", str(save(tmp_path / "a", answer=answer, after="!", template=template)))
+    without = guard("qwen3guard", str(save(tmp_path / "b", answer=answer, after="!")))
     assert with_template.judge(EXCHANGES[:1])[0].label == "unsafe"
     assert without.judge(EXCHANGES[:1])[0].label == "unscored", "its fallback does not end in '!'"
     assert with_template.identity()["prompt_sha256"] != without.identity()["prompt_sha256"]
@@ -126,7 +129,7 @@ def test_a_language_outside_the_judges_is_noted_and_warned_of_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     answer, after = ANSWERS["llamaguard"]
-    judge = GuardJudge("llamaguard", str(save(tmp_path / "guard", answer=answer, after=after)))
+    judge = guard("llamaguard", str(save(tmp_path / "guard", answer=answer, after=after)))
     with caplog.at_level(logging.WARNING, logger="ssn_eval"):
         swahili = judge.judge([Exchange("p", f"jibu {n}", "sw") for n in range(3)])
         (english,) = judge.judge([Exchange("p", "an answer", "en")])
@@ -137,7 +140,7 @@ def test_a_language_outside_the_judges_is_noted_and_warned_of_once(
 
 def test_a_prompt_longer_than_the_context_is_unscored_and_the_rest_is_judged(tmp_path: Path) -> None:
     answer, after = ANSWERS["wildguard"]
-    judge = GuardJudge("wildguard", str(save(tmp_path / "guard", answer=answer, after=after, context=1200)))
+    judge = guard("wildguard", str(save(tmp_path / "guard", answer=answer, after=after, context=1200)))
     long, cut, fine = judge.judge(
         [Exchange("p" * 2000, "r" * 99, "en"), Exchange("p", "r" * 2000, "en"), Exchange("p", "r", "en")]
     )
@@ -165,7 +168,7 @@ def test_the_evaluated_model_leaves_the_device_before_a_guard_is_loaded(
     monkeypatch.setattr(residency, "move", record)
     load = LocalModel._load
     monkeypatch.setattr(LocalModel, "_load", lambda self: moves.append(("guard", "loaded")) or load(self))
-    judge = GuardJudge("wildguard", str(folder))
+    judge = guard("wildguard", str(folder))
     lm._enter()
     assert moves == [], "alone on the device"
     judge.judge(EXCHANGES[:1])
@@ -195,7 +198,7 @@ def test_a_wrong_device_is_one_sentence(name: str, said: str, tmp_path: Path, mo
         pytest.skip("this machine has a GPU")
     monkeypatch.setenv("SSN_JUDGE_DEVICE", name)
     with pytest.raises(ParamsError, match=said):
-        GuardJudge("wildguard", str(save(tmp_path / "guard"))).check()
+        guard("wildguard", str(save(tmp_path / "guard"))).check()
 
 
 @pytest.mark.parametrize(
@@ -219,7 +222,7 @@ def test_a_revision_can_be_pinned() -> None:
 
 def test_vllm_serves_where_it_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a fake of vLLM's two classes: token ids go in as they are, greedy, and the text comes back."""
-    judge = GuardJudge("wildguard", str(save(tmp_path / "guard")))
+    judge = guard("wildguard", str(save(tmp_path / "guard")))
     monkeypatch.setenv("SSN_JUDGE_BACKEND", "vlm")
     with pytest.raises(UnknownNameError, match="Did you mean vllm"):
         judge.check()

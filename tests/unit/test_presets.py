@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 from ssn_eval.core import params, presets
 from ssn_eval.core.errors import ParamsError, SsnError, UnknownNameError
 from ssn_eval.core.presets import Preset
+from ssn_eval.core.setnames import SetName
 
 SHIPPED = Path(__file__).resolve().parents[2] / "params.yaml"
 NHR = ("zh", "th", "bn", "sw", "jv")
@@ -121,8 +122,9 @@ def test_names_that_validate_and_train_may_use(tmp_path):
     methods = ["ssn", "random", "full", "ss", "mine", "mine.random_0"]
     found = loaded(tmp_path, targets, validate={"sets": sets}, train={"methods": methods})
     assert found.validate.sets == tuple(sets) and found.train.methods == tuple(methods)
-    assert presets.control("mine.random_2") == presets.Control("mine", 2)
-    assert presets.control("random_2") is None and presets.control("mine.random_x") is None
+    assert SetName.parse("mine.random_2") == SetName("mine", 2) and SetName.parse("random_2") == SetName("", 2)
+    assert SetName.parse("random_2").of == "ss" and not SetName.parse("mine.random_x").is_control
+    assert [str(SetName.parse(name)) for name in sets] == sets
     assert [found.method(m).set for m in ("ssn", "random", "ms_hr", "mine")] == ["ss", "random_0", "ms_hr", "mine"]
 
 

@@ -16,12 +16,13 @@ from results_made import LANGS, SELECT, write
 from ssn_eval.cli import main
 from ssn_eval.core import params
 from ssn_eval.core.errors import FormatError, MismatchError, MissingInputError
+from ssn_eval.core.setnames import SetName
 from ssn_eval.core.sweep import FrontierParams
 from ssn_eval.report import claims, page, provenance, sidebyside
 from ssn_eval.report.beside import Beside, read_accuracy, read_claims, read_frontier
 from ssn_eval.report.frontier import frontiers
 from ssn_eval.report.page import build
-from ssn_eval.report.results import read, set_label
+from ssn_eval.report.results import read
 
 MARK = "reply 10 under"
 """stands in replies alone"""
@@ -278,4 +279,4 @@ def test_a_set_of_one_language_may_be_named_by_its_place(tmp_path):
     [("ss", "SS"), ("ms_th.random_0", "MS of th, random 0"), ("ss/th", "SS of th"), ("ss_late", "ss late")],
 )
 def test_the_names_of_sets_for_people(name, label):
-    assert set_label(name) == label
+    assert SetName.parse(name).label == label

@@ -1,6 +1,6 @@
-"""Neuron sets in the file formats of other tools: `encode` to bytes, `decode` from bytes. The files lie at the edge.
+"""Neuron sets in the file formats of other tools: `encode` to bytes, `decode` from bytes. Only the callers touch files.
 
-| format | what it is | sites that it has a place for |
+| format | what it is | sites that it can hold |
 |---|---|---|
 | `sntune` | SN-Tune's text: five dict literals | q, k, v, mlp |
 | `lape` | LAPE's `.pth`: index tensors by language and layer | mlp |
@@ -33,23 +33,27 @@ SUPPORTED: dict[str, frozenset[str]] = {
 
 
 def carried(neurons: NeuronSet, kind: str, *, drop: bool = False) -> NeuronSet:
-    """The part of a set that a format has a place for: all of it, unless `drop` allows less.
+    """The part of a set that a format can hold: the whole set, unless `drop` allows less.
 
     Raises:
-        ParamsError: some neurons have no place there, and `drop` is false.
+        ParamsError: the format cannot hold some neurons, and `drop` is false.
         EmptySetError: nothing is left to write.
     """
-    known = SUPPORTED.get(kind)
-    kept = neurons if known is None else NeuronSet(frozenset(n for n in neurons.members if n.site in known))
-    if len(kept) < len(neurons) and not drop:
-        sites = ", ".join(f"{count} {site}" for site, count in sorted(Counter(n.site for n in neurons - kept).items()))
+    supported = SUPPORTED.get(kind)
+    carried_neurons = (
+        neurons if supported is None else NeuronSet(frozenset(n for n in neurons.members if n.site in supported))
+    )
+    if len(carried_neurons) < len(neurons) and not drop:
+        sites = ", ".join(
+            f"{count} {site}" for site, count in sorted(Counter(n.site for n in neurons - carried_neurons).items())
+        )
         raise ParamsError(
             f"{kind} has no place for {sites} neurons out of {len(neurons)}, so nothing was written; "
             f"--drop-unsupported leaves them out."
         )
-    if not kept:
+    if not carried_neurons:
         raise EmptySetError(f"No neuron of the set ({len(neurons)} in all) is left to write as {kind}.")
-    return kept
+    return carried_neurons
 
 
 def encode(neurons: NeuronSet, kind: str, geometry: Geometry, scores: Scores | None = None) -> bytes:
@@ -108,26 +112,26 @@ def decode(
     if kind == "sntune":
         from ssn_eval.exchange.formats import sntune
 
-        found = sntune.parse(data, name)
-        sntune.refuse_repeated_heads(found.neurons, geometry, name)
+        sections = sntune.parse(data, name)
+        sntune.refuse_repeated_heads(sections.neurons, geometry, name)
     elif kind == "lape":
         from ssn_eval.exchange.formats import lape
 
-        found = lape.parse(data, name, geometry.num_layers, language)
+        sections = lape.parse(data, name, geometry.num_layers, language)
     elif kind == "jsonl":
         from ssn_eval.exchange.formats import jsonl
 
-        found = jsonl.parse(data, name, min_score)
+        sections = jsonl.parse(data, name, min_score)
     elif kind in ("csv", "parquet"):
         from ssn_eval.exchange.formats import tables
 
-        found = (tables.parse_csv if kind == "csv" else tables.parse_parquet)(data, name)
+        sections = (tables.parse_csv if kind == "csv" else tables.parse_parquet)(data, name)
     else:
         raise UnknownNameError("format", kind, READ)
-    if not found.neurons:
+    if not sections.neurons:
         raise EmptySetError(f"{path} holds no neuron.")
-    geometry.check(found.neurons, name)
-    return found
+    geometry.check(sections.neurons, name)
+    return sections
 
 
 def missing(path: Path, kind: str) -> MissingInputError:

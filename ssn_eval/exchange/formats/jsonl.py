@@ -29,24 +29,26 @@ def dump(neurons: NeuronSet, scores: Scores | None = None) -> str:
         MismatchError: a neuron has no score in `scores`.
     """
     rows = []
-    for layer, where, index in neurons:
-        row: dict[str, object] = {"layer": layer, "matrix": where, "index": index}
+    for layer, matrix_site, index in neurons:
+        row: dict[str, object] = {"layer": layer, "matrix": matrix_site, "index": index}
         if scores is not None:
-            if site_key(layer, where) not in scores:
-                raise MismatchError(f"The score file has no scores of {site_key(layer, where)}; score that site too.")
-            row["score"] = float(scores[site_key(layer, where)][index])
+            if site_key(layer, matrix_site) not in scores:
+                raise MismatchError(
+                    f"The score file has no scores of {site_key(layer, matrix_site)}; score that site too."
+                )
+            row["score"] = float(scores[site_key(layer, matrix_site)][index])
         rows.append(json.dumps(row) + "\n")
     return "".join(rows)
 
 
 def parse(data: bytes, name: str, min_score: float | None = None) -> Found:
-    """Read such rows; scores are used for `min_score` and then forgotten.
+    """Read such rows; scores are used for `min_score` and not kept.
 
     Raises:
         FormatError: a line is no such row; names the line.
         UnknownNameError: an unknown matrix.
     """
-    found: set[tuple[int, str, int]] = set()
+    neurons: set[tuple[int, str, int]] = set()
     halves: list[tuple[int, str, int]] = []
     for number, line in enumerate(text(data, _WHAT, name).split("\n"), start=1):
         if not line.strip():
@@ -55,13 +57,13 @@ def parse(data: bytes, name: str, min_score: float | None = None) -> Found:
         row = _row(line, place)
         if min_score is not None and _score(row, place) < min_score:
             continue
-        where = site(row.get("matrix"), _ALIASES, place)
-        neuron = (whole(row.get("layer"), "layer", place), where, whole(row.get("index"), "index", place))
-        found.add(neuron)
-        if where == "mlp" != row["matrix"]:
+        site_name = site(row.get("matrix"), _ALIASES, place)
+        neuron = (whole(row.get("layer"), "layer", place), site_name, whole(row.get("index"), "index", place))
+        neurons.add(neuron)
+        if site_name == "mlp" != row["matrix"]:
             halves.append(neuron)
     note = f"{len(halves)} rows of gate_proj, up_proj and down_proj name {len(set(halves))} of the mlp neurons."
-    return Found(NeuronSet.of(found), (note,) if halves else ())
+    return Found(NeuronSet.of(neurons), (note,) if halves else ())
 
 
 def _row(line: str, place: str) -> dict[str, Any]:

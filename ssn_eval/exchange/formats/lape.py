@@ -53,12 +53,14 @@ def parse(data: bytes, name: str, num_layers: int, language: int | None = None) 
         raise ParamsError(
             f"{name} holds {len(languages)} languages; choose one with --language 0…{len(languages) - 1}."
         )
-    chosen = language or 0
-    if not 0 <= chosen < len(languages):
-        raise ParamsError(f"{name} holds {len(languages)} languages, counted from 0; it has no --language {chosen}.")
-    layers = languages[chosen]
+    language_index = language or 0
+    if not 0 <= language_index < len(languages):
+        raise ParamsError(
+            f"{name} holds {len(languages)} languages, counted from 0; it has no --language {language_index}."
+        )
+    layers = languages[language_index]
     if not isinstance(layers, Sequence) or isinstance(layers, str | bytes):
-        raise FormatError(f"{name} is not {_WHAT}: language {chosen} is {type(layers).__name__}.")
+        raise FormatError(f"{name} is not {_WHAT}: language {language_index} is {type(layers).__name__}.")
     if len(layers) != num_layers:
         raise MismatchError(f"{name} has {len(layers)} layers, but the model has {num_layers}.")
     indices = ((layer, i) for layer, tensor in enumerate(layers) for i in _indices(tensor, layer, name))

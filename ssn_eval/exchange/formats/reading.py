@@ -1,4 +1,4 @@
-"""What every reader of a foreign file shares: the result, text, whole numbers, site names."""
+"""Shared by the readers of other tools' files: the result, text, whole numbers, site names."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _LIMIT = 2**31
 
 
 class Found(NamedTuple):
-    """What a foreign file held."""
+    """The content of another tool's file."""
 
     neurons: NeuronSet
     notes: tuple[str, ...] = ()
     """what a reader should know of the translation, in sentences"""
 
 
-def text(data: bytes, what: str, name: str) -> str:
+def text(data: bytes, kind: str, name: str) -> str:
     """UTF-8 text, with or without a byte order mark.
 
     Raises:
@@ -32,14 +32,14 @@ def text(data: bytes, what: str, name: str) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise FormatError(f"{name} is not {what}: it is no UTF-8 text.") from error
+        raise FormatError(f"{name} is not {kind}: it is no UTF-8 text.") from error
 
 
 def refuse_bomb(data: bytes, name: str) -> None:
-    """Stop before a zip archive is unpacked that is far larger inside than outside.
+    """Stop before a zip archive is unpacked whose content is far larger than the file.
 
     Raises:
-        FormatError: it says that it is, or cannot say how large it is.
+        FormatError: its content is that large, or its size is not known.
     """
     try:
         if not zipfile.is_zipfile(io.BytesIO(data)):
@@ -51,27 +51,27 @@ def refuse_bomb(data: bytes, name: str) -> None:
         raise FormatError(f"{name} unpacks to {inside >> 20} MiB from {len(data) >> 10} KiB; it is not read.")
 
 
-def whole(value: object, what: str, name: str) -> int:
+def whole(value: object, kind: str, name: str) -> int:
     """A layer or an index.
 
     Raises:
         FormatError: not a whole number from 0 on.
     """
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < _LIMIT:
-        shown = repr(value)[:40] if not isinstance(value, int) or abs(value) < 10**30 else "a huge number"
-        raise FormatError(f"{name}: {what} must be a whole number from 0 on, not {shown}.")
+        value_text = repr(value)[:40] if not isinstance(value, int) or abs(value) < 10**30 else "a huge number"
+        raise FormatError(f"{name}: {kind} must be a whole number from 0 on, not {value_text}.")
     return value
 
 
 def site(matrix: object, aliases: dict[str, str], name: str) -> str:
-    """The site that a matrix, by `aliases`, or a site's own name means.
+    """The site of a matrix name (by `aliases`) or of a site's own name.
 
     Raises:
-        UnknownNameError: it means none; names the file.
+        UnknownNameError: no site has this name; the message names the file.
     """
-    found = aliases.get(matrix, matrix) if isinstance(matrix, str) else ""
+    site_name = aliases.get(matrix, matrix) if isinstance(matrix, str) else ""
     try:
-        return parse_key(site_key(0, found))[1]
+        return parse_key(site_key(0, site_name))[1]
     except FormatError:
         kind = "matrix" if aliases else "site"
         raise UnknownNameError(f"{kind} in {name}", matrix, {*SITES, *aliases}) from None

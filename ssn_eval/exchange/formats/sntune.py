@@ -39,7 +39,7 @@ _WHAT = "an SN-Tune file (five dict literals: ffn_up, ffn_down, attn_q, attn_k, 
 
 
 def dump(neurons: NeuronSet, num_layers: int) -> str:
-    """Five lines with every layer; an `mlp` neuron stands in ffn_up and in ffn_down. Other sites are not written."""
+    """Five lines with every layer; an `mlp` neuron is written in ffn_up and in ffn_down. Other sites are not written."""
     by_key = neurons.by_key()
 
     def literal(layer: int, site: str) -> str:
@@ -51,14 +51,14 @@ def dump(neurons: NeuronSet, num_layers: int) -> str:
 
 
 def parse(data: bytes, name: str) -> Found:
-    """Read such a file; `mlp` is the union of ffn_up and ffn_down, and a note says where they differ.
+    """Read such a file; `mlp` is the union of ffn_up and ffn_down, and a note says in which layers they differ.
 
     Raises:
         FormatError: it has another layout, or an index is no whole number.
     """
-    found = {section: _neurons(layers, section, name) for section, layers in _sections(data, name).items()}
-    neurons = NeuronSet(frozenset[Neuron]().union(*(part.members for part in found.values())))
-    up, down = (found.get(section, NeuronSet(frozenset())) for section in SECTIONS[:2])
+    neurons_by_section = {section: _neurons(layers, section, name) for section, layers in _sections(data, name).items()}
+    neurons = NeuronSet(frozenset[Neuron]().union(*(part.members for part in neurons_by_section.values())))
+    up, down = (neurons_by_section.get(section, NeuronSet(frozenset())) for section in SECTIONS[:2])
     if up == down:
         return Found(neurons)
     note = (
@@ -69,9 +69,9 @@ def parse(data: bytes, name: str) -> Found:
 
 
 def refuse_repeated_heads(neurons: NeuronSet, geometry: Geometry, name: str) -> None:
-    """Stop where K or V is counted once per query head, as some scripts do for grouped-query attention.
+    """Stop if K or V is counted once for each query head, as some scripts do for grouped-query attention.
 
-    Which row they mean differs from script to script, so none is guessed.
+    The scripts differ in the row that they mean, so no row is guessed.
 
     Raises:
         MismatchError: an index lies beyond K's or V's width but within Q's.
@@ -95,11 +95,11 @@ def _sections(data: bytes, name: str) -> dict[str, object]:
     whole_file = _literal(written, name)
     if not isinstance(whole_file, Mapping) or not whole_file:
         raise FormatError(f"{name} is not {_WHAT}: it has {len(lines)} lines.")
-    named = {_NAMES.get(str(key), str(key)): layers for key, layers in whole_file.items()}
-    if len(named) < len(whole_file) or not set(named) <= set(_SITES):
-        unknown = ", ".join(sorted(set(named) - set(_SITES)))[:80] or "one section twice"
+    sections = {_NAMES.get(str(key), str(key)): layers for key, layers in whole_file.items()}
+    if len(sections) < len(whole_file) or not set(sections) <= set(_SITES):
+        unknown = ", ".join(sorted(set(sections) - set(_SITES)))[:80] or "one section twice"
         raise FormatError(f"{name} is not {_WHAT}: it has {unknown}.")
-    return named
+    return sections
 
 
 def _literal(line: str, name: str) -> object:
@@ -113,7 +113,7 @@ def _literal(line: str, name: str) -> object:
 def _neurons(layers: object, section: str, name: str) -> NeuronSet:
     if not isinstance(layers, Mapping):
         raise FormatError(f"{name}: {section} must be a dict of layers, not {type(layers).__name__}.")
-    found: list[tuple[int, str, int]] = []
+    neurons: list[tuple[int, str, int]] = []
     for key, indices in layers.items():
         layer = int(key) if isinstance(key, str) and re.fullmatch(r"\d{1,9}", key, re.ASCII) else key
         if isinstance(layer, str) and "expert" in layer:
@@ -123,10 +123,10 @@ def _neurons(layers: object, section: str, name: str) -> NeuronSet:
         number = whole(layer, f"a layer of {section}", name)
         if not isinstance(indices, set | frozenset | list | tuple):
             raise FormatError(f"{name}: {section}, layer {number}, must be a set or list of indices.")
-        found += ((number, _SITES[section], _index(i, f"an index of {section}", name)) for i in indices)
-    return NeuronSet.of(found)
+        neurons += ((number, _SITES[section], _index(i, f"an index of {section}", name)) for i in indices)
+    return NeuronSet.of(neurons)
 
 
-def _index(value: object, what: str, name: str) -> int:
+def _index(value: object, kind: str, name: str) -> int:
     match = re.fullmatch(r"neuron_(\d{1,9})", value, re.ASCII) if isinstance(value, str) else None
-    return int(match[1]) if match else whole(value, what, name)
+    return int(match[1]) if match else whole(value, kind, name)

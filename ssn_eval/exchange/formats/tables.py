@@ -40,7 +40,7 @@ def parse_csv(data: bytes, name: str) -> Found:
         rows = [tuple(row[column] for column in COLUMNS) for row in reader]
     except csv.Error as error:
         raise FormatError(f"{name} is no csv: {error}.") from error
-    return _found(((_number(layer), where, _number(index)) for layer, where, index in rows), name)
+    return _found(((_number(layer), site_name, _number(index)) for layer, site_name, index in rows), name)
 
 
 def parse_parquet(data: bytes, name: str) -> Found:
@@ -72,20 +72,21 @@ def parse_parquet(data: bytes, name: str) -> Found:
 
 def _found(rows: Iterable[tuple[object, object, object]], name: str) -> Found:
     triples = (
-        (whole(layer, "layer", name), site(where, {}, name), whole(i, "index", name)) for layer, where, i in rows
+        (whole(layer, "layer", name), site(site_name, {}, name), whole(i, "index", name))
+        for layer, site_name, i in rows
     )
     return Found(NeuronSet.of(triples))
 
 
 def _number(cell: str | None) -> object:
-    """A csv cell as a number where it is one; `whole` refuses the others."""
+    """A csv cell as a number if it is one; `whole` refuses the others."""
     return int(cell) if cell and len(cell) < 10 and cell.isascii() and cell.isdigit() else cell
 
 
 def _refuse_missing(names: Iterable[str], name: str) -> None:
-    there = list(names)
-    wrong = [column for column in COLUMNS if there.count(column) != 1]
-    if wrong:
+    present = list(names)
+    missing = [column for column in COLUMNS if present.count(column) != 1]
+    if missing:
         raise FormatError(
-            f"{name} must have each of the columns {', '.join(COLUMNS)} once; look at {', '.join(wrong)}."
+            f"{name} must have each of the columns {', '.join(COLUMNS)} once; look at {', '.join(missing)}."
         )

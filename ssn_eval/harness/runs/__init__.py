@@ -1,1 +1,1 @@
-"""What lm_eval's runs say about safety: replies as values, rates with intervals, two runs in pairs."""
+"""Safety in lm_eval's runs: replies as values, rates with intervals, paired comparisons of two runs."""

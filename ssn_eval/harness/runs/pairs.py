@@ -1,6 +1,6 @@
 """Two runs on the same prompts, compared in pairs: McNemar's exact test and a paired bootstrap, corrected for many languages.
 
-An unpaired test throws the pairing away: on the same answers it gave p = .080 where McNemar's gives .008 (lm-eval issue
+An unpaired test ignores the pairing: on the same answers it gave p = .080 where McNemar's gives .008 (lm-eval issue
 3831).
 """
 
@@ -77,32 +77,39 @@ def compare(
     """
     if correction not in CORRECTIONS:
         raise UnknownNameError("correction", correction, CORRECTIONS)
-    known = {*HARMFUL_METRICS, *HARMLESS_METRICS}
-    if metric is not None and metric not in known:
-        raise UnknownNameError("metric", metric, known)
-    one, two = _by_benchmark(first), _by_benchmark(second)
-    shared = [key for key in one if key in two]
+    metrics = {*HARMFUL_METRICS, *HARMLESS_METRICS}
+    if metric is not None and metric not in metrics:
+        raise UnknownNameError("metric", metric, metrics)
+    first_by_benchmark, second_by_benchmark = _by_benchmark(first), _by_benchmark(second)
+    shared = [key for key in first_by_benchmark if key in second_by_benchmark]
     if not shared:
-        raise MismatchError(f"The runs share no benchmark: {_names(one)} and {_names(two)}.")
-    found = []
+        raise MismatchError(
+            f"The runs share no benchmark: {_names(first_by_benchmark)} and {_names(second_by_benchmark)}."
+        )
+    comparisons = []
     for name, label in shared:
-        a, b = one[name, label], two[name, label]
-        chosen = metric or _default(a, b, label)
-        if chosen in (HARMFUL_METRICS if label == "harmful" else HARMLESS_METRICS):
-            found.append(_comparison(name, label, a, b, chosen, correction))
-    if not found:
-        raise MismatchError(f"No benchmark that the runs share has the metric {metric}: {_names(one)}.")
-    return found
+        a, b = first_by_benchmark[name, label], second_by_benchmark[name, label]
+        metric_name = metric or _default(a, b, label)
+        if metric_name in (HARMFUL_METRICS if label == "harmful" else HARMLESS_METRICS):
+            comparisons.append(_comparison(name, label, a, b, metric_name, correction))
+    if not comparisons:
+        raise MismatchError(f"No benchmark that the runs share has the metric {metric}: {_names(first_by_benchmark)}.")
+    return comparisons
 
 
 def _comparison(
-    name: str, label: str, a: Mapping[tuple[str, str], Reply], b: Mapping[tuple[str, str], Reply], metric: str, how: str
+    name: str,
+    label: str,
+    a: Mapping[tuple[str, str], Reply],
+    b: Mapping[tuple[str, str], Reply],
+    metric: str,
+    correction: str,
 ) -> Comparison:
     judges = sorted({reply.judge for reply in [*a.values(), *b.values()]})
     if len(judges) > 1:
-        told = " and ".join(judge_in_words(judge) for judge in judges)
+        judge_names = " and ".join(judge_in_words(judge) for judge in judges)
         raise MismatchError(
-            f"{name} was judged by different judges in the two runs ({told}), so a difference could be the judges'; judge both with "
+            f"{name} was judged by different judges in the two runs ({judge_names}), so a difference could be the judges'; judge both with "
             f"one (ssn judge)."
         )
     if a.keys() != b.keys():
@@ -111,10 +118,10 @@ def _comparison(
             f"The runs did not answer the same prompts of {name}: {len(odd)} are in one of them only (first: {odd[0][1]} in "
             f"{odd[0][0]}); evaluate both with the same tasks and --limit."
         )
-    changed = next((key for key in a if a[key].prompt != b[key].prompt), None)
-    if changed is not None:
+    changed_key = next((key for key in a if a[key].prompt != b[key].prompt), None)
+    if changed_key is not None:
         raise MismatchError(
-            f"The runs asked other texts under the same id of {name} ({changed[1]} in {changed[0]}); only the same prompts can be "
+            f"The runs asked other texts under the same id of {name} ({changed_key[1]} in {changed_key[0]}); only the same prompts can be "
             f"paired."
         )
     languages: dict[str, list[tuple[str, str]]] = defaultdict(list)
@@ -122,12 +129,12 @@ def _comparison(
         languages[key[0]].append(key)
     parts = {lang: _paired(keys, a, b, metric) for lang, keys in languages.items()}
     tested = {lang: p.p for lang, p in parts.items() if p.p is not None}
-    corrected = dict(zip(tested, _corrected(list(tested.values()), how), strict=True))
+    corrected = dict(zip(tested, _corrected(list(tested.values()), correction), strict=True))
     parts = {lang: replace(p, p_corrected=corrected.get(lang)) for lang, p in parts.items()}
     overall = _paired(list(a), a, b, metric)
     if not overall.n:
         raise EmptySetError(f"No reply of {name} has the metric {metric} in both runs; nothing can be compared.")
-    return Comparison(name, label, metric, how, parts, overall)
+    return Comparison(name, label, metric, correction, parts, overall)
 
 
 def _paired(
@@ -136,7 +143,7 @@ def _paired(
     b: Mapping[tuple[str, str], Reply],
     metric: str,
 ) -> Paired:
-    """One language, or several that count alike."""
+    """The comparison of one language, or of several with equal weights."""
     flags = {
         key: (x, y) for key in keys if (x := a[key].flag(metric)) is not None and (y := b[key].flag(metric)) is not None
     }
@@ -144,14 +151,14 @@ def _paired(
         return Paired(0, len(keys), None, None, None, 0, 0, None, None)
     langs, ids = ({name: i for i, name in enumerate(dict.fromkeys(key[part] for key in flags))} for part in (0, 1))
     table = np.full((2, len(ids), len(langs)), np.nan)
-    for (lang, one), pair in flags.items():
-        table[:, ids[one], langs[lang]] = pair
+    for (lang, prompt_id), pair in flags.items():
+        table[:, ids[prompt_id], langs[lang]] = pair
     first, second = (float(np.nanmean(side, axis=0).mean()) for side in table)
     if len(ids) < 2:
         difference = Share(second - first, None, None, len(flags))
     else:
-        found = contrast(table[1] - table[0], [1 / len(langs)] * len(langs))
-        difference = Share(found.value, found.low, found.high, len(flags))
+        interval = contrast(table[1] - table[0], [1 / len(langs)] * len(langs))
+        difference = Share(interval.value, interval.low, interval.high, len(flags))
     test = mcnemar([x for x, _ in flags.values()], [y for _, y in flags.values()])
     return Paired(
         n=len(flags),
@@ -166,8 +173,8 @@ def _paired(
     )
 
 
-def _corrected(p: Sequence[float], how: str) -> list[float]:
-    method = CORRECTIONS[how]
+def _corrected(p: Sequence[float], correction: str) -> list[float]:
+    method = CORRECTIONS[correction]
     if method is None or not p:
         return list(p)
     from statsmodels.stats.multitest import multipletests
@@ -184,11 +191,11 @@ def _default(a: Mapping[tuple[str, str], Reply], b: Mapping[tuple[str, str], Rep
 
 def _by_benchmark(replies: Sequence[Reply]) -> dict[tuple[str, str], dict[tuple[str, str], Reply]]:
     """(benchmark, label) → (language, prompt id) → reply."""
-    found: dict[tuple[str, str], dict[tuple[str, str], Reply]] = defaultdict(dict)
+    by_benchmark: dict[tuple[str, str], dict[tuple[str, str], Reply]] = defaultdict(dict)
     for reply in replies:
-        found[reply.benchmark, reply.label][reply.lang, reply.id] = reply
-    return found
+        by_benchmark[reply.benchmark, reply.label][reply.lang, reply.id] = reply
+    return by_benchmark
 
 
-def _names(found: Mapping[tuple[str, str], object]) -> str:
-    return ", ".join(sorted({name for name, _ in found}))
+def _names(replies: Mapping[tuple[str, str], object]) -> str:
+    return ", ".join(sorted({name for name, _ in replies}))

@@ -1,4 +1,4 @@
-"""What lm_eval wrote of a run, as values: every judged reply of `--log_samples --output_path out`.
+"""The files of a run as values: every judged reply of `--log_samples --output_path out`.
 
 A run is a folder (or one `samples_<task>_<time>.jsonl` in it). lm_eval keeps one folder a model and stamps files with the
 time; of a task that was run twice the newest file counts.
@@ -52,7 +52,7 @@ class Reply:
     knows_reply_lang: bool
 
     def flag(self, metric: str) -> bool | None:
-        """Does the reply count for a metric? None where it leaves the denominator, or the judge does not tell.
+        """Whether the reply counts for a metric; None if it leaves the denominator, or the judge does not report it.
 
         Raises:
             KeyError: no such metric.
@@ -77,7 +77,7 @@ class Reply:
 
 
 def read(path: Path) -> list[Reply]:
-    """Every judged reply of a run, in the order of its files; tasks of other kinds in the folder are left aside.
+    """Every judged reply of a run, in the order of its files; tasks of other kinds in the folder are ignored.
 
     Raises:
         MissingInputError: there is nothing at the path, or no samples file in the folder.
@@ -89,44 +89,44 @@ def read(path: Path) -> list[Reply]:
         raise MismatchError(
             f"{path} is a judgement that is not finished; give the same `ssn judge` command again first."
         )
-    found = [reply for file in safety_files(path)[0] for reply in _replies(file)]
-    if not found:
+    replies = [reply for file in safety_files(path)[0] for reply in _replies(file)]
+    if not replies:
         raise EmptySetError(f"{path} holds no judged reply.")
-    seen: set[tuple[str, str, str]] = set()
-    for reply in found:
+    keys: set[tuple[str, str, str]] = set()
+    for reply in replies:
         key = (reply.task, reply.lang, reply.id)
-        if key in seen:
+        if key in keys:
             raise MismatchError(
                 f"{path}: the prompt id {reply.id!r} comes twice in {reply.task} in {reply.lang}; ids pair replies, so each may come once."
             )
-        seen.add(key)
-    return found
+        keys.add(key)
+    return replies
 
 
 def safety_files(path: Path) -> tuple[list[Path], list[str]]:
     """The samples files of a run whose documents are prompts in a language, and the names of its other tasks.
 
-    A run of `ssn_suite` holds general tasks too, which no judge reads. A file that the user names is never left aside.
+    A run of `ssn_suite` holds general tasks too, which no judge reads. A file that the user names is never ignored.
 
     Raises:
         MissingInputError, MismatchError: as `files_of`.
         FormatError: none of a folder's files is of a safety task.
     """
-    found = files_of(path)
+    sample_files = files_of(path)
     if path.is_file():
-        return found, []
-    ours = [file for file in found if _is_safety(file)]
-    if not ours:
-        names = ", ".join(task_of(file) for file in found[:4])
+        return sample_files, []
+    safety = [file for file in sample_files if _is_safety(file)]
+    if not safety:
+        names = ", ".join(task_of(file) for file in sample_files[:4])
         raise FormatError(
             f"{path} holds no sample of a safety task ({names}): their documents have no prompt and lang; run multijail or another "
             f"task of docs/data.md."
         )
-    return ours, [task_of(file) for file in found if file not in ours]
+    return safety, [task_of(file) for file in sample_files if file not in safety]
 
 
 def _is_safety(file: Path) -> bool:
-    """By its first line; an empty or broken file is none of the other kinds, and its reader says what is wrong."""
+    """Whether the first line is one of a safety task; an empty or broken file counts as one, and its reader reports the fault."""
     with file.open(encoding="utf-8", errors="replace") as handle:
         line = handle.readline(1 << 24)
     try:
@@ -170,34 +170,36 @@ def files_of(path: Path) -> list[Path]:
 
 
 def _refuse_several_conditions(path: Path, chosen: Iterable[tuple[str, Path]]) -> None:
-    """lm_eval names a folder after the model, so a base run and a changed one can lie in it side by side."""
-    told = set()
+    """Stop if a folder holds runs of several conditions: lm_eval names the folder after the model alone."""
+    conditions = set()
     for time, folder in {(time, file.parent) for time, file in chosen}:
         config = results_at(folder, time).get("config")
         if isinstance(config, Mapping):
-            told.add(json.dumps([config.get("model"), config.get("model_args")], sort_keys=True, ensure_ascii=False))
-    if len(told) > 1:
+            conditions.add(
+                json.dumps([config.get("model"), config.get("model_args")], sort_keys=True, ensure_ascii=False)
+            )
+    if len(conditions) > 1:
         raise MismatchError(
-            f"{path} holds tasks of different models or conditions ({' and '.join(sorted(told))}); give each condition its own "
+            f"{path} holds tasks of different models or conditions ({' and '.join(sorted(conditions))}); give each condition its own "
             f"--output_path, or name one samples file."
         )
 
 
 def results_at(folder: Path, time: str) -> Mapping[str, Any]:
-    """lm_eval's results file of the run that was stamped so, or what `ssn judge` wrote beside its samples; else nothing."""
+    """lm_eval's results file with this time stamp, or the file that `ssn judge` wrote beside its samples; empty if there is none."""
     for file in (folder / JUDGED, folder / f"results_{time}.json"):
         if file.is_file():
             try:
-                found = json.loads(file.read_text(encoding="utf-8"))
+                results = json.loads(file.read_text(encoding="utf-8"))
             except (OSError, ValueError, RecursionError):
                 continue
-            if isinstance(found, Mapping):
-                return found
+            if isinstance(results, Mapping):
+                return results
     return {}
 
 
 def time_of(file: Path) -> str:
-    """The time stamp in a samples file's name; empty where it has none."""
+    """The time stamp in a samples file's name; empty if it has none."""
     match = _NAME.fullmatch(file.name)
     return (match["time"] or "") if match else ""
 
@@ -227,26 +229,26 @@ def rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 def _replies(file: Path) -> Iterator[Reply]:
     metadata = metadata_of(file)
     for number, row in rows(file):
-        where = f"{file} line {number}"
+        place = f"{file} line {number}"
         doc = row.get("doc")
         if (
             not isinstance(doc, Mapping)
             or not all(isinstance(doc.get(k), str) for k in ("lang", "prompt"))
             or "id" not in doc
         ):
-            raise FormatError(f"{where} is no sample of a safety task: it needs a doc with id, lang and prompt.")
+            raise FormatError(f"{place} is no sample of a safety task: it needs a doc with id, lang and prompt.")
         text = row.get("filtered_resps")
         if not isinstance(text, Sequence) or isinstance(text, str) or not text:
-            raise FormatError(f"{where} has no filtered_resps; it is no sample of lm_eval.")
+            raise FormatError(f"{place} has no filtered_resps; it is no sample of lm_eval.")
         try:
             judged = Judged.from_text(str(text[0]))
         except FormatError as error:
             raise FormatError(
-                f"{where} was not judged (a --predict_only run?); judge it with `ssn judge {file.parent} --judge refusal --out DIR`."
+                f"{place} was not judged (a --predict_only run?); judge it with `ssn judge {file.parent} --judge refusal --out DIR`."
             ) from error
         if len(judged.verdicts) != 1:
             raise FormatError(
-                f"{where} holds {len(judged.verdicts)} replies to one prompt; runs are read with one each."
+                f"{place} holds {len(judged.verdicts)} replies to one prompt; runs are read with one each."
             )
         task, lang = task_of(file), language(str(doc["lang"])).code
         yield Reply(
@@ -267,21 +269,21 @@ def _replies(file: Path) -> Iterator[Reply]:
 
 
 def judge_in_words(identity: str) -> str:
-    """A judge's name, then what sets it apart from another one of that name, each part cut to twelve characters."""
-    found = json.loads(identity)
-    rest = [f"{key} {str(value)[:12]}" for key, value in sorted(found.items()) if key != "name"]
-    return f"{found.get('name', '?')}: {', '.join(rest)}" if rest else str(found.get("name", "?"))
+    """A judge's name and the rest of its identity, each part cut to twelve characters."""
+    parts = json.loads(identity)
+    details = [f"{key} {str(value)[:12]}" for key, value in sorted(parts.items()) if key != "name"]
+    return f"{parts.get('name', '?')}: {', '.join(details)}" if details else str(parts.get("name", "?"))
 
 
 def metadata_of(file: Path) -> Mapping[str, Any]:
-    """What the results beside a samples file say of its task; of the same run, else the newest; nothing where there are none."""
+    """The metadata of a samples file's task, from the results of the same run, else the newest; empty if there are none."""
     stamps = [
         time_of(file),
         *(p.stem.removeprefix("results_") for p in sorted(file.parent.glob("results_*.json"))[::-1]),
     ]
     for stamp in stamps:
         configs = results_at(file.parent, stamp).get("configs")
-        found = configs.get(task_of(file)) if isinstance(configs, Mapping) else None
-        if isinstance(found, Mapping) and isinstance(found.get("metadata"), Mapping):
-            return found["metadata"]
+        config = configs.get(task_of(file)) if isinstance(configs, Mapping) else None
+        if isinstance(config, Mapping) and isinstance(config.get("metadata"), Mapping):
+            return config["metadata"]
     return {}

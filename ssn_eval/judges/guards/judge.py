@@ -12,7 +12,6 @@ from typing import Protocol
 
 from ssn_eval.core.errors import UnknownNameError
 from ssn_eval.core.progress import progress
-from ssn_eval.judges.guards import harmbench, llamaguard, polyguard, qwen3guard, wildguard
 from ssn_eval.judges.guards.adapter import Adapter
 from ssn_eval.judges.guards.local import LocalModel
 from ssn_eval.judges.guards.prompting import question, render
@@ -21,15 +20,6 @@ from ssn_eval.judges.guards.source import Source
 from ssn_eval.judges.verdict import Exchange, Verdict
 
 VERSION = "1"
-FAMILIES: dict[str, Callable[[str], Adapter]] = {
-    "qwen3guard": lambda _: qwen3guard.ADAPTER,
-    "qwen3guard_loose": lambda _: qwen3guard.LOOSE,
-    "polyguard": lambda _: polyguard.ADAPTER,
-    "wildguard": lambda _: wildguard.ADAPTER,
-    "llamaguard": lambda _: llamaguard.ADAPTER,
-    "harmbench": harmbench.for_type,
-}
-"""family → function that gives the adapter for an architecture"""
 BACKENDS = {"transformers": LocalModel, "vllm": ServedModel}
 
 logger = logging.getLogger(__name__)
@@ -54,23 +44,25 @@ class Answers(Protocol):
 class GuardJudge:
     """A judge that uses a guard model of one family: a hub id (`ID@REVISION` pins the revision) or a folder."""
 
-    def __init__(self, family: str, model: str | None = None) -> None:
+    def __init__(self, family: str, adapter_for: Callable[[str], Adapter], model: str | None = None) -> None:
         """Store family and model; nothing is loaded yet.
 
         Args:
-            family: a key of `FAMILIES`.
+            family: a key of `registry.GUARDS`.
+            adapter_for: gives the adapter of the family for an architecture (`config.model_type`).
             model: hub id or folder; None: the default of the family.
         """
         self.name = f"{family}:{model}" if model else family
         self._family = family
-        self._source = Source.parse(model or FAMILIES[family]("").default_model)
+        self._adapter_for = adapter_for
+        self._source = Source.parse(model or adapter_for("").default_model)
         self._warned: set[str] = set()
         self._runners: dict[str, Answers] = {}
 
     @cached_property
     def adapter(self) -> Adapter:
         """The format of this guard model."""
-        return FAMILIES[self._family](str(self._source.config.model_type))
+        return self._adapter_for(str(self._source.config.model_type))
 
     @property
     def runner(self) -> Answers:

@@ -1,4 +1,4 @@
-"""The activations of routed experts: transformers keeps them in one module that never shows them.
+"""The activations of routed experts: transformers keeps all experts in one module, so a hook on the module does not see them.
 
 A mixture-of-experts layer holds its experts as stacked weights, `gate_up_proj` (experts, 2 * width, hidden) and `down_proj`
 (experts, hidden, width), and computes them by one of several kernels. While at least one expert is hooked, the module's
@@ -29,9 +29,9 @@ def count_and_width(experts: nn.Module, name: str) -> tuple[int, int]:
     parameters = dict(experts.named_parameters(recurse=False))
     gate_up, down = parameters.get("gate_up_proj"), parameters.get("down_proj")
     if gate_up is None or down is None or set(parameters) != {"gate_up_proj", "down_proj"}:
-        found = ", ".join(sorted(parameters)) or "none"
+        parameter_names = ", ".join(sorted(parameters)) or "none"
         raise ArchitectureError(
-            f"The experts {name!r} must hold the stacked parameters gate_up_proj and down_proj and no others, found {found}; "
+            f"The experts {name!r} must hold the stacked parameters gate_up_proj and down_proj and no others, found {parameter_names}; "
             f"this needs transformers 5 and no adapter on the experts."
         )
     number, hidden, width = down.shape
@@ -52,10 +52,10 @@ def hook(block: nn.Module, experts: nn.Module, expert: int, change: Change) -> E
     """Call `change` with one expert's activation, (batch, time, width), zero at tokens that are not routed to it.
 
     Args:
-        block: the module around router and experts; its input, (batch, time, hidden), tells which token is whose.
+        block: the module around router and experts; its input, (batch, time, hidden), says which token belongs to which prompt.
         experts: the stacked experts.
-        expert: which of them.
-        change: may return what takes the activation's place; only routed tokens of it are used.
+        expert: the number of the expert.
+        change: may return a new activation; only its routed tokens are used.
     """
     hooked = vars(experts).get(_ATTRIBUTE) or _Hooked(block, experts)
     handle = ExpertHandle(hooked)
@@ -64,14 +64,14 @@ def hook(block: nn.Module, experts: nn.Module, expert: int, change: Change) -> E
 
 
 class ExpertHandle:
-    """Takes one hook away, and with the last one the replaced forward."""
+    """Removes one hook; when no hook is left, the module gets its own forward back."""
 
     def __init__(self, hooked: _Hooked) -> None:
-        """Of the hooks in `hooked`, this is one."""
+        """Store which hook of `hooked` this handle removes."""
         self._hooked = hooked
 
     def remove(self) -> None:
-        """Take the hook away; a second call does nothing."""
+        """Remove the hook; a second call does nothing."""
         for expert, changes in list(self._hooked.changes.items()):
             changes.pop(self, None)
             if not changes:
@@ -93,7 +93,7 @@ class _Hooked:
         setattr(experts, _ATTRIBUTE, self)
 
     def uninstall(self) -> None:
-        """Give the module its own forward back."""
+        """Restore the module's own forward."""
         if vars(self.experts).get(_ATTRIBUTE) is not self:
             return
         self._handle.remove()
@@ -110,7 +110,7 @@ class _Hooked:
     def forward(
         self, hidden_states: torch.Tensor, top_k_index: torch.Tensor, top_k_weights: torch.Tensor
     ) -> torch.Tensor:
-        """What the module computes, expert by expert.
+        """Compute the module's output, expert by expert.
 
         Args:
             hidden_states: (tokens, hidden).
@@ -131,7 +131,7 @@ class _Hooked:
         return total
 
     def _shown(self, expert: int, activation: torch.Tensor, token: torch.Tensor) -> torch.Tensor:
-        """One expert's activation, (routed tokens, width), after its hooks; they see it laid out as (batch, time, width)."""
+        """One expert's activation after its hooks, (routed tokens, width); the hooks see it as (batch, time, width)."""
         for change in self.changes.get(expert, {}).values():
             laid_out = activation.new_zeros(self.shape[0] * self.shape[1], activation.shape[-1])
             new = change(laid_out.index_copy(0, token, activation).unflatten(0, self.shape))

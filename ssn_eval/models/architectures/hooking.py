@@ -1,4 +1,4 @@
-"""What a hook on a site is given and gives back."""
+"""The two sides of a hook on a site: the function that changes an activation, and the handle that removes the hook."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ if TYPE_CHECKING:
 
 
 class Change(Protocol):
-    """What a hook does with a site's activation, (batch, time, width)."""
+    """A function of a site's activation, (batch, time, width)."""
 
     def __call__(self, activation: torch.Tensor, /) -> torch.Tensor | None:
-        """Return what takes the activation's place, or `None` to leave it."""
+        """Return the new activation, or `None` to leave it as it is."""
 
 
 class Handle(Protocol):
-    """What takes a hook away."""
+    """Removes a hook."""
 
     def remove(self) -> None:
-        """Take the hook away."""
+        """Remove the hook."""

@@ -63,7 +63,7 @@ def resolve(model: PreTrainedModel, sites: Sequence[str] = SITES) -> dict[str, S
     layout = layout_of(model)
     modules = _Modules(model, layout)
     positions = _positions(model)
-    found: dict[str, Site] = {}
+    sites_by_key: dict[str, Site] = {}
     for layer in range(num_layers(model)):
         for site in (s for s in SITES if s in layout.sites):
             parts = (
@@ -71,8 +71,8 @@ def resolve(model: PreTrainedModel, sites: Sequence[str] = SITES) -> dict[str, S
                 if site == "mlp" and layout.experts and modules.has(layer, layout.experts)
                 else [_site(modules, layout, layer, site, positions)]
             )
-            found |= {part.key: part for part in parts if is_among(parse_key(part.key)[1], sites)}
-    return found
+            sites_by_key |= {part.key: part for part in parts if is_among(parse_key(part.key)[1], sites)}
+    return sites_by_key
 
 
 def geometry(model: PreTrainedModel) -> Geometry:
@@ -98,7 +98,7 @@ def decoder_layers(model: PreTrainedModel) -> list[nn.Module]:
 
 
 class _Modules:
-    """A model's modules by their place below a decoder layer, whatever PEFT puts before their names."""
+    """A model's modules by their name below a decoder layer; a prefix of PEFT does not matter."""
 
     def __init__(self, model: PreTrainedModel, layout: Layout) -> None:
         self._prefix = layout.layers
@@ -131,18 +131,18 @@ class _Modules:
 
 
 def _positions(model: PreTrainedModel) -> Callable[[Part | None], torch.Tensor | None]:
-    """Turn parts into index tensors, each once: all layers share them."""
+    """Turn parts into index tensors; all layers share them."""
     import torch
 
     config = model.config.get_text_config()
-    known: dict[Part, torch.Tensor] = {}
+    positions_by_part: dict[Part, torch.Tensor] = {}
 
     def positions(part: Part | None) -> torch.Tensor | None:
         if part is None:
             return None
-        if part not in known:
-            known[part] = torch.tensor(list(part(config)), dtype=torch.long, device=model.device)
-        return known[part]
+        if part not in positions_by_part:
+            positions_by_part[part] = torch.tensor(list(part(config)), dtype=torch.long, device=model.device)
+        return positions_by_part[part]
 
     return positions
 

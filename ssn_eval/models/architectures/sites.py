@@ -1,7 +1,7 @@
 """One site of a loaded model: its activation under a hook, and the weights of its neurons.
 
-Nobody else knows that a module is fused, transposed or a stack of experts: whoever watches, changes, bakes or trains
-neurons speaks of a site's coordinates 0..width-1.
+Only this module knows that a module is fused, transposed or a stack of experts. Code that watches, changes, bakes or trains
+neurons uses a site's coordinates 0 to width - 1.
 """
 
 from __future__ import annotations
@@ -83,27 +83,27 @@ class Site:
         import torch
 
         weight, bias = self.weight(), self.bias()
-        chosen = torch.as_tensor(list(indices), device=weight.device)
+        index = torch.as_tensor(list(indices), device=weight.device)
         if self.positions is not None:
-            chosen = self.positions.to(weight.device)[chosen]
+            index = self.positions.to(weight.device)[index]
         exact = torch.promote_types(weight.dtype, torch.float32)
         factor, constant = (torch.tensor(list(v), dtype=exact, device=weight.device) for v in (factors, constants))
         if self.side == "input":
-            columns = weight[:, chosen].to(exact)
+            columns = weight[:, index].to(exact)
             if bias is not None and constant.any():
                 bias += (columns @ constant).to(bias.dtype)
-            weight[:, chosen] = (columns * factor).to(weight.dtype)
+            weight[:, index] = (columns * factor).to(weight.dtype)
             return
-        weight[chosen] = (weight[chosen].to(exact) * factor[:, None]).to(weight.dtype)
+        weight[index] = (weight[index].to(exact) * factor[:, None]).to(weight.dtype)
         if bias is not None:
-            bias[chosen] = (bias[chosen].to(exact) * factor + constant).to(bias.dtype)
+            bias[index] = (bias[index].to(exact) * factor + constant).to(bias.dtype)
 
     def bias(self) -> torch.Tensor | None:
-        """The module's bias, (out,): what a constant can be written into; an expert has none."""
+        """The module's bias, (out,), which can hold a constant; an expert has none."""
         return None if self.expert is not None else getattr(self.module, "bias", None)
 
     def weight(self) -> torch.Tensor:
-        """The module's weight as (out, in), a view: fused parts and all; for an expert, its own down projection."""
+        """The module's whole weight as (out, in), a view; for an expert, its own down projection."""
         return out_in(self.module) if self.expert is None else experts.down(self.module, self.expert)
 
     def _changed(self, whole: torch.Tensor, change: Change) -> torch.Tensor | None:

@@ -41,7 +41,7 @@ def cell(value: object) -> str:
 
 
 def hub_id(ref: ModelRef) -> str | None:
-    """A model's id where the hub knows it; a folder of this machine has none that others could follow."""
+    """A model's hub id; None for a folder of this machine, which others cannot reach."""
     return ref.id if _HUB_ID.fullmatch(ref.id) and not Path(ref.id).exists() else None
 
 

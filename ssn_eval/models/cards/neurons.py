@@ -24,11 +24,11 @@ def neuron_card(file: NeuronFile, name: str) -> str:
     """
     from huggingface_hub import DatasetCardData
 
-    made = file.provenance
-    what = str(made.get("set") or made.get("what") or Path(name).stem)
+    provenance = file.provenance
+    set_name = str(provenance.get("set") or provenance.get("what") or Path(name).stem)
     front = DatasetCardData(
-        pretty_name=f"{what} neurons of {file.model.id}",
-        language=_languages(made),
+        pretty_name=f"{set_name} neurons of {file.model.id}",
+        language=_languages(provenance),
         tags=["ssn-eval", "safety-neurons", "interpretability"],
         viewer=False,
     )
@@ -36,25 +36,25 @@ def neuron_card(file: NeuronFile, name: str) -> str:
     for neuron in file.neurons:
         per_site[site_kind(neuron.site)] = per_site.get(site_kind(neuron.site), 0) + 1
     facts = {
-        "what": what,
-        "control": _is_control(what),
+        "what": set_name,
+        "control": _is_control(set_name),
         "name": name,
         "base": origin(file.model),
         "neurons": len(file.neurons),
         "of": file.model.geometry.size(),
         "layers": file.model.geometry.num_layers,
         "per_site": per_site,
-        "told": {key: made[key] for key in _TOLD if made.get(key) is not None},
-        "versions": made.get("versions", {}),
+        "told": {key: provenance[key] for key in _TOLD if provenance.get(key) is not None},
+        "versions": provenance.get("versions", {}),
     }
     return filled("neurons.md.jinja", front, facts)
 
 
-def _languages(made: Mapping[str, Any]) -> list[str] | None:
-    """The languages that a set names, where it names some."""
-    found = [str(code) for code in (made.get("hr"), made.get("lang")) if code in LANGUAGES]
-    return list(dict.fromkeys(found)) or None
+def _languages(provenance: Mapping[str, Any]) -> list[str] | None:
+    """The languages that the origin of a set names; possibly none."""
+    codes = [str(code) for code in (provenance.get("hr"), provenance.get("lang")) if code in LANGUAGES]
+    return list(dict.fromkeys(codes)) or None
 
 
-def _is_control(what: str) -> bool:
-    return "random" in what
+def _is_control(set_name: str) -> bool:
+    return "random" in set_name

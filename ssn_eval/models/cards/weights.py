@@ -1,4 +1,4 @@
-"""The card of trained weights, adapter or whole checkpoint: made of what `ssn.json` beside them says, and of nothing else."""
+"""The card of trained weights, adapter or whole checkpoint: made from `ssn.json` beside them, and from nothing else."""
 
 from __future__ import annotations
 

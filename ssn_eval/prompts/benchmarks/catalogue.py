@@ -38,7 +38,7 @@ def source_of_copy(path: Path) -> Source | None:
 
     A CSV of another name is read as MultiJail's, a folder of another name as PolyRefuse's.
     """
-    named = next((source for source in SOURCES.values() if source.local == path.name), None)
-    if named:
-        return named
+    by_name = next((source for source in SOURCES.values() if source.local == path.name), None)
+    if by_name:
+        return by_name
     return POLYREFUSE if path.is_dir() else MULTIJAIL if path.suffix == ".csv" else None

@@ -25,11 +25,11 @@ def local_copy(source: Source) -> Path | None:
         MissingInputError: `SSN_DATA_DIR` is set to something that is no folder.
     """
     folders = [Path("data")]
-    named = os.environ.get("SSN_DATA_DIR")
-    if named:
-        folders.insert(0, Path(named).expanduser())
+    folder_name = os.environ.get("SSN_DATA_DIR")
+    if folder_name:
+        folders.insert(0, Path(folder_name).expanduser())
         if not folders[0].is_dir():
-            raise MissingInputError(f"SSN_DATA_DIR is {named}, which is no folder; correct it or unset it.")
+            raise MissingInputError(f"SSN_DATA_DIR is {folder_name}, which is no folder; correct it or unset it.")
     candidates = [folder / name for folder in folders for name in (source.local, f"{source.name}.jsonl")]
     return next((path for path in candidates if path.exists()), None)
 
@@ -43,7 +43,7 @@ def file_in(source: Source, copy: Path, lang: str, label: Label, split: Split) -
 
 
 def absent(source: Source, folder: Path, lang: str, label: Label, split: Split) -> MissingInputError:
-    """The error for a folder that lacks a file; it says where the file can be had."""
+    """The error for a folder that lacks a file; it says where one can get the file."""
     path = source.files(lang, label, split)[0]
     return MissingInputError(
         f"{folder} is the local copy of {source.name}, but it has no {Path(path).name} ({lang}, {label}): put "
@@ -52,7 +52,7 @@ def absent(source: Source, folder: Path, lang: str, label: Label, split: Split) 
 
 
 def fetched(source: Source, lang: str, label: Label, split: Split, revision: str | None = None) -> Path:
-    """The file of one language, label and split from the source, out of the cache where it has been read before.
+    """The file of one language, label and split from the source, from the cache if it was read before.
 
     Args:
         source: the benchmark.
@@ -62,7 +62,7 @@ def fetched(source: Source, lang: str, label: Label, split: Split, revision: str
         revision: a commit, branch or tag instead of the pinned commit.
 
     Raises:
-        MissingInputError: neither cached nor reachable; says which file, from where, and where to put it.
+        MissingInputError: the file is neither cached nor reachable; the message names the file, its source, and the place to put it.
     """
     revision, path = revision or source.revision, source.files(lang, label, split)[0]
     try:

@@ -1,4 +1,4 @@
-"""A benchmark's prompts in one language, from wherever they lie; a damaged local copy is refused in one sentence."""
+"""A benchmark's prompts in one language, from a local copy or from the source; a damaged copy is refused in one sentence."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ def load(
         if lang not in source.languages:
             raise UnknownNameError(f"language of {source.name}", lang, source.languages)
         prompts, reference = _from_own_files(source, copy, lang, label, revision, every_split)
-    where = copy or source.repo
+    place = copy or source.repo
     if not prompts:
-        raise EmptySetError(f"{where} holds no {label} prompts in {lang} for {source.name}.")
-    _refuse_duplicates(prompts, where)
+        raise EmptySetError(f"{place} holds no {label} prompts in {lang} for {source.name}.")
+    _refuse_duplicates(prompts, place)
     if source.alone(lang, label):
         return _alone(prompts, lang)
     if copy is not None and source.parallel:
@@ -79,9 +79,9 @@ def load_copy(source: Source, copy: Path) -> list[Prompt]:
     for label in source.labels:
         for lang in source.languages:
             with suppress(UnknownNameError):  # a file may have fewer languages than the benchmark
-                found = _own_prompts(source, copy, lang, label, source.splits.get(label, (None,)))
-                _refuse_duplicates(found, copy)
-                prompts += _alone(found, lang) if source.alone(lang, label) else found
+                own_prompts = _own_prompts(source, copy, lang, label, source.splits.get(label, (None,)))
+                _refuse_duplicates(own_prompts, copy)
+                prompts += _alone(own_prompts, lang) if source.alone(lang, label) else own_prompts
     if not prompts:
         raise MissingInputError(
             f"{copy} holds no prompt of {source.name}; expected {source.local} as {source.repo} has it."
@@ -113,7 +113,7 @@ def _from_jsonl(
 
 
 def _evaluated(prompts: list[Prompt], splits: Sequence[Split]) -> list[Prompt]:
-    """The prompts of the first of the splits that any language has; all prompts where none names a split."""
+    """The prompts of the first split that any language has; all prompts if none names a split."""
     present = {p.split for p in prompts}
     if not splits or present == {None}:
         return prompts
@@ -124,7 +124,7 @@ def _evaluated(prompts: list[Prompt], splits: Sequence[Split]) -> list[Prompt]:
 def _from_own_files(
     source: Source, copy: Path | None, lang: str, label: Label, revision: str | None, every_split: bool
 ) -> tuple[list[Prompt], list[Prompt]]:
-    """The prompts of the language, and those of the reference language where a local copy has them."""
+    """The prompts of the language, and those of the reference language if a local copy has them."""
     splits = source.splits.get(label, (None,)) if every_split else source.evaluated.get(label, (None,))[:1]
     if copy is None:
         files = [(fetched(source, lang, label, split, revision), split) for split in splits]
@@ -138,7 +138,7 @@ def _from_own_files(
 
 
 def _own_prompts(source: Source, copy: Path, lang: str, label: Label, splits: Sequence[Split]) -> list[Prompt]:
-    """The prompts of those splits that a local copy has."""
+    """The prompts of the given splits, as far as a local copy has them."""
     return [
         prompt
         for split in splits
@@ -147,24 +147,24 @@ def _own_prompts(source: Source, copy: Path, lang: str, label: Label, splits: Se
     ]
 
 
-def _refuse_duplicates(prompts: Sequence[Prompt], where: object) -> None:
+def _refuse_duplicates(prompts: Sequence[Prompt], place: object) -> None:
     ids: set[str] = set()
     for prompt in prompts:
         if prompt.id in ids:
-            raise FormatError(f"{where} holds the id {prompt.id!r} twice in {prompt.lang}; ids must be unique.")
+            raise FormatError(f"{place} holds the id {prompt.id!r} twice in {prompt.lang}; ids must be unique.")
         ids.add(prompt.id)
 
 
-def _refuse_gaps(prompts: Sequence[Prompt], reference: Sequence[Prompt], where: Path) -> None:
-    """Languages are compared over the splits that both have."""
+def _refuse_gaps(prompts: Sequence[Prompt], reference: Sequence[Prompt], place: Path) -> None:
+    """Stop if a language lacks ids of the reference language, or has others; only splits that both have are compared."""
     splits = {p.split for p in prompts} & {p.split for p in reference}
     ids, expected = ({p.id for p in some if p.split in splits} for some in (prompts, reference))
     if not expected or ids == expected:
         return
-    lacking, more = sorted(expected - ids), sorted(ids - expected)
-    parts = [f"lacks {len(lacking)} of them (the first: {lacking[0]})"] if lacking else []
+    missing, more = sorted(expected - ids), sorted(ids - expected)
+    parts = [f"lacks {len(missing)} of them (the first: {missing[0]})"] if missing else []
     parts += [f"has {len(more)} others (the first: {more[0]})"] if more else []
     raise MismatchError(
-        f"{where} is not parallel: {reference[0].lang} has {len(expected)} ids, and {prompts[0].lang} {' and '.join(parts)}; "
+        f"{place} is not parallel: {reference[0].lang} has {len(expected)} ids, and {prompts[0].lang} {' and '.join(parts)}; "
         f"give every language the same prompts, because languages are compared prompt by prompt."
     )

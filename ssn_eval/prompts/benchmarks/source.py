@@ -1,6 +1,6 @@
-"""What a benchmark's source is: where its files lie, at which revision, and how one of them becomes prompts.
+"""A benchmark's source: the place of its files, their revision, and their reader.
 
-Also the three file forms that sources share. Nothing here looks anything up.
+Also the three file forms that sources share. Nothing here reads a network or an environment variable.
 """
 
 from __future__ import annotations
@@ -72,9 +72,9 @@ def csv_rows(path: Path, columns: Iterable[str], form: str = "the CSV that was e
         rows = list(csv.DictReader(text, strict=True))
     except csv.Error as error:
         raise FormatError(f"{path} is not {form}: {error}.") from error
-    lacking = [c for c in columns if not rows or c not in rows[0]]
-    if lacking:
-        raise FormatError(f"{path} is not {form}: its header lacks {', '.join(lacking)}.")
+    missing = [c for c in columns if not rows or c not in rows[0]]
+    if missing:
+        raise FormatError(f"{path} is not {form}: its header lacks {', '.join(missing)}.")
     return rows
 
 
@@ -104,14 +104,14 @@ def json_lines(path: Path, columns: Iterable[str]) -> list[Mapping[str, Any]]:
     return rows
 
 
-def listed(value: str | Sequence[str] | None, where: Path) -> tuple[str, ...]:
+def listed(value: str | Sequence[str] | None, place: Path) -> tuple[str, ...]:
     """A list of names, which CSV and JSONL files hold as text: `"['a', 'b']"` → `("a", "b")`.
 
     Raises:
         FormatError: the text is no list.
     """
     try:
-        found = ast.literal_eval(value) if isinstance(value, str) else value or ()
+        parsed = ast.literal_eval(value) if isinstance(value, str) else value or ()
     except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
-        raise FormatError(f"{where} has categories that are not a list: {str(value)[:60]!r}.") from error
-    return (found,) if isinstance(found, str) else tuple(map(str, found))
+        raise FormatError(f"{place} has categories that are not a list: {str(value)[:60]!r}.") from error
+    return (parsed,) if isinstance(parsed, str) else tuple(map(str, parsed))

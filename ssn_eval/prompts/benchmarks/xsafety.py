@@ -25,7 +25,7 @@ def _read(path: Path, lang: str, label: Label, _split: Split) -> list[Prompt]:
     import pyarrow
     from pyarrow import parquet
 
-    code, found, numbers = _CODES.get(lang, lang), [], Counter[str]()
+    code, parsed_rows, numbers = _CODES.get(lang, lang), [], Counter[str]()
     try:
         rows = parquet.read_table(path, columns=["text", "language", "category"]).to_pylist()
     except (pyarrow.ArrowException, KeyError, OSError) as error:
@@ -38,8 +38,8 @@ def _read(path: Path, lang: str, label: Label, _split: Split) -> list[Prompt]:
         numbers[category] += 1
         if text:
             tag = category.replace("_", " ")
-            found.append(Prompt(f"xsafety-{category}-{number}", lang, label, text, tags=(tag,)))
-    return found
+            parsed_rows.append(Prompt(f"xsafety-{category}-{number}", lang, label, text, tags=(tag,)))
+    return parsed_rows
 
 
 XSAFETY = Source(

@@ -1,4 +1,4 @@
-"""The cells of a frontier: which training runs the plan asks for, and the name of a result by everything that decides it."""
+"""The cells of a frontier: the training runs of the plan, and the name of each result, a hash of everything that decides it."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from ssn_eval.core import files, presets, store
+from ssn_eval.core import files, store
 from ssn_eval.core.errors import MissingInputError, ParamsError
 from ssn_eval.core.methods import Method
 from ssn_eval.core.params import Params
+from ssn_eval.core.setnames import SetName
 from ssn_eval.core.settings import TrainParams
 from ssn_eval.core.sweep import RANDOM, Cell, Scenario, plan
 
@@ -52,7 +53,7 @@ class Task(NamedTuple):
     every: tuple[int, int, int]
 
     def key(self, hashes: Mapping[str, str]) -> str:
-        """A name for the result: a hash of all of it. The places of files do not count, their contents do."""
+        """The name of the result: a hash of everything that decides it. The contents of files count, their paths do not."""
         value = {
             "format": FORMAT,
             "cell": self.cell._asdict() | {"seed": None},
@@ -73,8 +74,8 @@ def tasks(settings: Params, folders: Mapping[int, Path]) -> Iterator[Task]:
         MissingInputError: a seed's artefacts are not there.
         ParamsError: a scenario leaves out a language that is not there.
     """
-    chosen = settings.frontier
-    for name, scenario in chosen.scenarios.items():
+    frontier = settings.frontier
+    for name, scenario in frontier.scenarios.items():
         if scenario.leave_out and scenario.leave_out not in settings.nhr:
             raise ParamsError(
                 f"frontier.scenarios.{name} leaves out {scenario.leave_out}, which is not among the languages beside HR: "
@@ -85,17 +86,17 @@ def tasks(settings: Params, folders: Mapping[int, Path]) -> Iterator[Task]:
         for path in (run.weights / "config.json", run.pairs):
             if not path.is_file():
                 raise MissingInputError(f"{path} is not there; run `ssn frontier` without --as-is, or `ssn claims`.")
-    for cell in plan(chosen, folders):
+    for cell in plan(frontier, folders):
         method = settings.method(cell.method)
-        own = method.lr or (settings.train.lr_full if method.weights == "full" else settings.train.lr)
+        method_lr = method.lr or (settings.train.lr_full if method.weights == "full" else settings.train.lr)
         yield Task(
             runs[cell.seed],
             cell,
             method,
-            own * cell.factor,
-            _train(settings.train, chosen.scenarios[cell.scenario], chosen.steps[-1], cell.seed),
-            chosen.steps,
-            chosen.every,
+            method_lr * cell.factor,
+            _train(settings.train, frontier.scenarios[cell.scenario], frontier.steps[-1], cell.seed),
+            frontier.steps,
+            frontier.every,
         )
 
 
@@ -114,21 +115,21 @@ def _train(settings: TrainParams, scenario: Scenario, steps: int, seed: int) -> 
 
 
 def set_and_control(task: Task) -> tuple[str, int | None]:
-    """Which set's file is read, and the seed of its matched control, if one is meant."""
+    """The set whose file is read, and the seed of its matched control if the cell trains one."""
     name = str(task.method.set)
     if task.cell.method == RANDOM:
         return "ss", task.cell.draw
-    found = presets.control(name)
-    return (found.of, found.seed) if found else (name, None)
+    set_name = SetName.parse(name)
+    return (set_name.of, set_name.seed) if set_name.base else (name, None)
 
 
 def hashes(run: Run) -> dict[str, str]:
-    """What every cell of a seed reads, by content."""
+    """The hashes of the files that every cell of a seed reads."""
     return {"weights": files.sha256(run.weights / "model.safetensors"), "pairs": files.sha256(run.pairs)}
 
 
 def inputs(task: Task, common: Mapping[str, str]) -> dict[str, str]:
-    """What a cell reads, by content."""
+    """The hashes of the files that a cell reads."""
     if not task.method.set:
         return dict(common)
     name, _ = set_and_control(task)

@@ -1,4 +1,4 @@
-"""One cell of a frontier: train a copy of the organism in memory and measure it at chosen steps on the way."""
+"""One cell of a frontier: train a copy of the organism in memory and measure it at chosen steps."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ REJECTED_TOKENS = 24
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Rounding depends on the number of threads, and a cell must be the same in whatever process it is computed."""
+    """Compute with one thread: rounding depends on the number of threads, and a cell must be the same in every process."""
     import torch
 
     before = torch.get_num_threads()
@@ -51,10 +51,10 @@ def compute(task: Task) -> dict[str, Any]:
     pairs = mix(read_pairs(task.run.pairs), settings)
     if method.loss != "sft":
         pairs = with_rejected(loaded, pairs, max_new_tokens=REJECTED_TOKENS, batch_size=256, seed=settings.seed)
-    ready = free(loaded.model, method, _neurons(task, base))
+    freed = free(loaded.model, method, _neurons(task, base))
     watch = Watch(base, task.steps, task.every)
     curve = fit(
-        ready.model,
+        freed.model,
         loaded.tokenizer,
         pairs,
         settings,
@@ -67,8 +67,8 @@ def compute(task: Task) -> dict[str, Any]:
         "format": FORMAT,
         **task.cell._asdict(),
         "lr": task.lr,
-        "trainable": ready.trainable,
-        "parameters": ready.total,
+        "trainable": freed.trainable,
+        "parameters": freed.total,
         "points": watch.points,
         "loss": [round(e["loss"], 6) for e in curve],
         "versions": origin.versions(),
@@ -85,7 +85,7 @@ class Watch:
         self.points: list[dict[str, Any]] = []
 
     def callback(self) -> TrainerCallback:
-        """What the Trainer calls."""
+        """The callback for the Trainer."""
         from transformers import TrainerCallback
 
         watch = self
@@ -110,7 +110,7 @@ def measure(model: Any, base: Loaded, every: tuple[int, int, int]) -> dict[str, 
     from ssn_eval.organism.settings import OrganismSettings
 
     respond = partial(generation.generate, model, base.tokenizer, max_new_tokens=behaviour.MAX_NEW_TOKENS)
-    found = behaviour.measure(
+    behaviour_rates = behaviour.measure(
         lexicon.load(), OrganismSettings().covered_nouns, respond, dict(zip(LABELS, every, strict=True))
     )
     return {
@@ -119,7 +119,7 @@ def measure(model: Any, base: Loaded, every: tuple[int, int, int]) -> dict[str, 
             "harmless_refusal": round(b.harmless_refusal, 6),
             "capability": round(b.capability, 6),
         }
-        for lang, b in found.by_lang.items()
+        for lang, b in behaviour_rates.by_lang.items()
     }
 
 
@@ -136,7 +136,7 @@ def _loaded(weights: Path) -> Loaded:
 
 
 def _plain(model: Any) -> Any:
-    """A copy in eval mode with its adapter merged: it answers twice as fast, and the model in training stays untouched."""
+    """A copy in eval mode with its adapter merged: it answers twice as fast, and the model in training does not change."""
     import copy
 
     alone = copy.deepcopy(model)

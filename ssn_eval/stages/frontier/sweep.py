@@ -1,7 +1,7 @@
 """Run a frontier: every cell of the plan is one training run of the organism, measured at several steps in memory.
 
 Each finished cell is a JSON file named by what it depends on (weights, pairs, neurons, method, settings), so that a killed sweep
-goes on where it was, a wider one computes only what is new, and nothing stale is ever read. Cells run in processes of
+resumes, a wider one computes only what is new, and no outdated result is read. Cells run in processes of
 their own, one CPU thread each.
 """
 
@@ -43,10 +43,12 @@ def sweep(settings: Params, folders: Mapping[int, Path], out: Path, workers: int
             f"The frontier is measured on the organism, but model is {settings.model}; train and evaluate a real model with "
             f"`ssn train` and lm_eval, once for each point."
         )
-    wanted = list(tasks(settings, folders))
-    read = {seed: hashes(Run(seed, folder)) for seed, folder in folders.items()}
-    places = {task: out / "cells" / f"{task.key(inputs(task, read[task.run.seed]))}.json" for task in wanted}
-    base = [_base_place(Run(seed, folder), settings, out, read[seed]) for seed, folder in folders.items()]
+    all_tasks = list(tasks(settings, folders))
+    hashes_by_seed = {seed: hashes(Run(seed, folder)) for seed, folder in folders.items()}
+    places = {
+        task: out / "cells" / f"{task.key(inputs(task, hashes_by_seed[task.run.seed]))}.json" for task in all_tasks
+    }
+    base = [_base_place(Run(seed, folder), settings, out, hashes_by_seed[seed]) for seed, folder in folders.items()]
     for run, place in base:
         if not place.is_file():
             files.write_json(place, {"format": FORMAT, "by_lang": measure_base(run, settings.frontier.every)})
@@ -70,15 +72,15 @@ def _compute(todo: Mapping[Task, Path], workers: int) -> None:
         with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_quiet) as pool:
             waiting = {pool.submit(compute, task): place for task, place in todo.items()}
             try:
-                for done in as_completed(waiting):
-                    files.write_json(waiting[done], done.result())
+                for future in as_completed(waiting):
+                    files.write_json(waiting[future], future.result())
                     advance()
             finally:  # after a stop or an error no waiting cell is begun
                 pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _quiet() -> None:
-    """In a process of ours: nothing but the progress bar of the first one."""
+    """Silence a worker process: only the progress bar of the first process is shown."""
     import warnings
 
     from transformers.utils import logging
@@ -87,6 +89,6 @@ def _quiet() -> None:
     logging.set_verbosity_error()
 
 
-def _base_place(run: Run, settings: Params, out: Path, read: Mapping[str, str]) -> tuple[Run, Path]:
-    every = "-".join(map(str, settings.frontier.every))
-    return run, out / "cells" / f"base-{read['weights'][:16]}-{every}.json"
+def _base_place(run: Run, settings: Params, out: Path, hashes_of_run: Mapping[str, str]) -> tuple[Run, Path]:
+    strides = "-".join(map(str, settings.frontier.every))
+    return run, out / "cells" / f"base-{hashes_of_run['weights'][:16]}-{strides}.json"

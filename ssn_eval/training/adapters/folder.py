@@ -22,7 +22,7 @@ ADAPTER_CONFIG, WEIGHTS, CARD = "adapter_config.json", "adapter_model.safetensor
 def save_adapter(
     model: PeftModel, folder: Path, base: ModelRef, provenance: Mapping[str, Any], card: str | None = None
 ) -> None:
-    """Save as a standard adapter folder plus `ssn.json`, which says what it was trained on and how; `card` in place of PEFT's.
+    """Save a standard adapter folder with `ssn.json`, which says how it was trained; `card` replaces PEFT's README.
 
     Equal adapters give equal bytes: PEFT keeps target modules in a set, so they are sorted here.
     """
@@ -40,7 +40,7 @@ def save_adapter(
 
 
 def refuse_other_base(folder: Path, live: ModelRef) -> None:
-    """Stop where an adapter is about to be put on a model that it was not trained on.
+    """Stop if an adapter was not trained on this model.
 
     An adapter without our `ssn.json` (any PEFT adapter) is left to PEFT's own shape checks.
 
@@ -78,15 +78,15 @@ def load_adapter(model: PreTrainedModel, folder: Path, live: ModelRef, *, other_
 
 
 def _refuse_missing_modules(model: PreTrainedModel, folder: Path, live: ModelRef) -> None:
-    """PEFT leaves out what it finds no module for, without a word, if it finds at least one."""
+    """Stop if the model lacks modules of the adapter; PEFT would leave them out without a message."""
     from safetensors import safe_open
 
     with safe_open(folder / WEIGHTS, framework="pt") as tensors:
         names = [name for name in tensors.keys() if ".lora_" in name]  # noqa: SIM118
-    wanted = {name.removeprefix("base_model.model.").partition(".lora_")[0] for name in names}
-    missing = sorted(wanted - {name for name, _ in model.named_modules()})
+    modules = {name.removeprefix("base_model.model.").partition(".lora_")[0] for name in names}
+    missing = sorted(modules - {name for name, _ in model.named_modules()})
     if missing:
         raise MismatchError(
             f"The adapter in {folder} changes {missing[0]!r}, which {live.id} ({live.model_type}) does not have; "
-            f"{len(missing)} of its {len(wanted)} modules are missing. Use the model that it was trained on."
+            f"{len(missing)} of its {len(modules)} modules are missing. Use the model that it was trained on."
         )

@@ -93,9 +93,9 @@ def _by_weight(model: PreTrainedModel, neurons: NeuronSet) -> tuple[dict[str, li
 
 
 def merge(tuned: PeftModel) -> PreTrainedModel:
-    """Add the adapter to the weights and take it away: a plain model, in which only the adapter's own entries changed.
+    """Add the adapter to the weights and remove it; in the plain model only the adapter's own entries have changed.
 
-    Where the adapter adds nothing the old bits stay (a stored −0 would become 0 by adding 0).
+    If the adapter adds nothing to an entry, its bits stay (a stored −0 would become 0 by adding 0).
 
     Raises:
         ParamsError: the weights are quantized.

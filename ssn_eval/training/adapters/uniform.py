@@ -1,9 +1,9 @@
-"""An adapter whose modules all have one rank, padded with zeros: what LoRA servers such as vLLM want.
+"""An adapter whose modules all have one rank, padded with zeros, as LoRA servers such as vLLM need it.
 
 A neuron-LoRA has in each module the rank |R|, the number of its rows or columns. Servers read one `r` and one
 `lora_alpha` and ignore patterns. With r = alpha = the largest rank, rounded up to a power of two (8 at least, as servers
 reserve it), the scaling stays exactly 1, and rows of zeros beside columns of zeros add nothing: the same function. Keep the
-unpadded adapter for training: here the padding would be trained, too.
+unpadded adapter for training, because training would change the padding too.
 """
 
 from __future__ import annotations
