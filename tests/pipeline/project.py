@@ -1,4 +1,4 @@
-"""A working copy of the pipeline with other params, and DVC run in it."""
+"""Make a working copy of the pipeline with other params, and run DVC in it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SKIPPED = shutil.ignore_patterns("__pycache__", "PolyRefuse", "*.csv", "*.jsonl"
 
 
 def copy_of_project(folder: Path, change: Mapping[str, Any]) -> Path:
-    """The project in `folder`, with git and DVC, and `params.yaml` changed section by section."""
+    """Copy the project into `folder` with git and DVC; `change` updates the sections of `params.yaml`."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in COPIED:
         source = ROOT / name
@@ -37,12 +37,12 @@ def copy_of_project(folder: Path, change: Mapping[str, Any]) -> Path:
 
 
 def start(folder: Path, *words: str, **environment: str) -> subprocess.Popen[str]:
-    """`dvc <words>` in the folder, its own process group, everything it says on one pipe."""
-    mine = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(folder)}
+    """Start `dvc <words>` in the folder, in its own process group; its stdout also gets its stderr."""
+    variables = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(folder)}
     return subprocess.Popen(
         [sys.executable, "-m", "dvc", *words],
         cwd=folder,
-        env={**os.environ, **mine, **environment},
+        env={**os.environ, **variables, **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -51,8 +51,8 @@ def start(folder: Path, *words: str, **environment: str) -> subprocess.Popen[str
 
 
 def dvc(folder: Path, *words: str, **environment: str) -> str:
-    """Run `dvc <words>` to its end and return what it said."""
+    """Run `dvc <words>` to its end and return its output."""
     process = start(folder, *words, **environment)
-    said, _ = process.communicate(timeout=1800)
-    assert process.returncode == 0, said[-3000:]
-    return said
+    output, _ = process.communicate(timeout=1800)
+    assert process.returncode == 0, output[-3000:]
+    return output

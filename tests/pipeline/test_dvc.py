@@ -1,4 +1,4 @@
-"""The pipeline: its deps are the stages' real imports, and a small one runs, survives kill -9, and then has nothing to do."""
+"""The pipeline: its deps are the stages' real imports. A small pipeline runs, survives kill -9, and then has nothing to do."""
 
 from __future__ import annotations
 
@@ -51,15 +51,15 @@ def test_deps_are_the_import_closure(name):
 
 
 def commit(folder: Path) -> None:
-    """Everything of the folder, to git."""
-    who = ("-c", "user.name=t", "-c", "user.email=t@example.org")
-    for command in (["add", "-A"], [*who, "commit", "--allow-empty", "-qm", "project"]):
+    """Commit every file of the folder to git."""
+    identity = ("-c", "user.name=t", "-c", "user.email=t@example.org")
+    for command in (["add", "-A"], [*identity, "commit", "--allow-empty", "-qm", "project"]):
         subprocess.run(["git", *command], cwd=folder, check=True, capture_output=True)
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
-    """A small pipeline that ran to its end."""
+    """A small pipeline that ran to its end without a stop."""
     folder = copy_of_project(tmp_path_factory.mktemp("pipeline") / "project", SMALL)
     dvc(folder, "repro")
     return folder
@@ -138,7 +138,7 @@ def test_metrics_diff_names_what_changed_since_the_commit(undisturbed):
     assert "up to date" in dvc(undisturbed, "repro")
 
 
-def test_a_folder_remote_gives_back_what_is_gone_here_and_in_the_cache(undisturbed, tmp_path):
+def test_a_folder_remote_restores_outputs_that_the_project_and_its_cache_lost(undisturbed, tmp_path):
     """docs/data.md: add a remote, push, pull."""
     dvc(undisturbed, "remote", "add", "--local", "-d", "store", str(tmp_path / "remote"))
     dvc(undisturbed, "push")
@@ -153,7 +153,7 @@ def test_a_folder_remote_gives_back_what_is_gone_here_and_in_the_cache(undisturb
 
 
 def test_claims_run_the_pipeline_once_a_seed(undisturbed):
-    """Seeds give other models; the project's own seed comes from its cache; a second call changes nothing."""
+    """Each seed gives another model. The project's own seed comes from its cache. A second call changes nothing."""
     command = [sys.executable, "-c", "from ssn_eval.cli import main; main()", "claims", "--seeds", "0,1", "--json"]
     environment = {**os.environ, "PYTHONPATH": str(undisturbed)}
 
@@ -188,7 +188,7 @@ def test_claims_run_the_pipeline_once_a_seed(undisturbed):
 
 
 def test_the_frontier_is_a_pipeline_of_its_own(undisturbed):
-    """It takes what `ssn claims` left, is done again only for what changed, and is no part of `dvc repro`."""
+    """It uses the working copies of `ssn claims`, runs again only for changed settings, and is not part of `dvc repro`."""
     sweep = "frontier/dvc.yaml"
     dvc(undisturbed, "repro", sweep)
     found = json.loads((undisturbed / "frontier/results/frontier.json").read_text())
