@@ -4,8 +4,6 @@
 importing this package loads nothing else.
 """
 
-from __future__ import annotations
-
 TYPE_CHECKING = (
     False  # as typing's, whose import would slow every start of Python down (the start-up shim imports this package)
 )
@@ -65,7 +63,7 @@ _MODULES = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = sorted(_MODULES)  # pyright: ignore[reportUnsupportedDunderAll]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
     from importlib import import_module
 
     if name not in _MODULES:
@@ -75,5 +73,5 @@ def __getattr__(name: str) -> Any:
     return value
 
 
-def __dir__() -> list[str]:
+def __dir__() -> "list[str]":
     return sorted({*globals(), *__all__})

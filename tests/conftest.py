@@ -12,15 +12,17 @@ os.environ.setdefault("HF_DATASETS_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 ROOT = Path(__file__).resolve().parents[1]
-LAYERS = ("unit", "integration", "pipeline", "reliability", "real")
+LAYERS = ("pipeline", "reliability", "integration", "unit", "real")
+"""the folders, the one with the longest tests first: of two workers, neither is left alone with them at the end"""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark every test with the name of its folder."""
-    for item in items:
-        folder = Path(item.path).relative_to(ROOT / "tests").parts[0]
+    """Mark every test with the name of its folder, and put long tests first."""
+    folders = {item: Path(item.path).relative_to(ROOT / "tests").parts[0] for item in items}
+    for item, folder in folders.items():
         if folder in LAYERS:
             item.add_marker(folder)
+    items.sort(key=lambda item: LAYERS.index(folders[item]) if folders[item] in LAYERS else len(LAYERS))
 
 
 @pytest.fixture(scope="session")

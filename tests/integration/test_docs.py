@@ -209,11 +209,3 @@ def test_the_tutorial_from_top_to_bottom(pipeline, monkeypatch):
         "report/index.html",
     ):
         assert Path(made).is_file()
-
-
-def test_the_python_example(pipeline, monkeypatch):
-    monkeypatch.chdir(pipeline)
-    (example,) = documents.blocks(ROOT / "docs" / "reference" / "api" / "index.md", "python")
-    told: dict[str, object] = {}
-    exec(compile(example, "index.md", "exec"), told)
-    assert len(told["replies"]) == 1  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""The tables of README, docs/results.md and docs/scale.md are what the committed results give, and every claim's benchmark exists."""
+"""The tables of the documents are what the committed results give, and every claim's benchmark exists."""
 
 from __future__ import annotations
 
