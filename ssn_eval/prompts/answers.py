@@ -7,14 +7,17 @@ beside the one to learn: a refusal for a harmless prompt, the base model's own a
 from __future__ import annotations
 
 import random
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 
 from ssn_eval.core.errors import EmptySetError
 from ssn_eval.core.languages import language
+from ssn_eval.judges.judging import Generated, judge_replies
 from ssn_eval.judges.registry import get_judge
+from ssn_eval.judges.thoughts import opens_thought
 from ssn_eval.judges.verdict import Exchange
-from ssn_eval.models.generation import generate
+from ssn_eval.models.generation import complete, render
 from ssn_eval.models.loading import Loaded
 from ssn_eval.prompts.pairs import Pair
 from ssn_eval.prompts.prompt import Prompt
@@ -85,16 +88,30 @@ def _langs(pairs: Sequence[Pair]) -> list[str]:
 def _answered(
     loaded: Loaded, pairs: Sequence[Pair], max_new_tokens: int, batch_size: int
 ) -> list[tuple[Pair, str | None]]:
-    """Each pair with the model's answer to its prompt; None if the model refuses or says nothing."""
+    """Each pair with the model's answer to its prompt; None if the model refuses, says nothing, or does not finish."""
     if not pairs:
         return []
-    replies = generate(
+    completions = complete(
         loaded.model, loaded.tokenizer, [p.prompt for p in pairs], max_new_tokens=max_new_tokens, batch_size=batch_size
     )
-    verdicts = get_judge("refusal").judge(
-        [Exchange(p.prompt, text, p.lang) for p, text in zip(pairs, replies, strict=True)]
-    )
+    generated = [
+        Generated(Exchange(p.prompt, completion.text, p.lang), opened=opens_thought(render(loaded.tokenizer, p.prompt)))
+        for p, completion in zip(pairs, completions, strict=True)
+    ]
+    verdicts = judge_replies(get_judge("refusal"), generated)
+    unfinished = sum(not completion.is_finished for completion in completions)
+    if unfinished:
+        warnings.warn(
+            f"{unfinished} of {len(completions)} answers of the model were cut off at {max_new_tokens} tokens and are not "
+            f"trained on; allow more tokens (--max-new-tokens, prompts.replay_tokens).",
+            stacklevel=2,
+        )
     return [
-        (p, None if verdict.refusal or verdict.invalid or verdict.unscored else text)
-        for p, text, verdict in zip(pairs, replies, verdicts, strict=True)
+        (
+            p,
+            None
+            if verdict.refusal or verdict.invalid or verdict.unscored or not completion.is_finished
+            else text.reply.text,
+        )
+        for p, text, completion, verdict in zip(pairs, generated, completions, verdicts, strict=True)
     ]
