@@ -7,26 +7,43 @@ beside the one to learn: a refusal for a harmless prompt, the base model's own a
 from __future__ import annotations
 
 import random
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from ssn_eval.core.errors import EmptySetError
 from ssn_eval.core.languages import language
 from ssn_eval.judges.judging import Generated, judge_replies
 from ssn_eval.judges.registry import get_judge
 from ssn_eval.judges.thoughts import opens_thought
-from ssn_eval.judges.verdict import Exchange
-from ssn_eval.models.generation import complete, render
+from ssn_eval.judges.verdict import Exchange, Verdict
+from ssn_eval.models.generation import Completion, complete, render
 from ssn_eval.models.loading import Loaded
 from ssn_eval.prompts.pairs import Pair
 from ssn_eval.prompts.prompt import Prompt
 
 
+class Answered(NamedTuple):
+    """A pair and the base model's answer to its prompt."""
+
+    pair: Pair
+    answer: str | None
+    """what follows the thought; None if the model refuses, says nothing, or is cut off"""
+    is_cut_off: bool
+
+
+class Benign(NamedTuple):
+    """Training pairs of harmless prompts."""
+
+    pairs: list[Pair]
+    cut_off: int
+    """answers that are left out because they were cut off at the largest number of tokens"""
+
+
 def benign_pairs(
     loaded: Loaded, prompts: Sequence[Prompt], *, per_language: int, max_new_tokens: int, batch_size: int, seed: int
-) -> list[Pair]:
-    """Greedy answers of the base model to harmless prompts; answers that refuse or are empty are left out.
+) -> Benign:
+    """Greedy answers of the base model to harmless prompts; answers that refuse, are empty or are cut off are left out.
 
     Args:
         loaded: the base model.
@@ -41,7 +58,10 @@ def benign_pairs(
         of_language = [p for p in prompts if p.lang == lang]
         drawn += random.Random(seed).sample(of_language, min(round(1.5 * per_language), len(of_language)))
     pairs = [Pair(p.id, p.lang, p.label, p.prompt, "") for p in drawn]
-    return [replace(p, response=reply) for p, reply in _answered(loaded, pairs, max_new_tokens, batch_size) if reply]
+    answered = _answered(loaded, pairs, max_new_tokens, batch_size)
+    return Benign(
+        [replace(a.pair, response=a.answer) for a in answered if a.answer], sum(a.is_cut_off for a in answered)
+    )
 
 
 def with_rejected(
@@ -57,7 +77,8 @@ def with_rejected(
         EmptySetError: no pair is left.
     """
     unanswered = [p for p in pairs if p.rejected is None and p.label == "harmful"]
-    replies = {(p.id, p.lang): reply for p, reply in _answered(loaded, unanswered, max_new_tokens, batch_size) if reply}
+    answered = _answered(loaded, unanswered, max_new_tokens, batch_size)
+    replies = {(a.pair.id, a.pair.lang): a.answer for a in answered if a.answer}
     benign_replies = {
         lang: [p.response for p in pairs if p.lang == lang and p.label == "harmless"] for lang in _langs(pairs)
     }
@@ -85,10 +106,8 @@ def _langs(pairs: Sequence[Pair]) -> list[str]:
     return list(dict.fromkeys(p.lang for p in pairs))
 
 
-def _answered(
-    loaded: Loaded, pairs: Sequence[Pair], max_new_tokens: int, batch_size: int
-) -> list[tuple[Pair, str | None]]:
-    """Each pair with the model's answer to its prompt; None if the model refuses, says nothing, or does not finish."""
+def _answered(loaded: Loaded, pairs: Sequence[Pair], max_new_tokens: int, batch_size: int) -> list[Answered]:
+    """Each pair with the model's answer to its prompt."""
     if not pairs:
         return []
     completions = complete(
@@ -99,19 +118,12 @@ def _answered(
         for p, completion in zip(pairs, completions, strict=True)
     ]
     verdicts = judge_replies(get_judge("refusal"), generated)
-    unfinished = sum(not completion.is_finished for completion in completions)
-    if unfinished:
-        warnings.warn(
-            f"{unfinished} of {len(completions)} answers of the model were cut off at {max_new_tokens} tokens and are not "
-            f"trained on; allow more tokens (--max-new-tokens, prompts.replay_tokens).",
-            stacklevel=2,
-        )
     return [
-        (
-            p,
-            None
-            if verdict.refusal or verdict.invalid or verdict.unscored or not completion.is_finished
-            else text.reply.text,
-        )
+        Answered(p, _usable(text.reply.text, verdict, completion), not completion.is_finished)
         for p, text, completion, verdict in zip(pairs, generated, completions, verdicts, strict=True)
     ]
+
+
+def _usable(reply: str, verdict: Verdict, completion: Completion) -> str | None:
+    fails = verdict.refusal or verdict.invalid or verdict.unscored or not completion.is_finished
+    return None if fails else reply
