@@ -28,7 +28,7 @@ from ssn_eval.models.loading import Loaded, ModelSpec
 from ssn_eval.training.adapters.folder import load_adapter
 
 _MARK = "ssn_eval: condition"
-"""the key under which a response cache remembers whose responses it holds"""
+"""the key under which a response cache names the model and condition of its responses"""
 
 logger = logging.getLogger(__name__)
 _HFLM: Any = HFLM  # lm_eval's registration hides the class's type
@@ -81,6 +81,7 @@ class SsnHFLM(_HFLM):
                 adapter = None
             spec, adapter = arguments.model_spec(pretrained, adapter, kwargs)
             self._spec, self._adapter, self._other_model = spec, adapter, bool(other_model)
+            self._peft = _content(kwargs.get("peft"))
             exclusive = {"adapter": adapter, "checkpoint": checkpoint, "peft": kwargs.get("peft")}
             names = [f"{name}=" for name, value in exclusive.items() if value]
             if len(names) > 1:
@@ -137,7 +138,13 @@ class SsnHFLM(_HFLM):
 
     def _create_model(self, pretrained: str, **kwargs: Any) -> None:
         """As `HFLM`, then adapter or delta, then the hooks, so that an intervention sees base and adapter together."""
-        super()._create_model(pretrained=pretrained, **kwargs)
+        asks_report = not any(kwargs.get(name) for name in ("peft", "delta", "autogptq", "gptqmodel"))
+        super()._create_model(pretrained=pretrained, **kwargs, **({"output_loading_info": True} if asks_report else {}))
+        if asks_report:
+            made: Any = self._model
+            self._model, report = made
+            with one_sentence():
+                loading.refuse_incomplete(report, pretrained)
         assert self._spec is not None  # a text was given, so it was resolved
         plain: Any = getattr(self._model, "get_base_model", lambda: self._model)()
         self._ref = loading.reference(self._spec, plain)
@@ -167,25 +174,24 @@ class SsnHFLM(_HFLM):
                 )
 
     def set_cache_hook(self, cache_hook: Any) -> None:
-        """Refuse a response cache that another condition has filled: lm_eval keys it by request only.
+        """Refuse a response cache that another model or condition has filled: lm_eval keys it by request only.
 
-        The first run marks the cache with its condition; a cache of plain `hf` has no mark and serves the plain model only.
+        The first run marks the cache with its identity. A filled cache without a mark is refused, because nobody knows whose it is.
 
         Raises:
-            ParamsError: the cache holds another condition's responses.
+            ParamsError: the cache holds other responses.
         """
         cache = getattr(cache_hook, "dbdict", None)
         if cache is not None:
             with one_sentence():
-                condition = self.condition()
-                cached_condition = cache.get(_MARK, "" if len(cache) else condition)
-                if cached_condition != condition:
+                own = self._cache_identity()
+                cached = cache.get(_MARK, "" if len(cache) else own)
+                if cached != own:
                     raise ParamsError(
-                        f"The cache of --use_cache holds responses of another model or intervention "
-                        f"({cached_condition or 'unmarked'}, this run is {condition or 'the plain model'}), and lm_eval would return them as "
-                        f"this run's; give each condition its own --use_cache path."
+                        f"The cache of --use_cache holds responses of {'another model, dtype or intervention' if cached else 'a model that it does not name'}, "
+                        f"and lm_eval would return them as this run's; give each model and condition its own --use_cache path."
                     )
-                cache[_MARK] = condition
+                cache[_MARK] = own
         super().set_cache_hook(cache_hook)
 
     def generate_until(self, *args: Any, **kwargs: Any) -> Any:
@@ -218,6 +224,21 @@ class SsnHFLM(_HFLM):
             residency.move(self.model, self.device)
             self._away = False
 
+    def _cache_identity(self) -> str:
+        """Everything that decides a reply and is not in the request: weights, dtype, quantisation, adapters and interventions."""
+        import hashlib
+        import json
+
+        config = getattr(self.model, "config", None)
+        parts = {
+            "weights": self._ref.weights if self._spec else str(getattr(config, "_name_or_path", "")),
+            "dtype": str(getattr(self.model, "dtype", None)),
+            "quantization": str(getattr(config, "quantization_config", None)),
+            "peft": self._peft,
+            "condition": self.condition(),
+        }
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
     def condition(self) -> str:
         """Ten hex digits that name the interventions and the adapter or checkpoint; empty for the plain model."""
         import hashlib
@@ -241,3 +262,8 @@ class SsnHFLM(_HFLM):
         if treatment.reference:
             ssn["reference"] = dict(treatment.reference.provenance)
         return {**info, "ssn_eval": ssn}
+
+
+def _content(peft: str | None) -> str | None:
+    """A hash of an adapter's folder; the name of one on the hub."""
+    return files.sha256(Path(peft)) if peft and Path(peft).is_dir() else peft

@@ -22,6 +22,13 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
+UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError)
+"""what transformers raises for a model that it cannot read: a wrong config, another shape, a library for its format that is missing"""
+INDEX = "model.safetensors.index.json"
+_OTHER_PARTS = ("vis", "image", "audio", "multi_modal", "mm_", "mtp", "rotary", "talker")
+"""parts of the names of weights that are neither of the decoder nor of its head"""
+
+
 @dataclass(frozen=True)
 class ModelSpec:
     """How a model is found: a hub id or a folder, or a file inside an installed Python package."""
@@ -120,7 +127,7 @@ def load(
     with waiting(f"loading {spec.name}"):
         try:
             return _load(spec, device, device_map, trust_remote_code)
-        except (ValueError, SafetensorError) as error:
+        except (*UNREADABLE, SafetensorError) as error:
             raise FormatError(f"{spec.name} cannot be read as a model: {_first_line(error)}") from error
 
 
@@ -159,7 +166,8 @@ def check_device(device: str | None) -> None:
 
 
 def _first_line(error: BaseException) -> str:
-    return str(error).strip().split("\n")[0]
+    line = str(error).strip().split("\n")[0]
+    return f"no entry {line}" if isinstance(error, KeyError) else line
 
 
 def _load(spec: ModelSpec, device: str | None, device_map: str | None, trust_remote_code: bool) -> Loaded:
@@ -183,11 +191,17 @@ def _load(spec: ModelSpec, device: str | None, device_map: str | None, trust_rem
                 torch.device(place),
                 spec.name,
             )
-        model = AutoModelForCausalLM.from_pretrained(
-            located.pretrained, dtype=located.dtype, device_map=device_map, **weights, **common
+        model, report = AutoModelForCausalLM.from_pretrained(
+            located.pretrained,
+            dtype=located.dtype,
+            device_map=device_map,
+            output_loading_info=True,
+            **weights,
+            **common,
         )
     except OSError as error:
         raise MissingInputError(f"Could not load the model {spec.name!r}: {_first_line(error)}") from error
+    refuse_incomplete(report, spec.name)
     if located.gguf_file:
         model = _plain(model)
     if tokenizer.pad_token_id is None:
@@ -196,6 +210,36 @@ def _load(spec: ModelSpec, device: str | None, device_map: str | None, trust_rem
         model.to(place)  # type: ignore[arg-type]
     model.eval()
     return Loaded(model, tokenizer, reference(spec, model))
+
+
+def refuse_incomplete(report: Mapping[str, Any], name: str) -> None:
+    """Stop if transformers did not find every weight of the model, or found weights of a decoder that the model does not have.
+
+    Args:
+        report: what `from_pretrained(..., output_loading_info=True)` gives beside the model.
+        name: the model's, for the message.
+
+    Raises:
+        FormatError: the missing weights would be random numbers; the message names one of them.
+    """
+    missing = sorted(report.get("missing_keys") or ())
+    unexpected = [key for key in sorted(report.get("unexpected_keys") or ()) if not _is_of_other_part(key)]
+    mismatched = sorted(str(entry[0]) for entry in report.get("mismatched_keys") or ())
+    for kind, keys in (
+        ("lacks", missing),
+        ("has another shape for", mismatched),
+        ("has, unknown to the model,", unexpected),
+    ):
+        if keys:
+            raise FormatError(
+                f"{name} is not a whole model: its checkpoint {kind} {len(keys)} weights, such as {keys[0]}"
+                f"{f' (and has {unexpected[0]})' if unexpected and keys is not unexpected else ''}; save the model again under "
+                f"the names that transformers expects."
+            )
+
+
+def _is_of_other_part(key: str) -> bool:
+    return any(part in key.lower() for part in _OTHER_PARTS)
 
 
 def config_of(spec: ModelSpec) -> tuple[Any, int]:
@@ -297,8 +341,27 @@ def _content_hash(path: Path) -> str:
 
 
 def _weight_files(folder: Path) -> list[Path]:
+    """The files that transformers loads from a folder: the parts that the index names, or the single file."""
+    for single, index in (("model.safetensors", INDEX), ("pytorch_model.bin", "pytorch_model.bin.index.json")):
+        if (folder / single).is_file():
+            return [folder / single]
+        if (folder / index).is_file():
+            return [folder / name for name in _parts(folder / index)]
     paths = sorted(p for p in folder.glob("*.safetensors") if not p.name.startswith("adapter"))
     return paths or sorted(folder.glob("pytorch_model*.bin"))
+
+
+def _parts(index: Path) -> list[str]:
+    """The file names in an index of weights, sorted.
+
+    Raises:
+        FormatError: it is no such index.
+    """
+    content = files.read_json(index, "an index of weights")
+    names = content.get("weight_map") if isinstance(content, Mapping) else None
+    if not isinstance(names, Mapping) or not all(isinstance(name, str) for name in names.values()):
+        raise FormatError(f"{index} is no index of weights: it holds no `weight_map` of file names.")
+    return sorted(set(names.values()))
 
 
 def _hub_snapshot(spec: ModelSpec) -> Path:
