@@ -17,6 +17,7 @@ from ssn_eval.harness import scoring
 from ssn_eval.judges.judged import Judged
 from ssn_eval.judges.registry import judge_names, says_refusal
 from ssn_eval.models.loading import Loaded
+from ssn_eval.models.templates import of as settings_of
 from ssn_eval.prompts.prompt import LABELS, Prompt
 
 if TYPE_CHECKING:
@@ -109,6 +110,7 @@ def evaluate(
         if settings.capability not in manager.task_index:
             manager = TaskManager()
         tasks.append(settings.capability)
+    template = settings_of(lm.tokenizer)
     results: Any = simple_evaluate(
         model=lm,
         tasks=tasks,
@@ -116,7 +118,8 @@ def evaluate(
         limit=settings.limit,
         log_samples=True,
         bootstrap_iters=0,
-        apply_chat_template=bool(getattr(lm.tokenizer, "chat_template", None)),
+        apply_chat_template=bool(template.use),
+        system_instruction=template.system_prompt,
         verbosity="ERROR",
     )
     assert results is not None  # only ranks above 0 get None, and they write nothing

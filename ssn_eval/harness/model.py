@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from ssn_eval.harness import arguments
 from ssn_eval.harness.arguments import ABSENT, PIPELINE
 from ssn_eval.harness.exits import one_sentence
 from ssn_eval.interventions import hooks, ops
-from ssn_eval.models import deltas, lineage, loading, residency
+from ssn_eval.models import deltas, lineage, loading, residency, templates
 from ssn_eval.models.loading import Loaded, ModelSpec
 from ssn_eval.training.adapters.folder import load_adapter
 
@@ -94,16 +95,41 @@ class SsnHFLM(_HFLM):
                 kwargs["device"] = "cuda" if torch.cuda.is_available() else "cpu"
             try:
                 super().__init__(self._weights(pretrained, kwargs), **kwargs)
+                self._bind_template()
             except OSError as error:
                 first = str(error).strip().splitlines()[0]
                 raise MissingInputError(
                     f"Could not load the model {pretrained or 'of the pipeline'!r}: {first}"
                 ) from error
 
+    def _bind_template(self) -> None:
+        """Give the tokenizer lm_eval's template settings; thinking is off unless they say otherwise.
+
+        Raises:
+            FormatError, ParamsError: as `templates.bind`.
+        """
+        tokenizer: Any = self.tokenizer
+        if not getattr(tokenizer, "chat_template", None):
+            return
+        before = templates.of(tokenizer)
+        bound = templates.bind(tokenizer, replace(before, args={**before.args, **self.chat_template_args}))
+        if dict(bound.args) != self.chat_template_args:
+            logger.warning("ssn_hf: thinking is off (%s); enable_thinking=True changes it.", dict(bound.args))
+        self.chat_template_args = dict(bound.args)
+        for file in self._treatment.sets:
+            found = file.provenance.get("template")
+            if found is not None and found.get("args", {}) != self.chat_template_args:
+                logger.warning(
+                    "ssn_hf: the neuron set was found with other template settings (%s) than this run's (%s).",
+                    found.get("args", {}),
+                    self.chat_template_args,
+                )
+
     @classmethod
     def of(cls, loaded: Loaded, batch_size: int) -> SsnHFLM:
         """A model that is in memory already; interventions on it are evaluated too."""
-        return cls(loaded.model, tokenizer=loaded.tokenizer, batch_size=batch_size)
+        args = dict(loaded.template.args)
+        return cls(loaded.model, tokenizer=loaded.tokenizer, batch_size=batch_size, chat_template_args=args)
 
     @classmethod
     def from_spec(
@@ -115,14 +141,18 @@ class SsnHFLM(_HFLM):
             SsnError: bad input; ends a command with one sentence.
         """
         located = loading.locate(spec)
-        return cls(
+        lm = cls(
             str(checkpoint) if checkpoint else located.pretrained,
             adapter=str(adapter) if adapter else None,
             revision=None if checkpoint else located.revision or "main",
             gguf_file=None if checkpoint else located.gguf_file,
             dtype=located.dtype,
             batch_size=batch_size,
+            chat_template_args=dict(located.chat_template_args),
         )
+        with one_sentence():
+            templates.bind(lm.tokenizer, replace(spec.template, args=lm.chat_template_args))
+        return lm
 
     def _weights(self, pretrained: Any, kwargs: dict[str, Any]) -> Any:
         """What `HFLM` loads: the model, or the full checkpoint in its place (its tokenizer is the base's, if it has none)."""
@@ -251,7 +281,13 @@ class SsnHFLM(_HFLM):
         """lm_eval's model information, with the interventions and the adapter; it is written to the results' `config`."""
         info = super().get_model_info()
         treatment = self._treatment
-        ssn: dict[str, Any] = {"op": treatment.op, "condition": self.condition(), "adapter": self._adapter}
+        template = templates.of(self.tokenizer)
+        ssn: dict[str, Any] = {
+            "template": template.to_json(),
+            "op": treatment.op,
+            "condition": self.condition(),
+            "adapter": self._adapter,
+        }
         if self._spec is not None:
             ssn["model"] = self._ref.to_json()
         if self._checkpoint:

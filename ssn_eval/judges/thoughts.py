@@ -80,6 +80,12 @@ def opens_thought(prompt: str) -> bool:
     return any(end.endswith(opener) for opener, _ in PAIRS)
 
 
+def closing_of(prompt: str) -> str:
+    """The text that ends the open thought of a rendered prompt, so that a reply can follow; empty if no thought is open."""
+    end = prompt.rstrip()
+    return next((f"\n{closer}\n\n" for opener, closer in PAIRS if end.endswith(opener)), "")
+
+
 def _closed_only(thoughts: list[str], rest: str) -> Reply:
     """The rest of a text that begins with no open thought; a closing mark alone ends a thought that the prompt opened."""
     for opener, closer in PAIRS:

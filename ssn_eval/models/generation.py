@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from ssn_eval.core.progress import progress
+from ssn_eval.models.templates import of, render
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -44,7 +45,7 @@ def complete(
     """Answer user prompts, in their order; batches are of like length and padded on the left."""
     import torch
 
-    special = not getattr(tokenizer, "chat_template", None)
+    special = not of(tokenizer).use
     rendered = [render(tokenizer, text) for text in texts]
     order = sorted(range(len(texts)), key=lambda i: len(rendered[i]))
     answers = [Completion("", False)] * len(texts)
@@ -76,11 +77,3 @@ def _end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> s
     ends = getattr(model.generation_config, "eos_token_id", None)
     ends = tokenizer.eos_token_id if ends is None else ends
     return {ends} if isinstance(ends, int) else set(ends or ())
-
-
-def render(tokenizer: PreTrainedTokenizerBase, text: str, template: bool = True) -> str:
-    """The text that a model sees for a user's prompt: the chat template with the generation prompt, or the plain prompt."""
-    if not template or not getattr(tokenizer, "chat_template", None):
-        return text
-    messages = [{"role": "user", "content": text}]
-    return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))

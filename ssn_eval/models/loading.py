@@ -6,7 +6,7 @@ import importlib
 import importlib.util
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,8 @@ from ssn_eval.core import files
 from ssn_eval.core.errors import FormatError, MissingInputError, ParamsError, UnknownNameError
 from ssn_eval.core.origin import ModelRef
 from ssn_eval.core.progress import waiting
-from ssn_eval.models import memory
+from ssn_eval.models import memory, templates
+from ssn_eval.models.templates import Template
 
 if TYPE_CHECKING:
     import torch
@@ -27,6 +28,10 @@ UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, ImportError, Runt
 INDEX = "model.safetensors.index.json"
 _OTHER_PARTS = ("vis", "image", "audio", "multi_modal", "mm_", "mtp", "rotary", "talker")
 """parts of the names of weights that are neither of the decoder nor of its head"""
+
+
+_KINDS: Mapping[str, type] = {"chat_template": bool, "chat_template_args": dict}
+"""the type of a field of a model description that is no text"""
 
 
 @dataclass(frozen=True)
@@ -41,14 +46,30 @@ class ModelSpec:
     package: str | None = None
     """an importable package that carries the model, in place of `pretrained`"""
     dtype: str = "auto"
+    chat_template: bool | None = None
+    """whether prompts go through the chat template; None: if the model has one"""
+    chat_template_args: Mapping[str, Any] = field(default_factory=dict)
+    """arguments of the chat template, for example `{"enable_thinking": false}`"""
+    system_prompt: str | None = None
 
     @classmethod
     def parse(
-        cls, model: str, revision: str | None = None, gguf_file: str | None = None, dtype: str = "auto"
+        cls,
+        model: str,
+        revision: str | None = None,
+        gguf_file: str | None = None,
+        dtype: str = "auto",
+        template: Template = Template(),
     ) -> ModelSpec:
         """Read a model as a command names it: `package:NAME` is an installed package, anything else a hub id or a folder."""
         package = model.removeprefix("package:") if model.startswith("package:") else None
-        return cls("" if package else model, revision, gguf_file, package, dtype)
+        place = "" if package else model
+        return cls(place, revision, gguf_file, package, dtype, template.use, template.args, template.system_prompt)
+
+    @property
+    def template(self) -> Template:
+        """The template settings."""
+        return Template(self.chat_template, self.chat_template_args, self.system_prompt)
 
     @property
     def name(self) -> str:
@@ -57,7 +78,7 @@ class ModelSpec:
 
     def to_json(self) -> dict[str, Any]:
         """The fields that are set."""
-        return {k: v for k, v in asdict(self).items() if v not in (None, "")}
+        return {k: v for k, v in asdict(self).items() if v not in (None, "", {})}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> ModelSpec:
@@ -70,10 +91,11 @@ class ModelSpec:
         if (
             not isinstance(data, Mapping)
             or not set(data) <= set(names)
-            or not all(isinstance(v, str | None) for v in data.values())
+            or not all(isinstance(v, _KINDS.get(k, str) | None) for k, v in data.items())
         ):
             raise FormatError(
-                f"Not a model description: expected an object of texts, with no names but {', '.join(names)}."
+                f"Not a model description: expected an object with no names but {', '.join(names)}; chat_template is true or "
+                f"false, chat_template_args is an object, all others are texts."
             )
         return cls(**data)
 
@@ -85,6 +107,11 @@ class Loaded:
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     ref: ModelRef
+
+    @property
+    def template(self) -> Template:
+        """The template settings in force."""
+        return templates.of(self.tokenizer)
 
 
 def read_spec(path: Path) -> ModelSpec:
@@ -137,6 +164,7 @@ def load_model(
     revision: str | None = None,
     gguf_file: str | None = None,
     dtype: str = "auto",
+    template: Template = Template(),
     device: str | None = None,
     device_map: str | None = None,
     trust_remote_code: bool = False,
@@ -146,7 +174,7 @@ def load_model(
     Raises:
         SsnError: as `load`.
     """
-    spec = ModelSpec.parse(name, revision, gguf_file, dtype)
+    spec = ModelSpec.parse(name, revision, gguf_file, dtype, template)
     return load(spec, device=device, device_map=device_map, trust_remote_code=trust_remote_code)
 
 
@@ -206,6 +234,7 @@ def _load(spec: ModelSpec, device: str | None, device_map: str | None, trust_rem
         model = _plain(model)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
+    templates.bind(tokenizer, spec.template)
     if device_map is None:
         model.to(place)  # type: ignore[arg-type]
     model.eval()

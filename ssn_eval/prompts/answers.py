@@ -17,8 +17,9 @@ from ssn_eval.judges.judging import Generated, judge_replies
 from ssn_eval.judges.registry import get_judge
 from ssn_eval.judges.thoughts import opens_thought
 from ssn_eval.judges.verdict import Exchange, Verdict
-from ssn_eval.models.generation import Completion, complete, render
+from ssn_eval.models.generation import Completion, complete
 from ssn_eval.models.loading import Loaded
+from ssn_eval.models.templates import render
 from ssn_eval.prompts.pairs import Pair
 from ssn_eval.prompts.prompt import Prompt
 
