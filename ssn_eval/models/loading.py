@@ -49,7 +49,7 @@ class ModelSpec:
     chat_template: bool | None = None
     """whether prompts go through the chat template; None: if the model has one"""
     chat_template_args: Mapping[str, Any] = field(default_factory=dict)
-    """arguments of the chat template, for example `{"enable_thinking": false}`"""
+    """arguments of the chat template, such as `enable_thinking`"""
     system_prompt: str | None = None
 
     @classmethod
