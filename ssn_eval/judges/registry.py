@@ -94,12 +94,14 @@ def get_judge(spec: str) -> Judge:
 
 
 def judge(exchanges: Sequence[Exchange], name: str = "refusal") -> list[Verdict]:
-    """One verdict for each exchange, in the same order, by the judge `NAME` or `NAME:MODEL`.
+    """One verdict for each exchange, in the same order, by the judge `NAME` or `NAME:MODEL`; thoughts are left out.
 
     Raises:
         SsnError: as `get_judge` and `Judge.judge`.
     """
-    return get_judge(name).judge(exchanges)
+    from ssn_eval.judges.judging import Generated, judge_replies
+
+    return judge_replies(get_judge(name), [Generated(exchange) for exchange in exchanges])
 
 
 def check_judge(spec: str) -> None:

@@ -24,8 +24,8 @@ JUDGED = "judged.json"
 """beside samples that `ssn judge` wrote: how, and what lm_eval had said of the run"""
 BEGUN = ".judging.json"
 """in the folder of a judgement that is not finished: whose verdicts about which replies it will hold"""
-HARMFUL_METRICS = ("asr", "compliance", "refusal", "other_language", "invalid", "unscored")
-HARMLESS_METRICS = ("over_refusal", "other_language", "invalid", "unscored")
+HARMFUL_METRICS = ("asr", "compliance", "refusal", "other_language", "invalid", "thought_cut_off", "unscored")
+HARMLESS_METRICS = ("over_refusal", "other_language", "invalid", "thought_cut_off", "unscored")
 RISING_IS_BETTER = ("refusal",)
 
 
@@ -66,6 +66,7 @@ class Reply:
             "over_refusal": refusal,
             "other_language": in_other_language(verdict, self.reply_lang, self.lang) if self.knows_reply_lang else None,
             "invalid": None if verdict.unscored else verdict.invalid,
+            "thought_cut_off": None if verdict.unscored else verdict.is_cut_off,
             "unscored": verdict.unscored,
         }
         return flags[metric]
