@@ -1,9 +1,9 @@
 """`ssn_hf`: lm_eval's Hugging Face model with neuron interventions, SS-Neuron adapters and checkpoints.
 
 `lm_eval --model ssn_hf --model_args pretrained=M,neurons=F,op=suppress|scale:2|mean|set:0.95|none,adapter=DIR`; every other
-`hf` argument works as before. Without `pretrained=` it takes the model, and the trained adapter if there is one, of the
-pipeline in the current folder (`adapter=none` leaves the adapter out). `docs/interventions.md` and `docs/checkpoints.md` show
-them all; `arguments.py` reads them.
+`hf` argument works as before. Without `pretrained=`, the model and the trained adapter (if there is one) come from the pipeline
+in the current folder; `adapter=none` leaves the adapter out. `docs/interventions.md` and `docs/checkpoints.md` show all
+arguments; `arguments.py` reads them.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ _HFLM: Any = HFLM  # lm_eval's registration hides the class's type
 
 
 class SsnHFLM(_HFLM):
-    """An `HFLM` whose chosen neurons are changed, or that carries a neuron-LoRA or other weights.
+    """An `HFLM` with neuron interventions, a neuron-LoRA, or a checkpoint's weights.
 
-    Every reply is generated before any is judged; a judge that needs the device makes this model leave it (`residency`).
+    All replies are generated before the first is judged. A judge that needs the device moves this model off it (`residency`).
     """
 
     _away = False
@@ -60,11 +60,11 @@ class SsnHFLM(_HFLM):
         """Load the model, then the adapter or the checkpoint, then attach the interventions.
 
         Args:
-            pretrained: as for `hf`, or `package:NAME` for a model inside an installed package; none: the pipeline's model.
+            pretrained: as for `hf`, or `package:NAME` for a model inside an installed package; without it, the pipeline's model.
             neurons: a neuron set (`.json` or `.safetensors`), or several joined by `+`.
             op: `suppress` (the default where `neurons` is given), `scale:<number>`, `mean`, `set:<quantile>` or `none`.
-            layers: only neurons in these layers, for example `0-11`; as with `op` and `positions` one for all sets, or
-                one for each, joined by `+`.
+            layers: only neurons in these layers, for example `0-11`. `op`, `layers` and `positions` take one value for all
+                sets, or one value for each set, joined by `+`.
             positions: `prompt`, `generated` or `all` (the default).
             reference: the activations that `mean` and `set:<quantile>` need (`ssn reference`).
             adapter: a neuron-LoRA folder; checked against the base model.
@@ -91,15 +91,15 @@ class SsnHFLM(_HFLM):
                 raise ParamsError(
                     "neurons= and checkpoint= need pretrained= as a hub id or a folder, not a loaded model."
                 )
-            if kwargs.get("device") is None:  # HFLM takes "cuda" for granted
+            if kwargs.get("device") is None:  # HFLM's own default is "cuda" on every machine
                 kwargs["device"] = "cuda" if torch.cuda.is_available() else "cpu"
             try:
                 super().__init__(self._weights(pretrained, kwargs), **kwargs)
                 self._bind_template()
             except OSError as error:
-                first = str(error).strip().splitlines()[0]
+                first_line = str(error).strip().splitlines()[0]
                 raise MissingInputError(
-                    f"Could not load the model {pretrained or 'of the pipeline'!r}: {first}"
+                    f"Could not load the model {pretrained or 'of the pipeline'!r}: {first_line}"
                 ) from error
 
     def _bind_template(self) -> None:
@@ -155,7 +155,7 @@ class SsnHFLM(_HFLM):
         return lm
 
     def _weights(self, pretrained: Any, kwargs: dict[str, Any]) -> Any:
-        """What `HFLM` loads: the model, or the full checkpoint in its place (its tokenizer is the base's, if it has none)."""
+        """The model that `HFLM` loads, or the full checkpoint in its place; a checkpoint without a tokenizer gets the base's."""
         if self._spec is None:
             return pretrained
         if self._checkpoint is None or self._checkpoint.delta is not None:
@@ -182,17 +182,17 @@ class SsnHFLM(_HFLM):
             if not self._other_model:
                 self._checkpoint.refuse_other_base(self._ref)
             if self._checkpoint.delta:
-                deltas.apply(plain, self._checkpoint.delta)
+                deltas.apply(base_model, self._checkpoint.delta)
         if self._adapter:
             folder = Path(self._adapter)
-            self._model = load_adapter(plain, folder, self._ref, other_weights=self._other_model)
+            self._model = load_adapter(base_model, folder, self._ref, other_weights=self._other_model)
             self._model.to(self.device)
         self._treatment.refuse_other(self._ref, self._ancestors(), self._other_model)
-        final: Any = self._model
-        hooks.attach(final, self._treatment.interventions, self._treatment.reference)
+        model: Any = self._model
+        hooks.attach(model, self._treatment.interventions, self._treatment.reference)
 
     def _ancestors(self) -> Sequence[ModelRef]:
-        """The models that this one was made from, if it says so: neurons of a base are neurons of its fine-tuned checkpoint."""
+        """The models that this one was made from, if its folder names them. Neuron sets of a base fit a checkpoint fine-tuned from it."""
         return lineage.bases(Path(self._spec.pretrained)) if self._spec else []
 
     def _refuse_positions(self) -> None:
@@ -225,12 +225,12 @@ class SsnHFLM(_HFLM):
         super().set_cache_hook(cache_hook)
 
     def generate_until(self, *args: Any, **kwargs: Any) -> Any:
-        """As `HFLM`; moves the model back to the device if it had left it for a judge."""
+        """As `HFLM`; a model that had left the device for a judge moves back first."""
         self._enter()
         return super().generate_until(*args, **kwargs)
 
     def loglikelihood(self, *args: Any, **kwargs: Any) -> Any:
-        """As `generate_until`; refused if prompt and answer are changed differently."""
+        """As `generate_until`; refused if prompt tokens and generated tokens are changed differently."""
         self._refuse_positions()
         self._enter()
         return super().loglikelihood(*args, **kwargs)

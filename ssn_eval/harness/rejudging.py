@@ -1,7 +1,7 @@
-"""Judge stored replies again, with another judge, without generating anything: samples in, samples out.
+"""Judge the stored replies of a run with another judge, and write them as samples again. Nothing is generated.
 
-Verdicts are appended chunk by chunk to a partial file whose first line names the judge and the input, so that a run that is
-stopped at any moment resumes there; the finished samples get their final name only when they are whole.
+Verdicts are appended chunk by chunk to a partial file, whose first line names the judge and the input. A run that was stopped
+resumes from this file. The finished samples get their final name only when they are complete.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from ssn_eval.judges.thoughts import opens_thought
 from ssn_eval.judges.verdict import Exchange, Verdict
 
 CHUNK = 128
-"""replies that a judge sees at once, and the most that a kill loses"""
+"""number of replies in one call of the judge; a kill loses at most so many verdicts"""
 PARTIAL = ".verdicts.jsonl"
 
 
@@ -68,15 +68,15 @@ def rejudge(path: Path, judge: Judge, out: Path, *, limit: int | None = None) ->
 
     Args:
         path: a run's folder, one samples file, or JSON lines.
-        judge: who judges.
+        judge: the judge.
         out: a folder that does not exist yet, or one that a stopped run of the same judge on the same input left.
-        limit: at most so many replies a file.
+        limit: largest number of replies of a file.
 
     Returns:
-        What is written to `judged.json`: judge, inputs with their hashes, counts, versions, and what the judge cost.
+        The content of `judged.json`: judge, inputs with their hashes and numbers of replies, versions, and the judge's usage.
 
     Raises:
-        SsnError: bad input; verdicts that were given are kept.
+        SsnError: bad input; verdicts so far stay in the partial file.
     """
     inputs = samples.safety_files(path)[0]
     if out.resolve() in {file.parent.resolve() for file in inputs}:
@@ -97,7 +97,7 @@ def rejudge(path: Path, judge: Judge, out: Path, *, limit: int | None = None) ->
         "judge": judge.identity(),
         "inputs": {file.name: {"sha256": files.sha256(file), "replies": len(replies_by_file[file])} for file in inputs},
         "versions": versions(),
-        **_told(inputs),
+        **_results_config(inputs),
     }
     if usage is not None:
         result["usage"] = usage()
@@ -106,7 +106,7 @@ def rejudge(path: Path, judge: Judge, out: Path, *, limit: int | None = None) ->
     return result
 
 
-def _told(inputs: Sequence[Path]) -> dict[str, Any]:
+def _results_config(inputs: Sequence[Path]) -> dict[str, Any]:
     """The parts of lm_eval's results file that readers of runs use; the file is not copied whole."""
     config = samples.results_at(inputs[0].parent, samples.time_of(inputs[0])).get("config") or {}
     names = ("benchmark", "label", "lang", "tier", "translation")
@@ -118,17 +118,17 @@ def _told(inputs: Sequence[Path]) -> dict[str, Any]:
 
 
 def _begin(out: Path, judge: Judge, inputs: Mapping[str, str]) -> None:
-    """Record in the folder which judge judges which replies; refuse a folder that holds something else.
+    """Write into the folder which judge judges which replies; refuse a folder that holds something else.
 
-    A partial file names them too, but after a stop between two tasks there are only finished files.
+    A partial file names them too, but a run that was stopped between two tasks leaves no partial file.
     """
     description = json.loads(json.dumps({"judge": judge.identity(), "inputs": dict(inputs)}))
     if (out / samples.BEGUN).is_file():
-        earlier = files.read_json(out / samples.BEGUN, "what a stopped judgement was about")
+        earlier = files.read_json(out / samples.BEGUN, "the record of a stopped judgement")
         if earlier != description:
             raise MismatchError(
-                f"{out} holds verdicts of another judge or other replies (another run or --limit) than {judge.name}'s now; name "
-                f"another folder, or delete that one."
+                f"{out} holds verdicts of another judge or other replies (another run or --limit) than this one with {judge.name}; "
+                f"name another folder, or delete that one."
             )
     elif out.is_dir() and any(out.rglob("samples_*.jsonl")):
         raise ParamsError(f"{out} holds another run; name another folder, so that the two are not mixed.")
@@ -177,8 +177,8 @@ def _resumed(partial: Path, header: Mapping[str, Any], name: str, count: int) ->
         raise FormatError(f"{partial} is damaged ({error}); delete it to judge from the beginning.") from error
     if first_line != json.loads(json.dumps(header)):
         raise MismatchError(
-            f"{partial.parent} holds verdicts of another judge or other replies than {name}'s now; name another folder, or "
-            f"delete {partial.name} there."
+            f"{partial.parent} holds verdicts of another judge or other replies than this judgement with {name}; name another "
+            f"folder, or delete {partial.name} there."
         )
     files.write_text(partial, "".join(line + "\n" for line in lines[: count + 1]))
     return verdicts[:count]
@@ -196,9 +196,9 @@ def _write(
     with files.atomic(target) as temporary, temporary.open("w", encoding="utf-8") as handle:
         for reply, verdict, lang in zip(replies, verdicts, langs, strict=True):
             doc = reply.row["doc"]
-            # A prompt in several languages at once has no other one; nobody asks for its reply's (as in `task`).
-            mixed = (doc.get("translation") or metadata.get("translation")) == "code-switched"
-            judged = Judged((verdict,), identity, says, None if mixed else (lang,))
+            # A code-switched prompt has no single language, so the language of its reply is not identified (as in `task`).
+            is_mixed = (doc.get("translation") or metadata.get("translation")) == "code-switched"
+            judged = Judged((verdict,), identity, labels, None if is_mixed else (lang,))
             process = scoring.harmless if doc.get("label") == "harmless" else scoring.harmful
             rates = process(doc, [judged.to_text()])
             row = reply.row | {"filtered_resps": [judged.to_text()], "metrics": sorted(rates), **rates}
@@ -223,7 +223,7 @@ def _stored(row: dict[str, Any], place: str, number: int) -> Stored:
         row = {"doc": doc, "resps": resps}
     if not isinstance(doc, Mapping) or not all(isinstance(doc.get(k), str) for k in ("lang", "prompt")):
         raise FormatError(
-            f"{place} says neither prompt nor lang; expected a sample of a safety task (lm_eval --log_samples), or an object with "
+            f"{place} lacks prompt or lang; expected a sample of a safety task (lm_eval --log_samples), or an object with "
             f"lang, prompt and response."
         )
     try:

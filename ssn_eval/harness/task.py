@@ -1,9 +1,9 @@
 """The task class of every judged benchmark: all replies of a task are judged in one batch, after generation.
 
 YAML names it by `class: !function ssn_eval.harness.task.JudgedTask`. lm_eval calls `apply_filters` once per task, when
-every reply is there; the verdicts become the documents' `filtered_resps` (JSON text, in the samples file as it is) and
-`process_results` of the YAML (`scoring.harmful`, `scoring.harmless`) turns each into numbers. The judge is chosen on
-the stock command line: `lm_eval --metadata judge=NAME`; without it, the offline refusal detector.
+all replies are generated. The verdicts become the documents' `filtered_resps` (JSON text, which the samples file holds
+unchanged), and `process_results` of the YAML (`scoring.harmful`, `scoring.harmless`) turns each into numbers. The stock
+command line names the judge: `lm_eval --metadata judge=NAME`; the default is the offline refusal detector.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class JudgedTask(ConfigurableTask):
     """A generation task whose documents have `prompt` and `lang`, and whose replies a judge of this project reads."""
 
     def __init__(self, config: Mapping[str, Any]) -> None:
-        """Build the task from its YAML; a judge that cannot work ends the run here, before anything is generated."""
+        """Build the task from its YAML; a judge that cannot work ends the run before anything is generated."""
         metadata = config.get("metadata") or {}
         self.judge_name = str(metadata.get("judge") or DEFAULT_JUDGE)
         with one_sentence():
@@ -36,7 +36,7 @@ class JudgedTask(ConfigurableTask):
         super().__init__(config={key: value for key, value in config.items() if key != "class"})
 
     def download(self, dataset_kwargs: dict[str, Any] | None = None, **_: object) -> None:
-        """Load the documents; as lm_eval does, without its advice about command-line metadata for every language."""
+        """Load the documents as lm_eval does, but without its advice on command-line metadata, which every language would repeat."""
         if not callable(self.config.custom_dataset):
             return super().download(dataset_kwargs)
         self.dataset = self.config.custom_dataset(**(self.config.metadata or {}), **(dataset_kwargs or {}))

@@ -288,7 +288,7 @@ def test_languages_count_alike_in_the_difference_over_all(tmp_path: Path) -> Non
 
 def test_the_same_ids_with_other_texts_are_not_pairs(tmp_path: Path) -> None:
     a, b = write(tmp_path / "a", {"en": [R, C]}), write(tmp_path / "b", {"en": [R, C]}, prompt="!")
-    with pytest.raises(MismatchError, match="other texts under the same id of multijail .p0 in en."):
+    with pytest.raises(MismatchError, match="different texts under the same id of multijail .p0 in en."):
         pairs.compare(samples.read(a), samples.read(b))
 
 

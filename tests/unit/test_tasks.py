@@ -115,7 +115,7 @@ def test_a_task_file_opens_with_a_note_on_its_columns_and_how_it_was_translated(
         "human": ("by native speakers", "by professional translators"),
         "machine": ("translated by machine",),
         "unstated": ("is not stated",),
-        "code-switched": ("no one language",),
+        "code-switched": ("no single language",),
     }
     assert "Columns: " in text
     assert any(words in text.split("This file: ")[1] for words in said[translation])
