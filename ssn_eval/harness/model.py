@@ -176,8 +176,8 @@ class SsnHFLM(_HFLM):
             with one_sentence():
                 loading.refuse_incomplete(report, pretrained)
         assert self._spec is not None  # a text was given, so it was resolved
-        plain: Any = getattr(self._model, "get_base_model", lambda: self._model)()
-        self._ref = loading.reference(self._spec, plain)
+        base_model: Any = getattr(self._model, "get_base_model", lambda: self._model)()
+        self._ref = loading.reference(self._spec, base_model)
         if self._checkpoint:
             if not self._other_model:
                 self._checkpoint.refuse_other_base(self._ref)

@@ -191,7 +191,7 @@ def _write(
     target: Path,
     metadata: Mapping[str, Any],
 ) -> None:
-    says = what_it_says(verdicts)
+    labels = what_it_says(verdicts)
     langs = reply_languages([r.generated.reply.text for r in replies])
     with files.atomic(target) as temporary, temporary.open("w", encoding="utf-8") as handle:
         for reply, verdict, lang in zip(replies, verdicts, langs, strict=True):

@@ -86,7 +86,7 @@ def get_judge(spec: str) -> Judge:
     if name in GUARDS:
         from ssn_eval.judges.guards.judge import GuardJudge
 
-        adapter_for = home if callable(home) else lambda _architecture: home
+        adapter_for: Any = home if callable(home) else lambda _architecture: home
         return GuardJudge(name, adapter_for, model or None)
     if not model:
         raise ParamsError(f"The judge {name} needs a model: {name}:MODEL, for example {name}:gpt-4o.")

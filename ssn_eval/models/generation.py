@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ssn_eval.core.progress import progress
 from ssn_eval.models.templates import of, render
@@ -74,6 +74,6 @@ def complete(
 
 def _end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[int]:
     """The tokens at which the model stops."""
-    ends = getattr(model.generation_config, "eos_token_id", None)
+    ends: Any = getattr(model.generation_config, "eos_token_id", None)
     ends = tokenizer.eos_token_id if ends is None else ends
     return {ends} if isinstance(ends, int) else set(ends or ())

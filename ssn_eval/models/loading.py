@@ -219,7 +219,7 @@ def _load(spec: ModelSpec, device: str | None, device_map: str | None, trust_rem
                 torch.device(place),
                 spec.name,
             )
-        model, report = AutoModelForCausalLM.from_pretrained(
+        made: Any = AutoModelForCausalLM.from_pretrained(
             located.pretrained,
             dtype=located.dtype,
             device_map=device_map,
@@ -227,6 +227,7 @@ def _load(spec: ModelSpec, device: str | None, device_map: str | None, trust_rem
             **weights,
             **common,
         )
+        model, report = made
     except OSError as error:
         raise MissingInputError(f"Could not load the model {spec.name!r}: {_first_line(error)}") from error
     refuse_incomplete(report, spec.name)
