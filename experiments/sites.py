@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,7 @@ def of_seed(folder: Path) -> dict[str, Any]:
             sets[f"{sites}, random"] = matched_random(ss, loaded.ref.geometry, 0)
     rates = {}
     for name, neurons in sets.items():
-        with intervene(loaded.model, neurons, "suppress"):
+        with intervene(loaded.model, neurons, "suppress") if neurons else nullcontext():
             counts = evaluate(loaded, heldout, langs, SETTINGS).counts["by_lang"]
         rates[name] = {"neurons": len(neurons)} | {
             rate: {lang: round(100 * counts[lang][rate]["successes"] / counts[lang][rate]["total"]) for lang in langs}

@@ -120,7 +120,7 @@ def model_spec(pretrained: Any, adapter: str | None, kwargs: dict[str, Any]) -> 
                 "--model_args pretrained=<hub id or folder>, or run `dvc repro` first."
             )
         spec = loading.read_spec(SPEC)
-        for name in ("revision", "gguf_file", "dtype"):
+        for name in ("revision", "gguf_file", "dtype", "chat_template_args"):
             if getattr(spec, name) and name not in kwargs:
                 kwargs[name] = getattr(spec, name)
         if adapter == PIPELINE:

@@ -26,7 +26,9 @@ from ssn_eval.core.errors import ParamsError, UnknownNameError
 from ssn_eval.core.languages import HIGH_RESOURCE, LANGUAGES, language
 from ssn_eval.harness.exits import one_sentence
 from ssn_eval.harness.model import SsnHFLM
+from ssn_eval.judges.judging import Generated, judge_replies
 from ssn_eval.judges.registry import get_judge
+from ssn_eval.judges.thoughts import opens_thought
 from ssn_eval.judges.verdict import Exchange
 
 HARM_QUESTION = (
@@ -177,7 +179,10 @@ class SmoothLM(DefendedLM):
         results = []
         for request, own_answers in zip(requests, answers, strict=True):
             prompt = self._prompt(request.args[0])
-            verdicts = judge.judge([Exchange(prompt, text, lang_of(request)) for text in own_answers])
+            opened = opens_thought(str(request.args[0]))
+            verdicts = judge_replies(
+                judge, [Generated(Exchange(prompt, text, lang_of(request)), opened) for text in own_answers]
+            )
             rng = random.Random(f"{self._seed} {request.args[0]}")
             results.append(majority(own_answers, [bool(v.refusal) for v in verdicts], rng))
         return results

@@ -17,14 +17,16 @@ from ssn_eval.harness import scoring
 from ssn_eval.judges.judged import Judged
 from ssn_eval.judges.registry import judge_names, says_refusal
 from ssn_eval.models.loading import Loaded
+from ssn_eval.models.templates import of as settings_of
 from ssn_eval.prompts.prompt import LABELS, Prompt
 
 if TYPE_CHECKING:
     from ssn_eval.harness.model import SsnHFLM
 
+_COMMON = ("invalid_rate", "thought_cut_off_rate", "unscored_rate")
 _METRICS = {
-    "harmful": ("refusal_rate", "compliance_rate", "other_language_rate", "invalid_rate", "unscored_rate"),
-    "harmless": ("over_refusal_rate", "other_language_rate", "invalid_rate", "unscored_rate"),
+    "harmful": ("refusal_rate", "compliance_rate", "other_language_rate", *_COMMON),
+    "harmless": ("over_refusal_rate", "other_language_rate", *_COMMON),
 }
 _PROCESS = {"harmful": scoring.harmful, "harmless": scoring.harmless}
 
@@ -68,7 +70,7 @@ class Evaluation(NamedTuple):
     """The measurements of one condition."""
 
     counts: dict[str, Any]
-    """`{"by_lang": {lang: {"refusal", "asr", "compliance", "harmless_refusal", "capability", "invalid": {"successes", "total"} or
+    """`{"by_lang": {lang: {"refusal", "asr", "compliance", "harmless_refusal", "capability", "invalid", "thought_cut_off": {"successes", "total"} or
     None, "unscored": int}}, "verdicts": {lang: {prompt id: 1 refused, 0 not}}, "tags": {prompt id: [tags]}, "judge": identity}`"""
     replies: list[dict[str, Any]]
     """a row for every harmful and harmless prompt: `{"id", "lang", "label", "tags", "refusal", "harmful", "invalid", "unscored"}`, and
@@ -108,6 +110,7 @@ def evaluate(
         if settings.capability not in manager.task_index:
             manager = TaskManager()
         tasks.append(settings.capability)
+    template = settings_of(lm.tokenizer)
     results: Any = simple_evaluate(
         model=lm,
         tasks=tasks,
@@ -115,7 +118,8 @@ def evaluate(
         limit=settings.limit,
         log_samples=True,
         bootstrap_iters=0,
-        apply_chat_template=bool(getattr(lm.tokenizer, "chat_template", None)),
+        apply_chat_template=bool(template.use),
+        system_instruction=template.system_prompt,
         verbosity="ERROR",
     )
     assert results is not None  # only ranks above 0 get None, and they write nothing
@@ -143,6 +147,7 @@ def count(
             "compliance": _share(harmful, "compliance_rate"),
             "harmless_refusal": _share(harmless, "over_refusal_rate"),
             "invalid": _share([*harmful, *harmless], "invalid_rate"),
+            "thought_cut_off": _share([*harmful, *harmless], "thought_cut_off_rate"),
             "capability": None,
             "unscored": round(sum(s["unscored_rate"] for s in [*harmful, *harmless])),
         }

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,12 @@ from ssn_eval.harness import arguments
 from ssn_eval.harness.arguments import ABSENT, PIPELINE
 from ssn_eval.harness.exits import one_sentence
 from ssn_eval.interventions import hooks, ops
-from ssn_eval.models import deltas, lineage, loading, residency
+from ssn_eval.models import deltas, lineage, loading, residency, templates
 from ssn_eval.models.loading import Loaded, ModelSpec
 from ssn_eval.training.adapters.folder import load_adapter
 
 _MARK = "ssn_eval: condition"
-"""the key in a response cache whose value is the condition that the responses belong to"""
+"""the key under which a response cache names the model and condition of its responses"""
 
 logger = logging.getLogger(__name__)
 _HFLM: Any = HFLM  # lm_eval's registration hides the class's type
@@ -81,6 +82,7 @@ class SsnHFLM(_HFLM):
                 adapter = None
             spec, adapter = arguments.model_spec(pretrained, adapter, kwargs)
             self._spec, self._adapter, self._other_model = spec, adapter, bool(other_model)
+            self._peft = _content(kwargs.get("peft"))
             exclusive = {"adapter": adapter, "checkpoint": checkpoint, "peft": kwargs.get("peft")}
             names = [f"{name}=" for name, value in exclusive.items() if value]
             if len(names) > 1:
@@ -93,16 +95,41 @@ class SsnHFLM(_HFLM):
                 kwargs["device"] = "cuda" if torch.cuda.is_available() else "cpu"
             try:
                 super().__init__(self._weights(pretrained, kwargs), **kwargs)
+                self._bind_template()
             except OSError as error:
                 first_line = str(error).strip().splitlines()[0]
                 raise MissingInputError(
                     f"Could not load the model {pretrained or 'of the pipeline'!r}: {first_line}"
                 ) from error
 
+    def _bind_template(self) -> None:
+        """Give the tokenizer lm_eval's template settings; thinking is off unless they say otherwise.
+
+        Raises:
+            FormatError, ParamsError: as `templates.bind`.
+        """
+        tokenizer: Any = self.tokenizer
+        if not getattr(tokenizer, "chat_template", None):
+            return
+        before = templates.of(tokenizer)
+        bound = templates.bind(tokenizer, replace(before, args={**before.args, **self.chat_template_args}))
+        if dict(bound.args) != self.chat_template_args:
+            logger.warning("ssn_hf: thinking is off (%s); enable_thinking=True changes it.", dict(bound.args))
+        self.chat_template_args = dict(bound.args)
+        for file in self._treatment.sets:
+            found = file.provenance.get("template")
+            if found is not None and found.get("args", {}) != self.chat_template_args:
+                logger.warning(
+                    "ssn_hf: the neuron set was found with other template settings (%s) than this run's (%s).",
+                    found.get("args", {}),
+                    self.chat_template_args,
+                )
+
     @classmethod
     def of(cls, loaded: Loaded, batch_size: int) -> SsnHFLM:
-        """An `ssn_hf` of a model that is in memory already; interventions on it stay active."""
-        return cls(loaded.model, tokenizer=loaded.tokenizer, batch_size=batch_size)
+        """A model that is in memory already; interventions on it are evaluated too."""
+        args = dict(loaded.template.args)
+        return cls(loaded.model, tokenizer=loaded.tokenizer, batch_size=batch_size, chat_template_args=args)
 
     @classmethod
     def from_spec(
@@ -114,14 +141,18 @@ class SsnHFLM(_HFLM):
             SsnError: bad input; ends a command with one sentence.
         """
         located = loading.locate(spec)
-        return cls(
+        lm = cls(
             str(checkpoint) if checkpoint else located.pretrained,
             adapter=str(adapter) if adapter else None,
             revision=None if checkpoint else located.revision or "main",
             gguf_file=None if checkpoint else located.gguf_file,
             dtype=located.dtype,
             batch_size=batch_size,
+            chat_template_args=dict(located.chat_template_args),
         )
+        with one_sentence():
+            templates.bind(lm.tokenizer, replace(spec.template, args=lm.chat_template_args))
+        return lm
 
     def _weights(self, pretrained: Any, kwargs: dict[str, Any]) -> Any:
         """The model that `HFLM` loads, or the full checkpoint in its place; a checkpoint without a tokenizer gets the base's."""
@@ -136,9 +167,15 @@ class SsnHFLM(_HFLM):
         return str(folder)
 
     def _create_model(self, pretrained: str, **kwargs: Any) -> None:
-        """Load as `HFLM`, add the delta or the adapter, then attach the hooks: an intervention acts on base and adapter together."""
-        super()._create_model(pretrained=pretrained, **kwargs)
-        assert self._spec is not None  # HFLM calls this only if `pretrained` is a text, which has a spec
+        """As `HFLM`, then adapter or delta, then the hooks, so that an intervention sees base and adapter together."""
+        asks_report = not any(kwargs.get(name) for name in ("peft", "delta", "autogptq", "gptqmodel"))
+        super()._create_model(pretrained=pretrained, **kwargs, **({"output_loading_info": True} if asks_report else {}))
+        if asks_report:
+            made: Any = self._model
+            self._model, report = made
+            with one_sentence():
+                loading.refuse_incomplete(report, pretrained)
+        assert self._spec is not None  # a text was given, so it was resolved
         base_model: Any = getattr(self._model, "get_base_model", lambda: self._model)()
         self._ref = loading.reference(self._spec, base_model)
         if self._checkpoint:
@@ -167,25 +204,24 @@ class SsnHFLM(_HFLM):
                 )
 
     def set_cache_hook(self, cache_hook: Any) -> None:
-        """Refuse a response cache that another condition has filled: lm_eval's key is the request alone.
+        """Refuse a response cache that another model or condition has filled: lm_eval keys it by request only.
 
-        The first run writes its condition into the cache. A cache of plain `hf` has no condition and serves the plain model only.
+        The first run marks the cache with its identity. A filled cache without a mark is refused, because nobody knows whose it is.
 
         Raises:
-            ParamsError: the cache holds another condition's responses.
+            ParamsError: the cache holds other responses.
         """
         cache = getattr(cache_hook, "dbdict", None)
         if cache is not None:
             with one_sentence():
-                condition = self.condition()
-                cached_condition = cache.get(_MARK, "" if len(cache) else condition)
-                if cached_condition != condition:
+                own = self._cache_identity()
+                cached = cache.get(_MARK, "" if len(cache) else own)
+                if cached != own:
                     raise ParamsError(
-                        f"The cache of --use_cache holds responses of another model or intervention "
-                        f"({cached_condition or 'unmarked'}, this run is {condition or 'the plain model'}), and lm_eval would return them as "
-                        f"this run's; give each condition its own --use_cache path."
+                        f"The cache of --use_cache holds responses of {'another model, dtype or intervention' if cached else 'a model that it does not name'}, "
+                        f"and lm_eval would return them as this run's; give each model and condition its own --use_cache path."
                     )
-                cache[_MARK] = condition
+                cache[_MARK] = own
         super().set_cache_hook(cache_hook)
 
     def generate_until(self, *args: Any, **kwargs: Any) -> Any:
@@ -218,6 +254,21 @@ class SsnHFLM(_HFLM):
             residency.move(self.model, self.device)
             self._away = False
 
+    def _cache_identity(self) -> str:
+        """Everything that decides a reply and is not in the request: weights, dtype, quantisation, adapters and interventions."""
+        import hashlib
+        import json
+
+        config = getattr(self.model, "config", None)
+        parts = {
+            "weights": self._ref.weights if self._spec else str(getattr(config, "_name_or_path", "")),
+            "dtype": str(getattr(self.model, "dtype", None)),
+            "quantization": str(getattr(config, "quantization_config", None)),
+            "peft": self._peft,
+            "condition": self.condition(),
+        }
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
     def condition(self) -> str:
         """Ten hex digits that name the interventions and the adapter or checkpoint; empty for the plain model."""
         import hashlib
@@ -230,7 +281,13 @@ class SsnHFLM(_HFLM):
         """lm_eval's model information, with the interventions and the adapter; it is written to the results' `config`."""
         info = super().get_model_info()
         treatment = self._treatment
-        ssn: dict[str, Any] = {"op": treatment.op, "condition": self.condition(), "adapter": self._adapter}
+        template = templates.of(self.tokenizer)
+        ssn: dict[str, Any] = {
+            "template": template.to_json(),
+            "op": treatment.op,
+            "condition": self.condition(),
+            "adapter": self._adapter,
+        }
         if self._spec is not None:
             ssn["model"] = self._ref.to_json()
         if self._checkpoint:
@@ -241,3 +298,8 @@ class SsnHFLM(_HFLM):
         if treatment.reference:
             ssn["reference"] = dict(treatment.reference.provenance)
         return {**info, "ssn_eval": ssn}
+
+
+def _content(peft: str | None) -> str | None:
+    """A hash of an adapter's folder; the name of one on the hub."""
+    return files.sha256(Path(peft)) if peft and Path(peft).is_dir() else peft

@@ -22,8 +22,10 @@ from ssn_eval.core.progress import progress
 from ssn_eval.harness import scoring
 from ssn_eval.harness.runs import samples
 from ssn_eval.judges.judged import Judged, what_it_says
+from ssn_eval.judges.judging import Generated, judge_replies
 from ssn_eval.judges.registry import Judge
 from ssn_eval.judges.reply_language import reply_languages
+from ssn_eval.judges.thoughts import opens_thought
 from ssn_eval.judges.verdict import Exchange, Verdict
 
 CHUNK = 128
@@ -33,10 +35,15 @@ PARTIAL = ".verdicts.jsonl"
 
 @dataclass(frozen=True)
 class Stored:
-    """A stored reply: its row in lm_eval's form, and the exchange that a judge sees."""
+    """A stored reply: its row in lm_eval's form, and the generated text."""
 
     row: dict[str, Any]
-    exchange: Exchange
+    generated: Generated
+
+    @property
+    def exchange(self) -> Exchange:
+        """The prompt and the whole text."""
+        return self.generated.exchange
 
 
 def read(file: Path, limit: int | None = None) -> list[Stored]:
@@ -131,7 +138,7 @@ def _begin(out: Path, judge: Judge, inputs: Mapping[str, str]) -> None:
 
 def _hash(replies: Sequence[Stored]) -> str:
     """A hash of everything that a judge sees of the replies."""
-    texts = [[r.exchange.prompt, r.exchange.response, r.exchange.lang] for r in replies]
+    texts = [[r.exchange.prompt, r.exchange.response, r.exchange.lang, r.generated.opened] for r in replies]
     return hashlib.sha256(json.dumps(texts).encode()).hexdigest()
 
 
@@ -146,9 +153,7 @@ def _judge_file(file: Path, replies: Sequence[Stored], judge: Judge, target: Pat
             handle.write(json.dumps(header, ensure_ascii=False, sort_keys=True) + "\n")
         for start in range(len(verdicts), len(replies), CHUNK):
             chunk = replies[start : start + CHUNK]
-            chunk_verdicts = judge.judge([r.exchange for r in chunk])
-            if len(chunk_verdicts) != len(chunk):
-                raise MismatchError(f"Judge {judge.name} gave {len(chunk_verdicts)} verdicts for {len(chunk)} replies.")
+            chunk_verdicts = judge_replies(judge, [r.generated for r in chunk])
             handle.writelines(json.dumps(v.to_json(), ensure_ascii=False) + "\n" for v in chunk_verdicts)
             handle.flush()
             os.fsync(handle.fileno())
@@ -187,7 +192,7 @@ def _write(
     metadata: Mapping[str, Any],
 ) -> None:
     labels = what_it_says(verdicts)
-    langs = reply_languages([r.exchange.response for r in replies])
+    langs = reply_languages([r.generated.reply.text for r in replies])
     with files.atomic(target) as temporary, temporary.open("w", encoding="utf-8") as handle:
         for reply, verdict, lang in zip(replies, verdicts, langs, strict=True):
             doc = reply.row["doc"]
@@ -202,7 +207,10 @@ def _write(
 
 _RATES = (
     "asr",
-    *(f"{n}_rate" for n in ("compliance", "refusal", "over_refusal", "other_language", "invalid", "unscored")),
+    *(
+        f"{n}_rate"
+        for n in ("compliance", "refusal", "over_refusal", "other_language", "invalid", "thought_cut_off", "unscored")
+    ),
 )
 
 
@@ -225,4 +233,13 @@ def _stored(row: dict[str, Any], place: str, number: int) -> Stored:
     if not isinstance(reply, str):
         raise FormatError(f"{place} holds no text in resps; only generated replies can be judged.")
     fields = {k: v for k, v in row.items() if k not in _RATES}
-    return Stored(fields, Exchange(doc["prompt"], reply, language(doc["lang"]).code))
+    exchange = Exchange(doc["prompt"], reply, language(doc["lang"]).code)
+    return Stored(fields, Generated(exchange, opened=opens_thought(_prompt_as_seen(row))))
+
+
+def _prompt_as_seen(row: Mapping[str, Any]) -> str:
+    """The rendered prompt of a sample of lm_eval; empty if the row has none."""
+    try:
+        return str(row["arguments"]["gen_args_0"]["arg_0"])
+    except (KeyError, TypeError):
+        return ""

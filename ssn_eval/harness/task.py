@@ -13,11 +13,12 @@ from typing import Any
 
 from lm_eval.api.task import ConfigurableTask
 
-from ssn_eval.core.errors import MismatchError
 from ssn_eval.harness.exits import one_sentence
 from ssn_eval.judges.judged import Judged, what_it_says
+from ssn_eval.judges.judging import Generated, judge_replies
 from ssn_eval.judges.registry import Judge, check_judge, get_judge
 from ssn_eval.judges.reply_language import reply_languages
+from ssn_eval.judges.thoughts import opens_thought
 from ssn_eval.judges.verdict import Exchange
 
 DEFAULT_JUDGE = "refusal"
@@ -48,21 +49,17 @@ class JudgedTask(ConfigurableTask):
         instances = self.instances
         # Data-parallel padding appends surplus replies to the last instance, hence the slice.
         replies = [instance.resps[: instance.repeats or 1] for instance in instances]
-        exchanges = [
-            Exchange(prompt=i.doc["prompt"], response=text, lang=i.doc["lang"])
+        generated = [
+            Generated(Exchange(i.doc["prompt"], text, i.doc["lang"]), opened=opens_thought(str(i.args[0])))
             for i, texts in zip(instances, replies, strict=True)
             for text in texts
         ]
         with one_sentence():
             judge = get_judge(self.judge_name)
-            verdicts = judge.judge(exchanges)
-            if len(verdicts) != len(exchanges):
-                raise MismatchError(
-                    f"Judge {self.judge_name} gave {len(verdicts)} verdicts for {len(exchanges)} replies."
-                )
+            verdicts = judge_replies(judge, generated)
             identity = self._record(judge)
         says, start = what_it_says(verdicts), 0
-        langs = None if self._mixed() else tuple(reply_languages([e.response for e in exchanges]))
+        langs = None if self._mixed() else tuple(reply_languages([text.reply.text for text in generated]))
         for instance, texts in zip(instances, replies, strict=True):
             span = slice(start, start := start + len(texts))
             judged = Judged(tuple(verdicts[span]), identity, says, None if langs is None else langs[span])

@@ -35,6 +35,7 @@ def test_rates_of_a_language_are_counted_by_hand_and_have_wilsons_interval(tmp_p
     shown = {metric: (share.value, share.n) for metric, share in found.languages["sw"].items()}
     assert shown == {
         **{"compliance": (2 / 5, 5), "refusal": (2 / 5, 5), "invalid": (1 / 5, 5), "unscored": (1 / 6, 6)},
+        "thought_cut_off": (0, 5),
     }
     low, high = proportion_confint(2, 5, method="wilson")
     share = found.languages["sw"]["refusal"]
