@@ -179,9 +179,9 @@ class SmoothLM(DefendedLM):
         results = []
         for request, own_answers in zip(requests, answers, strict=True):
             prompt = self._prompt(request.args[0])
-            opened = opens_thought(str(request.args[0]))
+            is_opened = opens_thought(str(request.args[0]))
             verdicts = judge_replies(
-                judge, [Generated(Exchange(prompt, text, lang_of(request)), opened) for text in own_answers]
+                judge, [Generated(Exchange(prompt, text, lang_of(request)), is_opened) for text in own_answers]
             )
             rng = random.Random(f"{self._seed} {request.args[0]}")
             results.append(majority(own_answers, [bool(v.refusal) for v in verdicts], rng))

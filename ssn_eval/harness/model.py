@@ -29,7 +29,7 @@ from ssn_eval.models.loading import Loaded, ModelSpec
 from ssn_eval.training.adapters.folder import load_adapter
 
 _MARK = "ssn_eval: condition"
-"""the key under which a response cache names the model and condition of its responses"""
+"""the key in a response cache whose value identifies the model and condition of its responses"""
 
 logger = logging.getLogger(__name__)
 _HFLM: Any = HFLM  # lm_eval's registration hides the class's type
@@ -82,7 +82,7 @@ class SsnHFLM(_HFLM):
                 adapter = None
             spec, adapter = arguments.model_spec(pretrained, adapter, kwargs)
             self._spec, self._adapter, self._other_model = spec, adapter, bool(other_model)
-            self._peft = _content(kwargs.get("peft"))
+            self._peft = _peft_identity(kwargs.get("peft"))
             exclusive = {"adapter": adapter, "checkpoint": checkpoint, "peft": kwargs.get("peft")}
             names = [f"{name}=" for name, value in exclusive.items() if value]
             if len(names) > 1:
@@ -103,31 +103,31 @@ class SsnHFLM(_HFLM):
                 ) from error
 
     def _bind_template(self) -> None:
-        """Give the tokenizer lm_eval's template settings; thinking is off unless they say otherwise.
+        """Give the tokenizer lm_eval's template settings; thinking is off unless these settings turn it on.
 
         Raises:
-            FormatError, ParamsError: as `templates.bind`.
+            FormatError, ParamsError: the errors of `templates.bind`.
         """
         tokenizer: Any = self.tokenizer
         if not getattr(tokenizer, "chat_template", None):
             return
-        before = templates.of(tokenizer)
-        bound = templates.bind(tokenizer, replace(before, args={**before.args, **self.chat_template_args}))
-        if dict(bound.args) != self.chat_template_args:
-            logger.warning("ssn_hf: thinking is off (%s); enable_thinking=True changes it.", dict(bound.args))
-        self.chat_template_args = dict(bound.args)
+        template = templates.of(tokenizer)
+        template = templates.bind(tokenizer, replace(template, args={**template.args, **self.chat_template_args}))
+        if dict(template.args) != self.chat_template_args:
+            logger.warning("ssn_hf: thinking is off (%s); enable_thinking=True turns it on.", dict(template.args))
+        self.chat_template_args = dict(template.args)
         for file in self._treatment.sets:
-            found = file.provenance.get("template")
-            if found is not None and found.get("args", {}) != self.chat_template_args:
+            set_template = file.provenance.get("template")
+            if set_template is not None and set_template.get("args", {}) != self.chat_template_args:
                 logger.warning(
-                    "ssn_hf: the neuron set was found with other template settings (%s) than this run's (%s).",
-                    found.get("args", {}),
+                    "ssn_hf: the neuron set was identified with other template settings (%s) than this run's (%s).",
+                    set_template.get("args", {}),
                     self.chat_template_args,
                 )
 
     @classmethod
     def of(cls, loaded: Loaded, batch_size: int) -> SsnHFLM:
-        """A model that is in memory already; interventions on it are evaluated too."""
+        """An `ssn_hf` of a model that is in memory already; interventions on it stay active."""
         args = dict(loaded.template.args)
         return cls(loaded.model, tokenizer=loaded.tokenizer, batch_size=batch_size, chat_template_args=args)
 
@@ -167,15 +167,15 @@ class SsnHFLM(_HFLM):
         return str(folder)
 
     def _create_model(self, pretrained: str, **kwargs: Any) -> None:
-        """As `HFLM`, then adapter or delta, then the hooks, so that an intervention sees base and adapter together."""
-        asks_report = not any(kwargs.get(name) for name in ("peft", "delta", "autogptq", "gptqmodel"))
-        super()._create_model(pretrained=pretrained, **kwargs, **({"output_loading_info": True} if asks_report else {}))
-        if asks_report:
-            made: Any = self._model
-            self._model, report = made
+        """Load as `HFLM`, add the delta or the adapter, then attach the hooks: an intervention acts on base and adapter together."""
+        has_report = not any(kwargs.get(name) for name in ("peft", "delta", "autogptq", "gptqmodel"))
+        super()._create_model(pretrained=pretrained, **kwargs, **({"output_loading_info": True} if has_report else {}))
+        if has_report:
+            model_and_report: Any = self._model
+            self._model, report = model_and_report
             with one_sentence():
                 loading.refuse_incomplete(report, pretrained)
-        assert self._spec is not None  # a text was given, so it was resolved
+        assert self._spec is not None  # HFLM calls this only if `pretrained` is a text, which has a spec
         base_model: Any = getattr(self._model, "get_base_model", lambda: self._model)()
         self._ref = loading.reference(self._spec, base_model)
         if self._checkpoint:
@@ -204,9 +204,9 @@ class SsnHFLM(_HFLM):
                 )
 
     def set_cache_hook(self, cache_hook: Any) -> None:
-        """Refuse a response cache that another model or condition has filled: lm_eval keys it by request only.
+        """Refuse a response cache that another model or condition has filled: lm_eval's key is the request alone.
 
-        The first run marks the cache with its identity. A filled cache without a mark is refused, because nobody knows whose it is.
+        The first run writes its identity into the cache. A filled cache without an identity is refused, because its model is unknown.
 
         Raises:
             ParamsError: the cache holds other responses.
@@ -214,14 +214,14 @@ class SsnHFLM(_HFLM):
         cache = getattr(cache_hook, "dbdict", None)
         if cache is not None:
             with one_sentence():
-                own = self._cache_identity()
-                cached = cache.get(_MARK, "" if len(cache) else own)
-                if cached != own:
+                identity = self._cache_identity()
+                cached_identity = cache.get(_MARK, "" if len(cache) else identity)
+                if cached_identity != identity:
                     raise ParamsError(
-                        f"The cache of --use_cache holds responses of {'another model, dtype or intervention' if cached else 'a model that it does not name'}, "
+                        f"The cache of --use_cache holds responses of {'another model, dtype or intervention' if cached_identity else 'a model that it does not name'}, "
                         f"and lm_eval would return them as this run's; give each model and condition its own --use_cache path."
                     )
-                cache[_MARK] = own
+                cache[_MARK] = identity
         super().set_cache_hook(cache_hook)
 
     def generate_until(self, *args: Any, **kwargs: Any) -> Any:
@@ -255,7 +255,7 @@ class SsnHFLM(_HFLM):
             self._away = False
 
     def _cache_identity(self) -> str:
-        """Everything that decides a reply and is not in the request: weights, dtype, quantisation, adapters and interventions."""
+        """A hash of everything except the request that decides a reply: weights, dtype, quantisation, adapters and interventions."""
         import hashlib
         import json
 
@@ -300,6 +300,6 @@ class SsnHFLM(_HFLM):
         return {**info, "ssn_eval": ssn}
 
 
-def _content(peft: str | None) -> str | None:
-    """A hash of an adapter's folder; the name of one on the hub."""
+def _peft_identity(peft: str | None) -> str | None:
+    """A hash of an adapter's folder; the name of an adapter on the hub."""
     return files.sha256(Path(peft)) if peft and Path(peft).is_dir() else peft

@@ -42,7 +42,7 @@ class Stored:
 
     @property
     def exchange(self) -> Exchange:
-        """The prompt and the whole text."""
+        """The prompt and the whole generated text, with the thought."""
         return self.generated.exchange
 
 
@@ -234,11 +234,11 @@ def _stored(row: dict[str, Any], place: str, number: int) -> Stored:
         raise FormatError(f"{place} holds no text in resps; only generated replies can be judged.")
     fields = {k: v for k, v in row.items() if k not in _RATES}
     exchange = Exchange(doc["prompt"], reply, language(doc["lang"]).code)
-    return Stored(fields, Generated(exchange, opened=opens_thought(_prompt_as_seen(row))))
+    return Stored(fields, Generated(exchange, opened=opens_thought(_rendered_prompt(row))))
 
 
-def _prompt_as_seen(row: Mapping[str, Any]) -> str:
-    """The rendered prompt of a sample of lm_eval; empty if the row has none."""
+def _rendered_prompt(row: Mapping[str, Any]) -> str:
+    """The prompt of a sample of lm_eval as the model received it; empty if the row has none."""
     try:
         return str(row["arguments"]["gen_args_0"]["arg_0"])
     except (KeyError, TypeError):

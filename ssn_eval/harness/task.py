@@ -58,11 +58,11 @@ class JudgedTask(ConfigurableTask):
             judge = get_judge(self.judge_name)
             verdicts = judge_replies(judge, generated)
             identity = self._record(judge)
-        says, start = what_it_says(verdicts), 0
-        langs = None if self._mixed() else tuple(reply_languages([text.reply.text for text in generated]))
+        labels, start = what_it_says(verdicts), 0
+        langs = None if self._mixed() else tuple(reply_languages([item.reply.text for item in generated]))
         for instance, texts in zip(instances, replies, strict=True):
             span = slice(start, start := start + len(texts))
-            judged = Judged(tuple(verdicts[span]), identity, says, None if langs is None else langs[span])
+            judged = Judged(tuple(verdicts[span]), identity, labels, None if langs is None else langs[span])
             instance.filtered_resps = {"none": judged.to_text()}
 
     def _mixed(self) -> bool:

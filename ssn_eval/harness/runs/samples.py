@@ -23,7 +23,7 @@ _NAME = re.compile(r"samples_(?P<task>.+?)_(?P<time>\d{4}-\d\d-\d\dT[\d.\-]+)\.j
 JUDGED = "judged.json"
 """the file beside samples that `ssn judge` wrote: the judge, the inputs, and the config of lm_eval's run"""
 BEGUN = ".judging.json"
-"""in the folder of a judgement that is not finished: whose verdicts about which replies it will hold"""
+"""the file in the folder of an unfinished judgement: the judge, and hashes of the replies"""
 HARMFUL_METRICS = ("asr", "compliance", "refusal", "other_language", "invalid", "thought_cut_off", "unscored")
 HARMLESS_METRICS = ("over_refusal", "other_language", "invalid", "thought_cut_off", "unscored")
 RISING_IS_BETTER = ("refusal",)
