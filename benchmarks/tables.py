@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import statistics
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -169,6 +170,36 @@ def _spread(value: Mapping[str, float]) -> str:
     return f"{100 * value['mean']:+.0f} ± {50 * (value['high'] - value['low']):.0f}"
 
 
+def sites() -> str:
+    """SS found on attention sites, on MLP sites and on both, suppressed on the organism; means over seeds (lowest–highest)."""
+    seeds = list(load("sites").values())
+    body = []
+    for name in seeds[0]:
+        runs = [seed[name] for seed in seeds]
+        weaker = [statistics.mean(rate for lang, rate in run["refusal"].items() if lang != "en") for run in runs]
+        body.append(
+            (
+                name,
+                _over_seeds([run["neurons"] for run in runs]),
+                _over_seeds([run["refusal"]["en"] for run in runs]),
+                _over_seeds(weaker),
+                _over_seeds([min(run["capability"].values()) for run in runs]),
+            )
+        )
+    header = (
+        "SS found on",
+        "neurons suppressed",
+        "refusal en",
+        "refusal, mean of the weaker five",
+        "capability of the worst language",
+    )
+    return rows(header, body)
+
+
+def _over_seeds(values: list[float]) -> str:
+    return f"{statistics.mean(values):.0f} ({min(values):.0f}–{max(values):.0f})"
+
+
 def organism_step() -> str:
     """Seconds of a training step of the organism."""
     seconds = load("organism_step")["seconds"]
@@ -190,6 +221,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "verdicts": verdicts,
     "frontier": frontier,
     "organism_step": organism_step,
+    "sites": sites,
 }
 
 
