@@ -33,6 +33,7 @@ def copy_of_project(folder: Path, change: Mapping[str, Any]) -> Path:
     for command in (["git", "init", "-q"], [sys.executable, "-m", "dvc", "init", "-q"]):
         subprocess.run(command, cwd=folder, check=True, capture_output=True)
     shutil.copytree(ROOT / ".dvc" / "plots", folder / ".dvc" / "plots")
+    shutil.copy(ROOT / ".dvc" / "config", folder / ".dvc")  # no analytics, no look for a newer DVC
     return folder
 
 
