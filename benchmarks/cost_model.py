@@ -1,9 +1,9 @@
-"""What identification needs on large models: `python benchmarks/cost_model.py [--quick]`.
+"""GPU-hours and memory of identification on large models: `python benchmarks/cost_model.py [--quick]`.
 
-Prints one JSON object. Measured here: how many forward passes the sketch costs (sketch_speed's ratio, on a random Llama), and
-the bytes that one token keeps in one decoder layer of the model's true widths. Computed from them: time as
-`2 · parameters · tokens` operations a forward pass at an assumed speed, and memory as weights + layers × tokens × bytes. Exact ablation
-is counted as one half forward pass a neuron and prompt, the half being the layers below it that need no second pass.
+Prints one JSON object. Two numbers are measured: how many forward passes the sketch costs (sketch_speed's ratio, on a random
+Llama), and how many bytes of activations one token needs in one decoder layer of the model's true widths. The rest is computed:
+a forward pass takes `2 · parameters · tokens` operations at an assumed speed, and memory is weights + layers × tokens × bytes. Exact
+ablation counts as half a forward pass per neuron and prompt, because the layers below the neuron need no second pass.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from ssn_eval.identification.readout import Readout
 from ssn_eval.models.architectures.resolving import geometry, resolve
 
 SPEED = 125e12
-"""assumed operations a second: 40 % of the 312 · 10¹² that an A100 gives in bfloat16"""
+"""assumed operations per second: 40 % of the 312 · 10¹² that an A100 gives in bfloat16"""
 PROMPTS, TOKENS, LANGUAGES = 64, 64, 10
-"""prompts of each label, tokens a prompt with its chat template, languages"""
+"""prompts per label and language, tokens per prompt with its chat template, and languages"""
 MODELS: dict[str, dict[str, int]] = {
     "8B": {"hidden": 4096, "mlp": 14336, "layers": 32, "heads": 32, "kv": 8, "vocab": 128256},
     "70B": {"hidden": 8192, "mlp": 28672, "layers": 80, "heads": 64, "kv": 8, "vocab": 128256},
@@ -37,12 +37,12 @@ MODELS: dict[str, dict[str, int]] = {
 def main() -> None:
     """Measure, compute and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="The 8B model only: under a minute.")
-    chosen = parser.parse_args()
+    parser.add_argument("--quick", action="store_true", help="Only the 8B model; takes less than a minute.")
+    options = parser.parse_args()
     model, ids = plain_llama(), random_ids(16, 32)
     plain = best(lambda: forward(model, ids, logits=True))
     ratio = best(lambda: measure(model, ids, ScoreParams(sites="both", probes=PROBES, batch_size=BATCH))) / plain
-    names = ["8B"] if chosen.quick else list(MODELS)
+    names = ["8B"] if options.quick else list(MODELS)
     result = {
         "assumed": {
             "operations_per_second": SPEED,
@@ -59,15 +59,18 @@ def main() -> None:
 
 
 def needs(shape: dict[str, int], ratio: float) -> dict[str, Any]:
-    """GPU-hours and memory of one model."""
+    """The GPU-hours and the memory of one model."""
     layer = one_layer(shape)
-    each = sum(p.numel() for p in layer.model.layers.parameters())
-    parameters = each * shape["layers"] + 2 * shape["vocab"] * shape["hidden"]
-    kept = activations(layer, resolve(layer), Readout())
+    layer_parameters = sum(p.numel() for p in layer.model.layers.parameters())
+    parameters = layer_parameters * shape["layers"] + 2 * shape["vocab"] * shape["hidden"]
+    layer_activations = activations(layer, resolve(layer), Readout())
     forward_hours = 2 * parameters * PROMPTS * 2 * LANGUAGES * TOKENS / SPEED / 3600
-    wide = geometry(layer)
-    neurons = {"attention": wide.size(ATTENTION) * shape["layers"], "both": wide.size(SITES) * shape["layers"]}
-    batch_bytes = kept.linear * TOKENS * BATCH * shape["layers"]
+    layer_shape = geometry(layer)
+    neurons = {
+        "attention": layer_shape.size(ATTENTION) * shape["layers"],
+        "both": layer_shape.size(SITES) * shape["layers"],
+    }
+    batch_bytes = layer_activations.linear * TOKENS * BATCH * shape["layers"]
     return {
         "parameters": parameters,
         "neurons": neurons,
@@ -79,14 +82,14 @@ def needs(shape: dict[str, int], ratio: float) -> dict[str, Any]:
             "weights_bf16": round(2 * parameters / 2**30, 1),
             "activations_batch_8": round(batch_bytes / 2**30, 2),
             "activations_checkpointed": round(
-                (batch_bytes / shape["layers"] + kept.hidden * TOKENS * BATCH * shape["layers"]) / 2**30, 2
+                (batch_bytes / shape["layers"] + layer_activations.hidden * TOKENS * BATCH * shape["layers"]) / 2**30, 2
             ),
         },
     }
 
 
 def one_layer(shape: dict[str, int]) -> Any:
-    """One decoder layer of the true widths, bfloat16, with a small vocabulary."""
+    """A model with one decoder layer of the true widths, in bfloat16, with a small vocabulary."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
     config = LlamaConfig(

@@ -1,8 +1,8 @@
-"""One process against two: `python benchmarks/identify_scaling.py [--repeats 3] [--quick]`.
+"""The speedup of two processes over one: `python benchmarks/identify_scaling.py [--repeats 3] [--quick]`.
 
-Prints one JSON object: seconds of `ssn identify` alone and under `accelerate launch --num_processes 2` on this machine, one thread
-each, loading left out by subtracting a run on an eighth of the prompts (so seconds are those of seven eighths), in turns; the speedup
-of each turn, their median; and the largest relative difference of the scores.
+Prints one JSON object: seconds of `ssn identify` with one process and under `accelerate launch --num_processes 2` on this machine,
+one thread per process; the speedup of each turn and the median; and the largest relative difference of the scores. Each time is
+the difference to a run on an eighth of the prompts, so it leaves out loading and is the time for seven eighths of the prompts.
 """
 
 from __future__ import annotations
@@ -24,32 +24,34 @@ from ssn_eval.core import store
 from ssn_eval.organism import lexicon, questions, tokenizer
 
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
-"""accelerate starts several processes without MPI only where it does not know yet that they are for CPUs (`--multi_gpu`)"""
+"""Without MPI, accelerate starts several processes only with `--multi_gpu`; `ACCELERATE_USE_CPU` then makes them use the CPU."""
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--quick", action="store_true", help="One turn on fewer prompts: under a minute.")
-    chosen = parser.parse_args()
-    count, repeats = (128, 1) if chosen.quick else (1536, chosen.repeats)
+    parser.add_argument("--quick", action="store_true", help="One turn on fewer prompts; takes less than a minute.")
+    options = parser.parse_args()
+    count, repeats = (128, 1) if options.quick else (1536, options.repeats)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        tok = tokenizer.build(lexicon.load())
-        plain_llama(layers=6, hidden=256, vocab=len(tok)).save_pretrained(folder / "model")
-        tok.save_pretrained(folder / "model")
-        asked = questions.items(lexicon.load(), "en", "harmless", "train")
+        organism_tokenizer = tokenizer.build(lexicon.load())
+        plain_llama(layers=6, hidden=256, vocab=len(organism_tokenizer)).save_pretrained(folder / "model")
+        organism_tokenizer.save_pretrained(folder / "model")
+        items = questions.items(lexicon.load(), "en", "harmless", "train")
         rows = [
-            {"id": str(i), "lang": "en", "label": "harmful", "prompt": asked[i % len(asked)].prompt}
+            {"id": str(i), "lang": "en", "label": "harmful", "prompt": items[i % len(items)].prompt}
             for i in range(count)
         ]
         (folder / "prompts.jsonl").write_text("\n".join(map(json.dumps, rows)))
         turns = [
             {p: -identify(folder, p, count // 8) + identify(folder, p, count) for p in (1, 2)} for _ in range(repeats)
         ]
-        one, two = (store.load_scores(folder / f"{p}.safetensors").scores for p in (1, 2))
-    difference = max(float((np.abs(one[k] - two[k]) / np.maximum(np.abs(one[k]), 1e-12)).max()) for k in one)
+        scores, scores_of_two = (store.load_scores(folder / f"{p}.safetensors").scores for p in (1, 2))
+    difference = max(
+        float((np.abs(scores[k] - scores_of_two[k]) / np.maximum(np.abs(scores[k]), 1e-12)).max()) for k in scores
+    )
     result = {
         "prompts": count,
         "seconds": {str(p): [round(turn[p], 2) for turn in turns] for p in (1, 2)},
@@ -63,7 +65,7 @@ def main() -> None:
 
 
 def identify(folder: Path, processes: int, count: int) -> float:
-    """Seconds of one run."""
+    """Seconds of one `ssn identify`, on `count` prompts."""
     launch = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"]
     launch += ["--mixed_precision", "no", "--dynamo_backend", "no"]
     command = [sys.executable, *(launch if processes == 2 else []), "-m", "ssn_eval.cli", "identify"]

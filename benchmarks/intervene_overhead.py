@@ -1,10 +1,10 @@
-"""What does each kind of intervention cost in `model.generate`? Against the same model without hooks, the same tokens.
+"""The cost of each kind of intervention in `model.generate`, against the same model without hooks.
 
 `python benchmarks/intervene_overhead.py [--model smollm2|plain] [--repeats 7]` prints one JSON object. One neuron in 33 of every site
-is changed, so every site of every layer carries a hook: the dearest case. Every turn
-runs the stock side and each intervention in changing order, and a ratio is of CPU seconds of one turn (median over turns). All sides
-generate the same number of tokens. `baked` runs the intervention from the weights, which should cost nothing. `plain` is a Llama with
-random weights, where nothing else is installed.
+is changed, so every site of every layer has a hook, which is the most expensive case. Every turn runs the stock side and each
+intervention, in alternating order. A ratio is one of CPU seconds in the same turn, the median over turns. All sides generate the
+same number of tokens. `baked` has the intervention in its weights, which should cost nothing. `plain` is a Llama with random
+weights; it needs no other package.
 """
 
 from __future__ import annotations
@@ -36,37 +36,37 @@ PROMPTS, TOKENS = 8, 32
 QUICK = (2, 8)
 """prompts and tokens of a quick run"""
 SHARE = 33
-"""one neuron in so many: 3 %"""
+"""one neuron in 33, which is 3 %"""
 
 
 def main() -> None:
-    """Measure and print; with `--check`, exit 1 where suppressing costs more than the bar."""
+    """Measure and print; with `--check`, exit with 1 if suppressing costs more than the bar."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", choices=("smollm2", "plain"), default="smollm2")
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--quick", action="store_true", help="one repeat of 2 prompts and 8 tokens")
     parser.add_argument("--check", action="store_true")
-    chosen = parser.parse_args()
-    prompts, tokens = QUICK if chosen.quick else (PROMPTS, TOKENS)
-    found = measure(chosen.model, prompts, tokens, 1 if chosen.quick else chosen.repeats)
-    print(json.dumps({"model": chosen.model, **found, "machine": machine()}))
-    if chosen.check and found["ratio"]["suppress"] > BAR:
-        sys.exit(f"{found['ratio']['suppress']} is above {BAR}.")
+    options = parser.parse_args()
+    prompts, tokens = QUICK if options.quick else (PROMPTS, TOKENS)
+    result = measure(options.model, prompts, tokens, 1 if options.quick else options.repeats)
+    print(json.dumps({"model": options.model, **result, "machine": machine()}))
+    if options.check and result["ratio"]["suppress"] > BAR:
+        sys.exit(f"The ratio of suppress, {result['ratio']['suppress']}, is above {BAR}.")
 
 
 def measure(name: str, prompts: int, tokens: int, repeats: int) -> dict[str, Any]:
-    """All sides in turn."""
+    """The ratios of all sides, which are measured in turn."""
     model, ids = subject(name, prompts)
     shape = geometry(model)
-    chosen = NeuronSet.from_keys({key: range(0, width, SHARE) for key, width in shape.widths.items()})
-    measured = measuring.measure(model, ids, neurons=chosen)
-    reference = Reference(measured, ModelRef(name, "0" * 64, model.config.model_type, shape))
+    neurons = NeuronSet.from_keys({key: range(0, width, SHARE) for key, width in shape.widths.items()})
+    activations = measuring.measure(model, ids, neurons=neurons)
+    reference = Reference(activations, ModelRef(name, "0" * 64, model.config.model_type, shape))
     baked = copy.deepcopy(model)
-    bake(baked, chosen, SUPPRESS)
+    bake(baked, neurons, SUPPRESS)
     batch = left_padded(ids)
 
-    def hooked(op: Op, **how: Any) -> Callable[[], AbstractContextManager[None]]:
-        return lambda: intervene_all(model, [Intervention(chosen, op, **how)], reference)
+    def hooked(op: Op, **fields: Any) -> Callable[[], AbstractContextManager[None]]:
+        return lambda: intervene_all(model, [Intervention(neurons, op, **fields)], reference)
 
     sides: dict[str, tuple[Any, Callable[[], AbstractContextManager[None]]]] = {
         "stock": (model, nullcontext),
@@ -80,22 +80,22 @@ def measure(name: str, prompts: int, tokens: int, repeats: int) -> dict[str, Any
     seconds: dict[str, list[float]] = {side: [] for side in sides}
     for turn in range(-1, repeats):
         for side in list(sides)[:: 1 if turn % 2 else -1]:
-            subject_of, inside = sides[side]
-            with inside():
-                spent = cpu_seconds(subject_of, batch, tokens)
-            if turn >= 0:  # the first turn warms up
-                seconds[side].append(spent)
+            side_model, intervention = sides[side]
+            with intervention():
+                duration = cpu_seconds(side_model, batch, tokens)
+            if turn >= 0:  # the first turn is a warm-up
+                seconds[side].append(duration)
     ratios = {
-        side: [a / b for a, b in zip(spent, seconds["stock"], strict=True)]
-        for side, spent in seconds.items()
+        side: [duration / stock for duration, stock in zip(durations, seconds["stock"], strict=True)]
+        for side, durations in seconds.items()
         if side != "stock"
     }
     return {
-        "ratio": {side: round(statistics.median(each), 4) for side, each in ratios.items()},
-        "range": {side: [round(min(each), 4), round(max(each), 4)] for side, each in ratios.items()},
-        "cpu_seconds": {side: round(statistics.median(spent), 3) for side, spent in seconds.items()},
-        "hooked_sites": len(chosen.by_key()),
-        "neurons": len(chosen),
+        "ratio": {side: round(statistics.median(values), 4) for side, values in ratios.items()},
+        "range": {side: [round(min(values), 4), round(max(values), 4)] for side, values in ratios.items()},
+        "cpu_seconds": {side: round(statistics.median(durations), 3) for side, durations in seconds.items()},
+        "hooked_sites": len(neurons.by_key()),
+        "neurons": len(neurons),
         "prompts": prompts,
         "new_tokens": tokens,
         "repeats": repeats,
@@ -103,16 +103,16 @@ def measure(name: str, prompts: int, tokens: int, repeats: int) -> dict[str, Any
 
 
 def subject(name: str, prompts: int) -> tuple[Any, list[list[int]]]:
-    """A model and token ids of prompts."""
+    """A model and the token ids of its prompts."""
     if name == "plain":
-        made = torch.Generator().manual_seed(0)
-        return plain_llama(), [torch.randint(1, 2000, (12 + i,), generator=made).tolist() for i in range(prompts)]
+        generator = torch.Generator().manual_seed(0)
+        return plain_llama(), [torch.randint(1, 2000, (12 + i,), generator=generator).tolist() for i in range(prompts)]
     loaded = open_model(name)
     return loaded.model, encoded_prompts(name, loaded, prompts)
 
 
 def left_padded(ids: list[list[int]]) -> dict[str, torch.Tensor]:
-    """One batch, as `generate` wants it."""
+    """One batch for `generate`: (prompts, longest prompt) token ids, padded on the left, and their mask."""
     longest = max(map(len, ids))
     rows = [[0] * (longest - len(row)) + row for row in ids]
     mask = [[0] * (longest - len(row)) + [1] * len(row) for row in ids]
@@ -120,7 +120,7 @@ def left_padded(ids: list[list[int]]) -> dict[str, torch.Tensor]:
 
 
 def cpu_seconds(model: Any, batch: dict[str, torch.Tensor], tokens: int) -> float:
-    """Of one batch, as many tokens on every side."""
+    """CPU seconds of generating exactly `tokens` new tokens for one batch."""
     started = time.process_time()
     with torch.no_grad():
         model.generate(**batch, max_new_tokens=tokens, min_new_tokens=tokens, do_sample=False, pad_token_id=0)

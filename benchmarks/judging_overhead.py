@@ -1,8 +1,8 @@
-"""What judging adds to a run: 3,150 replies through the task class, with the refusal judge and the language of every reply.
+"""The time that judging adds to a run: 3,150 replies through the task class, with the refusal judge and reply languages.
 
-`python benchmarks/judging_overhead.py [--quick] [--gold FILE]` prints one JSON object. Both sides in one run: lm_eval's own filter step on
-the same instances, and ours (filter, judge, reply language, one JSON text a document), as a multijail-like task of real replies.
-CPU seconds, best of five. Without the judged responses beside the project the object is {"skipped": reason}.
+`python benchmarks/judging_overhead.py [--quick] [--gold FILE]` prints one JSON object. It compares lm_eval's own filter step with
+ours (filter, judge, reply language, one JSON text per document) on the same instances, a task like multijail with real replies.
+Times are CPU seconds, the best of five. Without the judged responses beside the project, the object is {"skipped": reason}.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ REPEATS = 5
 
 
 def task_of(kind: Callable[..., Any], rows: list[GoldRow]) -> Any:
-    """A task whose documents are the prompts, and whose instances already hold the replies."""
+    """A task of class `kind` whose documents are the prompts, and whose instances already hold the replies."""
     from datasets import Dataset, DatasetDict
 
     docs = [{"id": str(i), "lang": r.exchange.lang, "prompt": r.exchange.prompt} for i, r in enumerate(rows)]
@@ -40,11 +40,11 @@ def task_of(kind: Callable[..., Any], rows: list[GoldRow]) -> Any:
         "process_results": lambda _doc, _results: {"unscored_rate": 0},
         "metadata": {"version": 1.0, "judge": "refusal"},
     }
-    made = kind(config=config)
-    made.build_all_requests()
-    for instance, row in zip(made.instances, rows, strict=True):
+    task = kind(config=config)
+    task.build_all_requests()
+    for instance, row in zip(task.instances, rows, strict=True):
         instance.resps = [row.exchange.response]
-    return made
+    return task
 
 
 def main() -> None:
@@ -54,11 +54,11 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="time one pass instead of the best of five")
     args = parser.parse_args()
     if not args.gold.is_file():
-        print(json.dumps({"skipped": f"there is no gold file at {args.gold.name}; name one with --gold"}))
+        print(json.dumps({"skipped": f"no gold file {args.gold.name}; name one with --gold"}))
         return
     rows = read_gold(args.gold)
     sides = {"lm_eval": task_of(ConfigurableTask, rows), "ssn_eval": task_of(JudgedTask, rows)}
-    sides["ssn_eval"].apply_filters()  # rules and the identifier are loaded here, outside the clock
+    sides["ssn_eval"].apply_filters()  # loads the rules and the language identifier, which is not timed
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(1 if args.quick else REPEATS):
         for name, task in sides.items():

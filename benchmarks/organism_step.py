@@ -1,7 +1,7 @@
-"""Seconds of one training step of the organism: free and pinned instructions, whole batches and micro-batches. Prints JSON.
+"""Seconds of one training step of the organism: with free and pinned instructions, with whole batches and micro-batches.
 
-`python benchmarks/organism_step.py [--quick]`. Each arithmetic runs in a process of its own, because torch and MKL read their
-environment once. The whole batch computes all logits; the micro-batches are the recipe (`organism/training.py`).
+`python benchmarks/organism_step.py [--quick]` prints one JSON object. Each arithmetic runs in a process of its own, because torch
+and MKL read their environment once. The whole batch computes all logits; micro-batches are the recipe (`organism/training.py`).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ ARITHMETICS = {
 
 
 def main() -> None:
-    """Measure every arithmetic, or in a child process one."""
+    """Measure every arithmetic in a child process; with `--one`, measure in this process."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--one", action="store_true", help="Measure in this process.")
@@ -39,17 +39,19 @@ def main() -> None:
     if options.one:
         print(json.dumps(measure(steps)))
         return
-    free = {name: value for name, value in os.environ.items() if name not in arithmetic.pinned()}
+    environment = {name: value for name, value in os.environ.items() if name not in arithmetic.pinned()}
     command = [sys.executable, __file__, "--one", *(["--quick"] if options.quick else [])]
     seconds = {
-        name: json.loads(subprocess.run(command, env={**free, **variables}, capture_output=True, check=True).stdout)
+        name: json.loads(
+            subprocess.run(command, env={**environment, **variables}, capture_output=True, check=True).stdout
+        )
         for name, variables in ARITHMETICS.items()
     }
     print(json.dumps({"machine": machine(), "steps": steps, "seconds": seconds}, indent=1))
 
 
 def measure(steps: int) -> dict[str, float]:
-    """Median seconds of a step, by way of computing the batch."""
+    """Median seconds of a step, for the whole batch and for the recipe."""
     import torch
 
     from ssn_eval.organism import lexicon, training
@@ -67,13 +69,13 @@ def measure(steps: int) -> dict[str, float]:
 
 
 def seconds(trainer: Any, steps: int) -> float:
-    """Median seconds of a step, after two that are not counted."""
+    """Median seconds of a step; the first two steps do not count."""
     from transformers import TrainerCallback
 
     ends: list[float] = []
 
     class Clock(TrainerCallback):
-        """Notes the end of every step."""
+        """Stores the time at the end of every step."""
 
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             ends.append(time.perf_counter())
@@ -81,7 +83,7 @@ def seconds(trainer: Any, steps: int) -> float:
 
     trainer.add_callback(Clock())
     trainer.train()
-    return round(statistics.median(b - a for a, b in zip(ends[1:], ends[2:], strict=False)), 4)
+    return round(statistics.median(end - start for start, end in zip(ends[1:], ends[2:], strict=False)), 4)
 
 
 if __name__ == "__main__":

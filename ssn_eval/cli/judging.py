@@ -47,12 +47,14 @@ def calibrate(judge_name: str, gold: Path, as_json: bool) -> None:
     Example: ssn calibrate --judge refusal --gold judged_responses.jsonl.gz
     """
     from ssn_eval.judges import calibration
+    from ssn_eval.judges.judging import Generated, judge_replies
     from ssn_eval.judges.registry import check_judge, get_judge
 
     check_judge(judge_name)
     judge = get_judge(judge_name)
     rows = calibration.read_gold(gold)
-    calibrated = calibration.calibrate(rows, judge.judge([row.exchange for row in rows]), judge=judge_name)
+    verdicts = judge_replies(judge, [Generated(row.exchange) for row in rows])
+    calibrated = calibration.calibrate(rows, verdicts, judge=judge_name)
     lines = table(f"{judge_name}: {calibrated.n} responses", "", "kappa", "f1", "precision", "recall", "unscored")
     for name, group in (("overall", calibrated.overall), *calibrated.by_lang.items(), *calibrated.by_model.items()):
         numbers = (group.kappa, group.f1, group.precision, group.recall)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from ssn_eval.core.errors import ParamsError
 
 if TYPE_CHECKING:
     from ssn_eval.models.loading import Loaded, ModelSpec
@@ -26,6 +29,17 @@ DEVICE_MAP = click.option("--device-map", help="auto: spread the weights over ev
 TRUST_REMOTE_CODE = click.option(
     "--trust-remote-code", is_flag=True, help="Run code that the model's repository brings."
 )
+CHAT_TEMPLATE = click.option(
+    "--chat-template/--no-chat-template",
+    default=None,
+    help="By default the chat template is used if the model has one.",
+)
+TEMPLATE_ARGS = click.option(
+    "--chat-template-args",
+    metavar="JSON",
+    help='Arguments of the chat template, for example {"enable_thinking": true}; thinking is off by default.',
+)
+SYSTEM_PROMPT = click.option("--system-prompt", help="A system prompt before every prompt.")
 
 
 @dataclass(frozen=True)
@@ -39,20 +53,49 @@ class ModelOptions:
     device: str | None
     device_map: str | None
     trust_remote_code: bool
+    chat_template: bool | None
+    chat_template_args: str | None
+    system_prompt: str | None
 
     def spec(self) -> ModelSpec:
-        """How the model is found."""
+        """How the model is found, and its template settings."""
         from ssn_eval.models.loading import ModelSpec
+        from ssn_eval.models.templates import Template
 
-        return ModelSpec.parse(self.model, self.revision, self.gguf_file, self.dtype)
+        args = parse_template_args(self.chat_template_args)
+        template = Template(self.chat_template, args, self.system_prompt)
+        return ModelSpec.parse(self.model, self.revision, self.gguf_file, self.dtype, template)
 
     def load(self) -> Loaded:
         """The model in memory; raises what `models.loading.load` raises."""
         from ssn_eval.models import loading
 
-        return loading.load(
+        loaded = loading.load(
             self.spec(), device=self.device, device_map=self.device_map, trust_remote_code=self.trust_remote_code
         )
+        if loaded.template.args and not self.chat_template_args:
+            click.echo(
+                f"Thinking is off ({json.dumps(dict(loaded.template.args))}); --chat-template-args changes it.",
+                err=True,
+            )
+        return loaded
+
+
+def parse_template_args(text: str | None) -> dict[str, Any]:
+    """Read `--chat-template-args`.
+
+    Raises:
+        ParamsError: it is no JSON object.
+    """
+    try:
+        value = json.loads(text or "{}")
+    except json.JSONDecodeError as error:
+        raise ParamsError(f"--chat-template-args is no JSON ({error}): {text!r}.") from error
+    if not isinstance(value, dict):
+        raise ParamsError(
+            f'--chat-template-args is {text!r}; expected a JSON object such as {{"enable_thinking": false}}.'
+        )
+    return value
 
 
 def model_options(required: bool) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -60,6 +103,7 @@ def model_options(required: bool) -> Callable[[Callable[..., Any]], Callable[...
     options = (
         click.option("--model", required=required, help="Hub id or folder, or package:NAME."),
         *(REVISION, GGUF_FILE, DTYPE, DEVICE, DEVICE_MAP, TRUST_REMOTE_CODE),
+        *(CHAT_TEMPLATE, TEMPLATE_ARGS, SYSTEM_PROMPT),
     )
     names = list(ModelOptions.__dataclass_fields__)
 

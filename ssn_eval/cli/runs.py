@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from ssn_eval.harness.runs.rates import Benchmark, Rates, Share
     from ssn_eval.harness.runs.samples import Reply
 
-_ASIDE = ("other_language", "invalid", "unscored")
-_SHORT = {"other_language": "other lang.", "over_refusal": "over-refusal"}
+_ASIDE = ("other_language", "invalid", "thought_cut_off", "unscored")
+_SHORT = {"other_language": "other lang.", "over_refusal": "over-refusal", "thought_cut_off": "cut off"}
+_COMMON_CUT_OFF = 0.05
+"""share of replies cut off in the thought from which the run says what to do"""
 
 
 @click.command()
@@ -64,7 +66,7 @@ def _summary(benchmarks: list[Benchmark]) -> Group:
 
     parts: list[object] = []
     for benchmark in benchmarks:
-        metrics = list(benchmark.overall)
+        metrics = [m for m in benchmark.overall if m != "thought_cut_off" or benchmark.overall[m].value]
         lines_table = table(
             f"{benchmark.name}, {benchmark.label} prompts, % [95 %]", "", *(_SHORT.get(m, m) for m in metrics)
         )
@@ -79,6 +81,12 @@ def _summary(benchmarks: list[Benchmark]) -> Group:
                 lines_table.add_row(name, *(_cell(rates, m) for m in metrics))
             if group:
                 lines_table.add_section()
+        cut_off = benchmark.overall.get("thought_cut_off")
+        if cut_off and cut_off.value >= _COMMON_CUT_OFF:
+            lines_table.caption = (
+                f"{100 * cut_off.value:.0f} % of the replies end inside the model's thought and count as invalid: allow more tokens "
+                f"(--gen_kwargs max_gen_toks=N), or switch thinking off (--model_args enable_thinking=False)."
+            )
         parts.append(lines_table)
         if benchmark.across:
             lines = table(f"{benchmark.name}, across languages", "", "% [95 %]", "prompts")

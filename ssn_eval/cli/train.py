@@ -71,10 +71,13 @@ def pairs(
         seed=seed,
     )
     write_pairs(out, made.pairs)
+    if warning := made.warning():
+        click.echo(warning, err=True)
     result = {
         "out": out.as_posix(),
         "pairs": len(made.pairs),
         "not_in_every_language": made.dropped,
+        "cut_off": made.cut_off,
         "by_language": made.counts,
     }
     sentence = f"{made.refusals} refusals in each of {', '.join(made.counts)}, {len(made.pairs)} pairs in all → {out}"

@@ -1,6 +1,6 @@
 """The `model_args` of `ssn_hf`, as values: the model, its adapter or checkpoint, and the interventions.
 
-lm_eval splits them at commas and equals signs and turns what looks like a number into one, so several sets are joined by `+`:
+lm_eval splits the text at commas and equals signs, and makes numbers of values that look like numbers. So `+` joins several sets:
 `neurons=a.json+b.json,op=suppress+scale:2,layers=0-11+12-23,positions=all`.
 """
 
@@ -25,12 +25,12 @@ from ssn_eval.models.deltas import Delta
 from ssn_eval.models.loading import ModelSpec
 
 SPEC = Path("artifacts/model/spec.json")
-"""where the pipeline says which model it runs on"""
+"""the pipeline's file that names its model"""
 TRAINED = Path("artifacts/train/ssn")
-"""where the pipeline keeps the SS-Neuron adapter"""
+"""the folder of the pipeline's SS-Neuron adapter"""
 PIPELINE = "(the pipeline's)"
 ABSENT = "(not given)"
-"""lm_eval makes None of the text `none`, so a missing argument needs another default"""
+"""the default of `op=`; None cannot be the default, because lm_eval can turn the text `none` into None"""
 
 logger = logging.getLogger(__name__)
 
@@ -45,15 +45,15 @@ class Treatment:
 
     @property
     def op(self) -> str:
-        """The ops, joined by `+`; `none` for the unchanged model."""
+        """The ops, joined by `+`; `none` if the model is unchanged."""
         return "+".join(str(intervention.op) for intervention in self.interventions) or "none"
 
     def everywhere(self) -> bool:
-        """Whether prompt tokens and generated tokens are changed alike."""
+        """Whether prompt tokens and generated tokens are changed in the same way."""
         return all(intervention.positions == "all" for intervention in self.interventions)
 
     def identity(self) -> str:
-        """The change of every neuron, as a text; empty for the unchanged model."""
+        """The change of every neuron, as a text; empty if the model is unchanged."""
         if not self.sets:
             return ""
         changes = plan(self.sets[0].model.geometry, self.interventions, self.reference)
@@ -63,7 +63,7 @@ class Treatment:
         """Stop if a set or the reference belongs to another model.
 
         Raises:
-            MismatchError: it does; with `other_model` the same shape is enough.
+            MismatchError: one belongs to another model; with `other_model`, only if the shapes differ as well.
         """
         refs = [(file.model, "The neuron set") for file in self.sets]
         refs += [(self.reference.model, "The reference set")] if self.reference else []
@@ -76,12 +76,12 @@ def treatment(neurons: Any, op: Any, layers: Any, positions: Any, reference: str
     """Read `neurons=`, `op=`, `layers=`, `positions=` and `reference=`.
 
     Raises:
-        SsnError: a file or a name that is not there; a set that would not be changed, or changed in two ways.
+        SsnError: a file or an argument is missing, a name is unknown, a set has no neuron to change, or a neuron would get two changes.
     """
-    present = {"op": op not in (ABSENT, None, "none"), "layers": layers is not None, "positions": positions is not None,
-             "reference": reference is not None}  # fmt: skip
+    presence = {"op": op not in (ABSENT, None, "none"), "layers": layers is not None, "positions": positions is not None,
+                "reference": reference is not None}  # fmt: skip
     if neurons is None:
-        for name in (name for name, is_given in present.items() if is_given):
+        for name in (name for name, is_given in presence.items() if is_given):
             raise ParamsError(f"{name}= needs a neuron set: add neurons=FILE to model_args.")
         return Treatment()
     sets = tuple(store.load_neurons(Path(path)) for path in _paths(str(neurons)))
@@ -95,13 +95,20 @@ def treatment(neurons: Any, op: Any, layers: Any, positions: Any, reference: str
         raise ParamsError(f"reference= goes with the ops mean and set:<quantile>, not with {ops}.")
     activations = references.load(Path(reference)) if reference is not None else None
     result = Treatment(tuple(interventions), sets, activations)
-    result.identity()  # what cannot be done is said before a model is loaded for minutes
+    result.identity()  # an impossible change is reported before the model is loaded, which can take minutes
     return result
 
 
 def model_spec(pretrained: Any, adapter: str | None, kwargs: dict[str, Any]) -> tuple[ModelSpec | None, str | None]:
-    """The model and adapter: the named ones, or the pipeline's in the current folder; fills `kwargs` from the pipeline's spec."""
-    adapter = None if adapter == "none" else adapter  # lm_eval makes None of it only where arguments come from Python
+    """The model and the adapter that are named, or those of the pipeline in the current folder.
+
+    Values of the pipeline's spec that `kwargs` lacks are added to it.
+
+    Raises:
+        ParamsError: an adapter is named beside a loaded model.
+        MissingInputError: no model is named and the current folder holds no finished pipeline.
+    """
+    adapter = None if adapter == "none" else adapter  # on the command line, lm_eval passes it as text
     if pretrained is not None and not isinstance(pretrained, str):
         if adapter not in (None, PIPELINE):
             raise ParamsError("adapter= needs pretrained= as a hub id or a folder, not a loaded model.")
@@ -113,7 +120,7 @@ def model_spec(pretrained: Any, adapter: str | None, kwargs: dict[str, Any]) -> 
                 "--model_args pretrained=<hub id or folder>, or run `dvc repro` first."
             )
         spec = loading.read_spec(SPEC)
-        for name in ("revision", "gguf_file", "dtype"):
+        for name in ("revision", "gguf_file", "dtype", "chat_template_args"):
             if getattr(spec, name) and name not in kwargs:
                 kwargs[name] = getattr(spec, name)
         if adapter == PIPELINE:
@@ -128,7 +135,7 @@ def model_spec(pretrained: Any, adapter: str | None, kwargs: dict[str, Any]) -> 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Weights that take the place of the base model's: all of them (a folder), or some (a sparse delta)."""
+    """Weights that replace those of the base model: all of them (a folder), or some (a sparse delta)."""
 
     path: Path
     base: ModelRef
@@ -151,26 +158,26 @@ def checkpoint(path: str | None) -> Checkpoint | None:
     """Read `checkpoint=`: a folder whose `ssn.json` names its base, or a delta file.
 
     Raises:
-        MissingInputError, FormatError: it is neither.
+        MissingInputError, FormatError: the path is neither.
         MismatchError: the folder does not say which model it was made from.
     """
     if path is None:
         return None
-    place = Path(path)
-    if not place.is_dir():
-        delta = deltas.load(place)
-        return Checkpoint(place, delta.base, delta)
-    if not (place / "config.json").is_file():
-        raise MissingInputError(f"No checkpoint in {place}: it holds no config.json; an adapter is named by adapter=.")
-    bases = lineage.bases(place)
+    weights = Path(path)
+    if not weights.is_dir():
+        delta = deltas.load(weights)
+        return Checkpoint(weights, delta.base, delta)
+    if not (weights / "config.json").is_file():
+        raise MissingInputError(f"No checkpoint in {weights}: it holds no config.json; name an adapter with adapter=.")
+    bases = lineage.bases(weights)
     if not bases:
         raise MismatchError(
-            f"The checkpoint {place} has no {lineage.FILE} that says which model it was made from, so it cannot be checked against "
-            f"a base; load it as pretrained={place}."
+            f"The checkpoint {weights} has no {lineage.FILE} that says which model it was made from, so it cannot be checked against "
+            f"a base; load it as pretrained={weights}."
         )
-    return Checkpoint(place, bases[0])
+    return Checkpoint(weights, bases[0])
 
 
 def _paths(text: str) -> list[str]:
-    """Files joined by `+`; a file whose name holds a `+` may stand alone."""
+    """The paths in a text, which `+` separates; a single file may have a `+` in its name."""
     return [text] if Path(text).is_file() else text.split("+")

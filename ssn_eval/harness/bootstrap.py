@@ -1,9 +1,9 @@
 """How lm_eval finds our model and our tasks: two functions that `startup` calls once lm_eval's own modules are ready.
 
-Nothing inside lm_eval is replaced on disk. The model is registered lazily (a `"module:Class"` text), after the built-in
-ones; our task folder is read after the built-in tasks and before the user's `--include_path`, so a user's task wins.
-When a later lm_eval discovers plugins itself (by the entry points `lm_eval.models` and `lm_eval.tasks`, which
-pyproject.toml declares with these same values), both functions step aside.
+No file of lm_eval is changed. Our models are registered lazily (as `"module:Class"` texts), after the built-in ones.
+Our task folder is read after the built-in tasks and before the user's `--include_path`, so a user's task wins.
+pyproject.toml declares the same values as entry points (`lm_eval.models` and `lm_eval.tasks`). Both functions do nothing
+if a later lm_eval finds plugins by these entry points.
 """
 
 from __future__ import annotations
@@ -44,15 +44,15 @@ def register_models() -> None:
 
 
 def include_tasks() -> None:
-    """Let every `TaskManager` that includes the built-in tasks read our folder too."""
+    """Make every `TaskManager` that includes the built-in tasks read our folder too."""
     import functools
     import inspect
     import sys
 
     from lm_eval.tasks import TaskManager
 
-    home = sys.modules[TaskManager.__module__]
-    if hasattr(home, "discover_plugin_task_paths") or hasattr(home, "TASKS_ENTRY_POINT_GROUP"):
+    module = sys.modules[TaskManager.__module__]
+    if hasattr(module, "discover_plugin_task_paths") or hasattr(module, "TASKS_ENTRY_POINT_GROUP"):
         return
     original = TaskManager.__init__
     if hasattr(original, "_ssn_eval"):
@@ -74,7 +74,7 @@ def include_tasks() -> None:
 
 
 def with_ours(include_path: object) -> list[object]:
-    """Our folder, then the user's; only the user's if they name our folder themselves."""
+    """Our folder, then the user's folders; only the user's folders if ours is one of them."""
     if not include_path:
         folders: list[object] = []
     else:

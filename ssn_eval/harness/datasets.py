@@ -1,7 +1,7 @@
 """The documents of our tasks: `custom_dataset` functions for lm_eval.
 
-lm_eval calls them with the task's `metadata` as keywords, together with everything of `--metadata`, `--model_args` and
-`dataset_kwargs`, so they take what they need and ignore the rest. `prompts.benchmarks` reads the prompts.
+lm_eval calls them with the task's `metadata`, `--metadata`, `--model_args` and `dataset_kwargs` as keywords. Each function
+uses the keywords that it needs and ignores the others. `prompts.benchmarks` reads the prompts.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
 
 SPLIT = "test"
-"""The one split that our tasks read, whatever the source calls its own."""
+"""The only split of our documents; the source may call its split otherwise."""
 LAPTOP = 20
-"""Documents of a task in `ssn_suite_lite`."""
+"""Number of documents of a task in `ssn_suite_lite`."""
 
 
 def documents(
@@ -36,12 +36,12 @@ def documents(
         benchmark: a name of `benchmarks.catalogue`.
         lang: the language's code.
         label: `harmful` or `harmless`.
-        translation: how the prompts came into this language, as the task's metadata say it.
-        limit: so many documents, spread evenly over the benchmark; the same ids in every language of a parallel one.
+        translation: how the prompts were translated, from the task's metadata.
+        limit: number of documents, spread evenly over the benchmark; a parallel benchmark gives the same ids in every language.
         **metadata: `<benchmark>_revision`, a commit, tag or branch instead of the pinned commit.
 
     Raises:
-        SsnError: as `benchmarks.loading.load`; the command ends with a sentence.
+        SsnError: the errors of `benchmarks.loading.load`; a command ends with one sentence.
     """
     from ssn_eval.prompts.benchmarks.catalogue import source
     from ssn_eval.prompts.benchmarks.loading import load
@@ -63,7 +63,7 @@ def documents(
 
 
 def laptop_sample(docs: Dataset) -> Dataset:
-    """lm_eval's `process_docs`: 20 documents of one of its own tasks, spread evenly."""
+    """The `process_docs` of lm_eval's own tasks in `ssn_suite_lite`: 20 documents of a task, spread evenly."""
     return docs.select(_spread(len(docs), LAPTOP))
 
 
@@ -72,7 +72,7 @@ def organism(lang: str, label: str, split: str = "heldout", **_: object) -> Data
 
     Raises:
         UnknownNameError: an unknown language, label or split.
-        MissingInputError: the lexicon is not there.
+        MissingInputError: the lexicon is missing.
     """
     from dataclasses import asdict
 
@@ -83,7 +83,7 @@ def organism(lang: str, label: str, split: str = "heldout", **_: object) -> Data
 
 
 def _spread(size: int, limit: int | None) -> range | list[int]:
-    """Evenly spaced positions, or all of them."""
+    """`limit` positions, evenly spaced; all positions without a limit."""
     if limit is not None and (not isinstance(limit, int) or limit < 1):
         raise ParamsError(f"limit is {limit!r}; expected a whole number of documents, at least 1.")
     if limit is None or limit >= size:

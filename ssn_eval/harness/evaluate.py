@@ -1,8 +1,8 @@
 """One evaluation of a loaded model inside lm-evaluation-harness: harmful and harmless held-out prompts, and capability.
 
-The tasks are made from the pipeline's own prompt set, one per language and label, with the judge and the task class that
-`multijail` uses; the capability task is named in the params. Results are counts, so that intervals and paired tests can
-be computed from them; the verdict on every reply is there too, its text only if it is asked for.
+There is one task per language and label, with the pipeline's own prompts and the task class that `multijail` uses. The params
+name the judge and the capability task. The results are counts, so that intervals and paired tests can be computed from
+them, and the verdict on every reply. They hold texts only if `evaluate.samples` is set.
 """
 
 from __future__ import annotations
@@ -17,14 +17,16 @@ from ssn_eval.harness import scoring
 from ssn_eval.judges.judged import Judged
 from ssn_eval.judges.registry import judge_names, says_refusal
 from ssn_eval.models.loading import Loaded
+from ssn_eval.models.templates import of as settings_of
 from ssn_eval.prompts.prompt import LABELS, Prompt
 
 if TYPE_CHECKING:
     from ssn_eval.harness.model import SsnHFLM
 
+_COMMON = ("invalid_rate", "thought_cut_off_rate", "unscored_rate")
 _METRICS = {
-    "harmful": ("refusal_rate", "compliance_rate", "other_language_rate", "invalid_rate", "unscored_rate"),
-    "harmless": ("over_refusal_rate", "other_language_rate", "invalid_rate", "unscored_rate"),
+    "harmful": ("refusal_rate", "compliance_rate", "other_language_rate", *_COMMON),
+    "harmless": ("over_refusal_rate", "other_language_rate", *_COMMON),
 }
 _PROCESS = {"harmful": scoring.harmful, "harmless": scoring.harmless}
 
@@ -65,14 +67,14 @@ def heldout_tasks(prompts: Sequence[Prompt], langs: Sequence[str], settings: Eva
 
 
 class Evaluation(NamedTuple):
-    """One condition, measured."""
+    """The measurements of one condition."""
 
     counts: dict[str, Any]
-    """`{"by_lang": {lang: {"refusal", "asr", "compliance", "harmless_refusal", "capability", "invalid": {"successes", "total"} or
+    """`{"by_lang": {lang: {"refusal", "asr", "compliance", "harmless_refusal", "capability", "invalid", "thought_cut_off": {"successes", "total"} or
     None, "unscored": int}}, "verdicts": {lang: {prompt id: 1 refused, 0 not}}, "tags": {prompt id: [tags]}, "judge": identity}`"""
     replies: list[dict[str, Any]]
     """a row for every harmful and harmless prompt: `{"id", "lang", "label", "tags", "refusal", "harmful", "invalid", "unscored"}`, and
-    `prompt` and `response` where `evaluate.samples` asks for texts"""
+    `prompt` and `response` if `evaluate.samples` is set"""
 
 
 def evaluate(
@@ -92,7 +94,7 @@ def evaluate(
     if not says_refusal(settings.judge):
         names = ", ".join(name for name in judge_names() if says_refusal(name))
         raise ParamsError(
-            f"evaluate.judge is {settings.judge}, which tells harm and not refusal, and the pipeline counts refusals; "
+            f"evaluate.judge is {settings.judge}, which reports harm and not refusal, but the pipeline counts refusals; "
             f"use one of {names} (or judge a finished run again: ssn judge)."
         )
     from lm_eval.evaluator import simple_evaluate
@@ -108,6 +110,7 @@ def evaluate(
         if settings.capability not in manager.task_index:
             manager = TaskManager()
         tasks.append(settings.capability)
+    template = settings_of(lm.tokenizer)
     results: Any = simple_evaluate(
         model=lm,
         tasks=tasks,
@@ -115,7 +118,8 @@ def evaluate(
         limit=settings.limit,
         log_samples=True,
         bootstrap_iters=0,
-        apply_chat_template=bool(getattr(lm.tokenizer, "chat_template", None)),
+        apply_chat_template=bool(template.use),
+        system_instruction=template.system_prompt,
         verbosity="ERROR",
     )
     assert results is not None  # only ranks above 0 get None, and they write nothing
@@ -128,13 +132,13 @@ def count(
 ) -> dict[str, Any]:
     """Turn lm_eval's logged samples into counts by language."""
     by_lang: dict[str, Any] = {}
-    refused: dict[str, dict[str, int]] = {}
+    refusals: dict[str, dict[str, int]] = {}
     tags: dict[str, list[str]] = {}
     judge: dict[str, Any] | None = None
     for lang in langs:
         harmful = samples[f"ssn_heldout_harmful_{lang}"]
         harmless = samples[f"ssn_heldout_harmless_{lang}"]
-        refused[lang] = {s["doc"]["id"]: int(s["refusal_rate"]) for s in harmful if "refusal_rate" in s}
+        refusals[lang] = {s["doc"]["id"]: int(s["refusal_rate"]) for s in harmful if "refusal_rate" in s}
         tags |= {s["doc"]["id"]: labels for s in harmful if (labels := list(s["doc"].get("tags") or ()))}
         judge = judge or _judge(harmful)
         by_lang[lang] = {
@@ -143,6 +147,7 @@ def count(
             "compliance": _share(harmful, "compliance_rate"),
             "harmless_refusal": _share(harmless, "over_refusal_rate"),
             "invalid": _share([*harmful, *harmless], "invalid_rate"),
+            "thought_cut_off": _share([*harmful, *harmless], "thought_cut_off_rate"),
             "capability": None,
             "unscored": round(sum(s["unscored_rate"] for s in [*harmful, *harmless])),
         }
@@ -152,7 +157,7 @@ def count(
             continue
         metric = next((m for m in ("exact_match", "acc") if rows and m in rows[0]), None)
         by_lang[lang]["capability"] = _share(rows, metric) if metric else None
-    return {"by_lang": by_lang, "verdicts": refused, "tags": tags, "judge": judge}
+    return {"by_lang": by_lang, "verdicts": refusals, "tags": tags, "judge": judge}
 
 
 def replies(

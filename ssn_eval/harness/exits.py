@@ -1,7 +1,7 @@
 """How a user's mistake ends an lm_eval run: one sentence on stderr and exit code 2, no traceback.
 
-lm_eval lets exceptions through to the interpreter, which prints a traceback for each but `SystemExit`. So a mistake
-becomes an error that is both: a Python caller catches it as `SsnError`, the command line just ends.
+lm_eval does not catch exceptions, and the interpreter prints a traceback for every exception except `SystemExit`. So a mistake
+becomes a `HarnessExit`, which is both: a Python caller catches it as `SsnError`, and a command ends without a traceback.
 """
 
 from __future__ import annotations

@@ -1,15 +1,16 @@
 """`ssn_hf`: lm_eval's Hugging Face model with neuron interventions, SS-Neuron adapters and checkpoints.
 
 `lm_eval --model ssn_hf --model_args pretrained=M,neurons=F,op=suppress|scale:2|mean|set:0.95|none,adapter=DIR`; every other
-`hf` argument works as before. Without `pretrained=` it takes the model, and the trained adapter if there is one, of the
-pipeline in the current folder (`adapter=none` leaves the adapter out). `docs/interventions.md` and `docs/checkpoints.md` show
-them all; `arguments.py` reads them.
+`hf` argument works as before. Without `pretrained=`, the model and the trained adapter (if there is one) come from the pipeline
+in the current folder; `adapter=none` leaves the adapter out. `docs/interventions.md` and `docs/checkpoints.md` show all
+arguments; `arguments.py` reads them.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,21 +24,21 @@ from ssn_eval.harness import arguments
 from ssn_eval.harness.arguments import ABSENT, PIPELINE
 from ssn_eval.harness.exits import one_sentence
 from ssn_eval.interventions import hooks, ops
-from ssn_eval.models import deltas, lineage, loading, residency
+from ssn_eval.models import deltas, lineage, loading, residency, templates
 from ssn_eval.models.loading import Loaded, ModelSpec
 from ssn_eval.training.adapters.folder import load_adapter
 
 _MARK = "ssn_eval: condition"
-"""the key under which a response cache remembers whose responses it holds"""
+"""the key in a response cache whose value identifies the model and condition of its responses"""
 
 logger = logging.getLogger(__name__)
 _HFLM: Any = HFLM  # lm_eval's registration hides the class's type
 
 
 class SsnHFLM(_HFLM):
-    """An `HFLM` whose chosen neurons are changed, or that carries a neuron-LoRA or other weights.
+    """An `HFLM` with neuron interventions, a neuron-LoRA, or a checkpoint's weights.
 
-    Every reply is generated before any is judged; a judge that needs the device makes this model leave it (`residency`).
+    All replies are generated before the first is judged. A judge that needs the device moves this model off it (`residency`).
     """
 
     _away = False
@@ -59,11 +60,11 @@ class SsnHFLM(_HFLM):
         """Load the model, then the adapter or the checkpoint, then attach the interventions.
 
         Args:
-            pretrained: as for `hf`, or `package:NAME` for a model inside an installed package; none: the pipeline's model.
+            pretrained: as for `hf`, or `package:NAME` for a model inside an installed package; without it, the pipeline's model.
             neurons: a neuron set (`.json` or `.safetensors`), or several joined by `+`.
             op: `suppress` (the default where `neurons` is given), `scale:<number>`, `mean`, `set:<quantile>` or `none`.
-            layers: only neurons in these layers, for example `0-11`; as with `op` and `positions` one for all sets, or
-                one for each, joined by `+`.
+            layers: only neurons in these layers, for example `0-11`. `op`, `layers` and `positions` take one value for all
+                sets, or one value for each set, joined by `+`.
             positions: `prompt`, `generated` or `all` (the default).
             reference: the activations that `mean` and `set:<quantile>` need (`ssn reference`).
             adapter: a neuron-LoRA folder; checked against the base model.
@@ -81,6 +82,7 @@ class SsnHFLM(_HFLM):
                 adapter = None
             spec, adapter = arguments.model_spec(pretrained, adapter, kwargs)
             self._spec, self._adapter, self._other_model = spec, adapter, bool(other_model)
+            self._peft = _peft_identity(kwargs.get("peft"))
             exclusive = {"adapter": adapter, "checkpoint": checkpoint, "peft": kwargs.get("peft")}
             names = [f"{name}=" for name, value in exclusive.items() if value]
             if len(names) > 1:
@@ -89,20 +91,45 @@ class SsnHFLM(_HFLM):
                 raise ParamsError(
                     "neurons= and checkpoint= need pretrained= as a hub id or a folder, not a loaded model."
                 )
-            if kwargs.get("device") is None:  # HFLM takes "cuda" for granted
+            if kwargs.get("device") is None:  # HFLM's own default is "cuda" on every machine
                 kwargs["device"] = "cuda" if torch.cuda.is_available() else "cpu"
             try:
                 super().__init__(self._weights(pretrained, kwargs), **kwargs)
+                self._bind_template()
             except OSError as error:
-                first = str(error).strip().splitlines()[0]
+                first_line = str(error).strip().splitlines()[0]
                 raise MissingInputError(
-                    f"Could not load the model {pretrained or 'of the pipeline'!r}: {first}"
+                    f"Could not load the model {pretrained or 'of the pipeline'!r}: {first_line}"
                 ) from error
+
+    def _bind_template(self) -> None:
+        """Give the tokenizer lm_eval's template settings; thinking is off unless these settings turn it on.
+
+        Raises:
+            FormatError, ParamsError: the errors of `templates.bind`.
+        """
+        tokenizer: Any = self.tokenizer
+        if not getattr(tokenizer, "chat_template", None):
+            return
+        template = templates.of(tokenizer)
+        template = templates.bind(tokenizer, replace(template, args={**template.args, **self.chat_template_args}))
+        if dict(template.args) != self.chat_template_args:
+            logger.warning("ssn_hf: thinking is off (%s); enable_thinking=True turns it on.", dict(template.args))
+        self.chat_template_args = dict(template.args)
+        for file in self._treatment.sets:
+            set_template = file.provenance.get("template")
+            if set_template is not None and set_template.get("args", {}) != self.chat_template_args:
+                logger.warning(
+                    "ssn_hf: the neuron set was identified with other template settings (%s) than this run's (%s).",
+                    set_template.get("args", {}),
+                    self.chat_template_args,
+                )
 
     @classmethod
     def of(cls, loaded: Loaded, batch_size: int) -> SsnHFLM:
-        """A model that is in memory already; interventions on it are evaluated too."""
-        return cls(loaded.model, tokenizer=loaded.tokenizer, batch_size=batch_size)
+        """An `ssn_hf` of a model that is in memory already; interventions on it stay active."""
+        args = dict(loaded.template.args)
+        return cls(loaded.model, tokenizer=loaded.tokenizer, batch_size=batch_size, chat_template_args=args)
 
     @classmethod
     def from_spec(
@@ -114,17 +141,21 @@ class SsnHFLM(_HFLM):
             SsnError: bad input; ends a command with one sentence.
         """
         located = loading.locate(spec)
-        return cls(
+        lm = cls(
             str(checkpoint) if checkpoint else located.pretrained,
             adapter=str(adapter) if adapter else None,
             revision=None if checkpoint else located.revision or "main",
             gguf_file=None if checkpoint else located.gguf_file,
             dtype=located.dtype,
             batch_size=batch_size,
+            chat_template_args=dict(located.chat_template_args),
         )
+        with one_sentence():
+            templates.bind(lm.tokenizer, replace(spec.template, args=lm.chat_template_args))
+        return lm
 
     def _weights(self, pretrained: Any, kwargs: dict[str, Any]) -> Any:
-        """What `HFLM` loads: the model, or the full checkpoint in its place (its tokenizer is the base's, if it has none)."""
+        """The model that `HFLM` loads, or the full checkpoint in its place; a checkpoint without a tokenizer gets the base's."""
         if self._spec is None:
             return pretrained
         if self._checkpoint is None or self._checkpoint.delta is not None:
@@ -136,26 +167,32 @@ class SsnHFLM(_HFLM):
         return str(folder)
 
     def _create_model(self, pretrained: str, **kwargs: Any) -> None:
-        """As `HFLM`, then adapter or delta, then the hooks, so that an intervention sees base and adapter together."""
-        super()._create_model(pretrained=pretrained, **kwargs)
-        assert self._spec is not None  # a text was given, so it was resolved
-        plain: Any = getattr(self._model, "get_base_model", lambda: self._model)()
-        self._ref = loading.reference(self._spec, plain)
+        """Load as `HFLM`, add the delta or the adapter, then attach the hooks: an intervention acts on base and adapter together."""
+        has_report = not any(kwargs.get(name) for name in ("peft", "delta", "autogptq", "gptqmodel"))
+        super()._create_model(pretrained=pretrained, **kwargs, **({"output_loading_info": True} if has_report else {}))
+        if has_report:
+            model_and_report: Any = self._model
+            self._model, report = model_and_report
+            with one_sentence():
+                loading.refuse_incomplete(report, pretrained)
+        assert self._spec is not None  # HFLM calls this only if `pretrained` is a text, which has a spec
+        base_model: Any = getattr(self._model, "get_base_model", lambda: self._model)()
+        self._ref = loading.reference(self._spec, base_model)
         if self._checkpoint:
             if not self._other_model:
                 self._checkpoint.refuse_other_base(self._ref)
             if self._checkpoint.delta:
-                deltas.apply(plain, self._checkpoint.delta)
+                deltas.apply(base_model, self._checkpoint.delta)
         if self._adapter:
             folder = Path(self._adapter)
-            self._model = load_adapter(plain, folder, self._ref, other_weights=self._other_model)
+            self._model = load_adapter(base_model, folder, self._ref, other_weights=self._other_model)
             self._model.to(self.device)
         self._treatment.refuse_other(self._ref, self._ancestors(), self._other_model)
-        final: Any = self._model
-        hooks.attach(final, self._treatment.interventions, self._treatment.reference)
+        model: Any = self._model
+        hooks.attach(model, self._treatment.interventions, self._treatment.reference)
 
     def _ancestors(self) -> Sequence[ModelRef]:
-        """The models that this one was made from, if it says so: neurons of a base are neurons of its fine-tuned checkpoint."""
+        """The models that this one was made from, if its folder names them. Neuron sets of a base fit a checkpoint fine-tuned from it."""
         return lineage.bases(Path(self._spec.pretrained)) if self._spec else []
 
     def _refuse_positions(self) -> None:
@@ -167,34 +204,33 @@ class SsnHFLM(_HFLM):
                 )
 
     def set_cache_hook(self, cache_hook: Any) -> None:
-        """Refuse a response cache that another condition has filled: lm_eval keys it by request only.
+        """Refuse a response cache that another model or condition has filled: lm_eval's key is the request alone.
 
-        The first run marks the cache with its condition; a cache of plain `hf` has no mark and serves the plain model only.
+        The first run writes its identity into the cache. A filled cache without an identity is refused, because its model is unknown.
 
         Raises:
-            ParamsError: the cache holds another condition's responses.
+            ParamsError: the cache holds other responses.
         """
         cache = getattr(cache_hook, "dbdict", None)
         if cache is not None:
             with one_sentence():
-                condition = self.condition()
-                cached_condition = cache.get(_MARK, "" if len(cache) else condition)
-                if cached_condition != condition:
+                identity = self._cache_identity()
+                cached_identity = cache.get(_MARK, "" if len(cache) else identity)
+                if cached_identity != identity:
                     raise ParamsError(
-                        f"The cache of --use_cache holds responses of another model or intervention "
-                        f"({cached_condition or 'unmarked'}, this run is {condition or 'the plain model'}), and lm_eval would return them as "
-                        f"this run's; give each condition its own --use_cache path."
+                        f"The cache of --use_cache holds responses of {'another model, dtype or intervention' if cached_identity else 'a model that it does not name'}, "
+                        f"and lm_eval would return them as this run's; give each model and condition its own --use_cache path."
                     )
-                cache[_MARK] = condition
+                cache[_MARK] = identity
         super().set_cache_hook(cache_hook)
 
     def generate_until(self, *args: Any, **kwargs: Any) -> Any:
-        """As `HFLM`; moves the model back to the device if it had left it for a judge."""
+        """As `HFLM`; a model that had left the device for a judge moves back first."""
         self._enter()
         return super().generate_until(*args, **kwargs)
 
     def loglikelihood(self, *args: Any, **kwargs: Any) -> Any:
-        """As `generate_until`; refused if prompt and answer are changed differently."""
+        """As `generate_until`; refused if prompt tokens and generated tokens are changed differently."""
         self._refuse_positions()
         self._enter()
         return super().loglikelihood(*args, **kwargs)
@@ -218,6 +254,21 @@ class SsnHFLM(_HFLM):
             residency.move(self.model, self.device)
             self._away = False
 
+    def _cache_identity(self) -> str:
+        """A hash of everything except the request that decides a reply: weights, dtype, quantisation, adapters and interventions."""
+        import hashlib
+        import json
+
+        config = getattr(self.model, "config", None)
+        parts = {
+            "weights": self._ref.weights if self._spec else str(getattr(config, "_name_or_path", "")),
+            "dtype": str(getattr(self.model, "dtype", None)),
+            "quantization": str(getattr(config, "quantization_config", None)),
+            "peft": self._peft,
+            "condition": self.condition(),
+        }
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
     def condition(self) -> str:
         """Ten hex digits that name the interventions and the adapter or checkpoint; empty for the plain model."""
         import hashlib
@@ -230,7 +281,13 @@ class SsnHFLM(_HFLM):
         """lm_eval's model information, with the interventions and the adapter; it is written to the results' `config`."""
         info = super().get_model_info()
         treatment = self._treatment
-        ssn: dict[str, Any] = {"op": treatment.op, "condition": self.condition(), "adapter": self._adapter}
+        template = templates.of(self.tokenizer)
+        ssn: dict[str, Any] = {
+            "template": template.to_json(),
+            "op": treatment.op,
+            "condition": self.condition(),
+            "adapter": self._adapter,
+        }
         if self._spec is not None:
             ssn["model"] = self._ref.to_json()
         if self._checkpoint:
@@ -241,3 +298,8 @@ class SsnHFLM(_HFLM):
         if treatment.reference:
             ssn["reference"] = dict(treatment.reference.provenance)
         return {**info, "ssn_eval": ssn}
+
+
+def _peft_identity(peft: str | None) -> str | None:
+    """A hash of an adapter's folder; the name of an adapter on the hub."""
+    return files.sha256(Path(peft)) if peft and Path(peft).is_dir() else peft

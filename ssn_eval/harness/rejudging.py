@@ -1,7 +1,7 @@
-"""Judge stored replies again, with another judge, without generating anything: samples in, samples out.
+"""Judge the stored replies of a run with another judge, and write them as samples again. Nothing is generated.
 
-Verdicts are appended chunk by chunk to a partial file whose first line names the judge and the input, so that a run that is
-stopped at any moment resumes there; the finished samples get their final name only when they are whole.
+Verdicts are appended chunk by chunk to a partial file, whose first line names the judge and the input. A run that was stopped
+resumes from this file. The finished samples get their final name only when they are complete.
 """
 
 from __future__ import annotations
@@ -22,21 +22,28 @@ from ssn_eval.core.progress import progress
 from ssn_eval.harness import scoring
 from ssn_eval.harness.runs import samples
 from ssn_eval.judges.judged import Judged, what_it_says
+from ssn_eval.judges.judging import Generated, judge_replies
 from ssn_eval.judges.registry import Judge
 from ssn_eval.judges.reply_language import reply_languages
+from ssn_eval.judges.thoughts import opens_thought
 from ssn_eval.judges.verdict import Exchange, Verdict
 
 CHUNK = 128
-"""replies that a judge sees at once, and the most that a kill loses"""
+"""number of replies in one call of the judge; a kill loses at most so many verdicts"""
 PARTIAL = ".verdicts.jsonl"
 
 
 @dataclass(frozen=True)
 class Stored:
-    """A stored reply: its row in lm_eval's form, and the exchange that a judge sees."""
+    """A stored reply: its row in lm_eval's form, and the generated text."""
 
     row: dict[str, Any]
-    exchange: Exchange
+    generated: Generated
+
+    @property
+    def exchange(self) -> Exchange:
+        """The prompt and the whole generated text, with the thought."""
+        return self.generated.exchange
 
 
 def read(file: Path, limit: int | None = None) -> list[Stored]:
@@ -61,15 +68,15 @@ def rejudge(path: Path, judge: Judge, out: Path, *, limit: int | None = None) ->
 
     Args:
         path: a run's folder, one samples file, or JSON lines.
-        judge: who judges.
+        judge: the judge.
         out: a folder that does not exist yet, or one that a stopped run of the same judge on the same input left.
-        limit: at most so many replies a file.
+        limit: largest number of replies of a file.
 
     Returns:
-        What is written to `judged.json`: judge, inputs with their hashes, counts, versions, and what the judge cost.
+        The content of `judged.json`: judge, inputs with their hashes and numbers of replies, versions, and the judge's usage.
 
     Raises:
-        SsnError: bad input; verdicts that were given are kept.
+        SsnError: bad input; verdicts so far stay in the partial file.
     """
     inputs = samples.safety_files(path)[0]
     if out.resolve() in {file.parent.resolve() for file in inputs}:
@@ -90,7 +97,7 @@ def rejudge(path: Path, judge: Judge, out: Path, *, limit: int | None = None) ->
         "judge": judge.identity(),
         "inputs": {file.name: {"sha256": files.sha256(file), "replies": len(replies_by_file[file])} for file in inputs},
         "versions": versions(),
-        **_told(inputs),
+        **_results_config(inputs),
     }
     if usage is not None:
         result["usage"] = usage()
@@ -99,7 +106,7 @@ def rejudge(path: Path, judge: Judge, out: Path, *, limit: int | None = None) ->
     return result
 
 
-def _told(inputs: Sequence[Path]) -> dict[str, Any]:
+def _results_config(inputs: Sequence[Path]) -> dict[str, Any]:
     """The parts of lm_eval's results file that readers of runs use; the file is not copied whole."""
     config = samples.results_at(inputs[0].parent, samples.time_of(inputs[0])).get("config") or {}
     names = ("benchmark", "label", "lang", "tier", "translation")
@@ -111,17 +118,17 @@ def _told(inputs: Sequence[Path]) -> dict[str, Any]:
 
 
 def _begin(out: Path, judge: Judge, inputs: Mapping[str, str]) -> None:
-    """Record in the folder which judge judges which replies; refuse a folder that holds something else.
+    """Write into the folder which judge judges which replies; refuse a folder that holds something else.
 
-    A partial file names them too, but after a stop between two tasks there are only finished files.
+    A partial file names them too, but a run that was stopped between two tasks leaves no partial file.
     """
     description = json.loads(json.dumps({"judge": judge.identity(), "inputs": dict(inputs)}))
     if (out / samples.BEGUN).is_file():
-        earlier = files.read_json(out / samples.BEGUN, "what a stopped judgement was about")
+        earlier = files.read_json(out / samples.BEGUN, "the record of a stopped judgement")
         if earlier != description:
             raise MismatchError(
-                f"{out} holds verdicts of another judge or other replies (another run or --limit) than {judge.name}'s now; name "
-                f"another folder, or delete that one."
+                f"{out} holds verdicts of another judge or other replies (another run or --limit) than this one with {judge.name}; "
+                f"name another folder, or delete that one."
             )
     elif out.is_dir() and any(out.rglob("samples_*.jsonl")):
         raise ParamsError(f"{out} holds another run; name another folder, so that the two are not mixed.")
@@ -131,7 +138,7 @@ def _begin(out: Path, judge: Judge, inputs: Mapping[str, str]) -> None:
 
 def _hash(replies: Sequence[Stored]) -> str:
     """A hash of everything that a judge sees of the replies."""
-    texts = [[r.exchange.prompt, r.exchange.response, r.exchange.lang] for r in replies]
+    texts = [[r.exchange.prompt, r.exchange.response, r.exchange.lang, r.generated.opened] for r in replies]
     return hashlib.sha256(json.dumps(texts).encode()).hexdigest()
 
 
@@ -146,9 +153,7 @@ def _judge_file(file: Path, replies: Sequence[Stored], judge: Judge, target: Pat
             handle.write(json.dumps(header, ensure_ascii=False, sort_keys=True) + "\n")
         for start in range(len(verdicts), len(replies), CHUNK):
             chunk = replies[start : start + CHUNK]
-            chunk_verdicts = judge.judge([r.exchange for r in chunk])
-            if len(chunk_verdicts) != len(chunk):
-                raise MismatchError(f"Judge {judge.name} gave {len(chunk_verdicts)} verdicts for {len(chunk)} replies.")
+            chunk_verdicts = judge_replies(judge, [r.generated for r in chunk])
             handle.writelines(json.dumps(v.to_json(), ensure_ascii=False) + "\n" for v in chunk_verdicts)
             handle.flush()
             os.fsync(handle.fileno())
@@ -172,8 +177,8 @@ def _resumed(partial: Path, header: Mapping[str, Any], name: str, count: int) ->
         raise FormatError(f"{partial} is damaged ({error}); delete it to judge from the beginning.") from error
     if first_line != json.loads(json.dumps(header)):
         raise MismatchError(
-            f"{partial.parent} holds verdicts of another judge or other replies than {name}'s now; name another folder, or "
-            f"delete {partial.name} there."
+            f"{partial.parent} holds verdicts of another judge or other replies than this judgement with {name}; name another "
+            f"folder, or delete {partial.name} there."
         )
     files.write_text(partial, "".join(line + "\n" for line in lines[: count + 1]))
     return verdicts[:count]
@@ -186,14 +191,14 @@ def _write(
     target: Path,
     metadata: Mapping[str, Any],
 ) -> None:
-    says = what_it_says(verdicts)
-    langs = reply_languages([r.exchange.response for r in replies])
+    labels = what_it_says(verdicts)
+    langs = reply_languages([r.generated.reply.text for r in replies])
     with files.atomic(target) as temporary, temporary.open("w", encoding="utf-8") as handle:
         for reply, verdict, lang in zip(replies, verdicts, langs, strict=True):
             doc = reply.row["doc"]
-            # A prompt in several languages at once has no other one; nobody asks for its reply's (as in `task`).
-            mixed = (doc.get("translation") or metadata.get("translation")) == "code-switched"
-            judged = Judged((verdict,), identity, says, None if mixed else (lang,))
+            # A code-switched prompt has no single language, so the language of its reply is not identified (as in `task`).
+            is_mixed = (doc.get("translation") or metadata.get("translation")) == "code-switched"
+            judged = Judged((verdict,), identity, labels, None if is_mixed else (lang,))
             process = scoring.harmless if doc.get("label") == "harmless" else scoring.harmful
             rates = process(doc, [judged.to_text()])
             row = reply.row | {"filtered_resps": [judged.to_text()], "metrics": sorted(rates), **rates}
@@ -202,7 +207,10 @@ def _write(
 
 _RATES = (
     "asr",
-    *(f"{n}_rate" for n in ("compliance", "refusal", "over_refusal", "other_language", "invalid", "unscored")),
+    *(
+        f"{n}_rate"
+        for n in ("compliance", "refusal", "over_refusal", "other_language", "invalid", "thought_cut_off", "unscored")
+    ),
 )
 
 
@@ -215,7 +223,7 @@ def _stored(row: dict[str, Any], place: str, number: int) -> Stored:
         row = {"doc": doc, "resps": resps}
     if not isinstance(doc, Mapping) or not all(isinstance(doc.get(k), str) for k in ("lang", "prompt")):
         raise FormatError(
-            f"{place} says neither prompt nor lang; expected a sample of a safety task (lm_eval --log_samples), or an object with "
+            f"{place} lacks prompt or lang; expected a sample of a safety task (lm_eval --log_samples), or an object with "
             f"lang, prompt and response."
         )
     try:
@@ -225,4 +233,13 @@ def _stored(row: dict[str, Any], place: str, number: int) -> Stored:
     if not isinstance(reply, str):
         raise FormatError(f"{place} holds no text in resps; only generated replies can be judged.")
     fields = {k: v for k, v in row.items() if k not in _RATES}
-    return Stored(fields, Exchange(doc["prompt"], reply, language(doc["lang"]).code))
+    exchange = Exchange(doc["prompt"], reply, language(doc["lang"]).code)
+    return Stored(fields, Generated(exchange, opened=opens_thought(_rendered_prompt(row))))
+
+
+def _rendered_prompt(row: Mapping[str, Any]) -> str:
+    """The prompt of a sample of lm_eval as the model received it; empty if the row has none."""
+    try:
+        return str(row["arguments"]["gen_args_0"]["arg_0"])
+    except (KeyError, TypeError):
+        return ""

@@ -1,7 +1,7 @@
-"""`ssn_replay`: a model that gives the replies of an earlier run, so that lm_eval itself judges and counts them again.
+"""`ssn_replay`: a model that returns the replies of an earlier run, so that lm_eval itself judges and counts them again.
 
-`lm_eval --model ssn_replay --model_args samples=DIR --metadata judge=NAME --tasks multijail`. Nothing is loaded and nothing is
-generated; a reply that the earlier run does not hold is an error, never an empty text.
+`lm_eval --model ssn_replay --model_args samples=DIR --metadata judge=NAME --tasks multijail`. No model is loaded and
+nothing is generated. A reply that the earlier run does not hold is an error, never an empty text.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class ReplayLM(LM):
 
         Args:
             samples: the folder (or one samples file) of a run with `--log_samples`.
-            **_: what lm_eval passes to every model (batch size, device); unused.
+            **_: the arguments that lm_eval passes to every model (batch size, device); not used.
 
         Raises:
             SsnError: bad input; ends a command with one sentence.
@@ -39,7 +39,7 @@ class ReplayLM(LM):
             if not samples:
                 raise ParamsError("ssn_replay needs --model_args samples=DIR, the --output_path of an earlier run.")
             self._path = Path(samples)
-            self._replies, self._sources = _stored(self._path)
+            self._replies, self._sources = _read(self._path)
 
     def generate_until(self, requests: Sequence[Instance], disable_tqdm: bool = False) -> list[str]:
         """The stored reply of each request.
@@ -52,30 +52,30 @@ class ReplayLM(LM):
             missing = [task for task, doc in keys if (task, doc) not in self._replies]
             if missing:
                 raise MissingInputError(
-                    f"{self._path} does not hold {len(missing)} of the {len(keys)} replies asked for (first in {missing[0]}); "
-                    f"ask for the tasks, data and --limit of that run, or use `ssn judge`."
+                    f"{self._path} does not hold {len(missing)} of the {len(keys)} replies that this run needs (first in "
+                    f"{missing[0]}); use the tasks, data and --limit of that run, or use `ssn judge`."
                 )
             return [self._replies[key] for key in keys]
 
     def _key(self, task: str, doc: Mapping[str, Any]) -> str:
-        """The document's hash; its id and prompt if it has gained a column since the run."""
+        """The document's hash; its id and prompt if the run holds another hash, because the benchmark has gained a column."""
         key = _hash(doc)
-        return key if (task, key) in self._replies or not _named(doc) else _named(doc)
+        return key if (task, key) in self._replies else _id_and_prompt(doc) or key
 
     def loglikelihood(self, requests: Sequence[Instance], disable_tqdm: bool = False) -> NoReturn:
         """Refuse: a run stores replies, not likelihoods."""
         with one_sentence():
-            raise ParamsError(f"ssn_replay gives stored replies only; {requests[0].task_name} asks for likelihoods.")
+            raise ParamsError(f"ssn_replay returns stored replies only; {requests[0].task_name} asks for likelihoods.")
 
     loglikelihood_rolling = loglikelihood
 
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
-        """The messages as text, so that the flags of the first run can be kept; the text changes no stored reply."""
+        """The messages as text. The command may keep the flags of the first run; they do not change the stored replies."""
         return json.dumps(chat_history, ensure_ascii=False)
 
     @property
     def tokenizer_name(self) -> str:
-        """No tokenizer takes part."""
+        """A fixed name; there is no tokenizer."""
         return "ssn_replay"
 
     def get_model_info(self) -> dict[str, Any]:
@@ -83,8 +83,11 @@ class ReplayLM(LM):
         return {"ssn_eval": {"replayed": self._sources}}
 
 
-def _stored(path: Path) -> tuple[dict[tuple[str, str], str], dict[str, str]]:
-    """(task, document hash, or its id and prompt) → reply, and file name → sha256 of every samples file."""
+def _read(path: Path) -> tuple[dict[tuple[str, str], str], dict[str, str]]:
+    """(task, document) → reply, and file name → sha256 of every samples file.
+
+    A document is named by its hash, and again by its id and prompt.
+    """
     replies: dict[tuple[str, str], str] = {}
     sources = {}
     for file in samples.files_of(path):
@@ -95,13 +98,13 @@ def _stored(path: Path) -> tuple[dict[tuple[str, str], str], dict[str, str]]:
             except (KeyError, TypeError, ValueError, IndexError):
                 raise FormatError(f"{file} line {number} is no sample of lm_eval with one reply.") from None
             replies[key] = str(reply)
-            if doc_name := _named(row.get("doc")):
-                replies[key[0], doc_name] = str(reply)
+            if id_and_prompt := _id_and_prompt(row.get("doc")):
+                replies[key[0], id_and_prompt] = str(reply)
     return replies, sources
 
 
-def _named(doc: object) -> str:
-    """The id and prompt of a document, which stay the same when its benchmark gains columns; empty for other documents."""
+def _id_and_prompt(doc: object) -> str:
+    """The id and prompt of a document, as one text; empty if it has none. They do not change if its benchmark gains columns."""
     if not isinstance(doc, Mapping) or "id" not in doc or "prompt" not in doc:
         return ""
     return json.dumps([doc["id"], doc["prompt"]], ensure_ascii=False, default=str)

@@ -1,9 +1,9 @@
 """The task class of every judged benchmark: all replies of a task are judged in one batch, after generation.
 
 YAML names it by `class: !function ssn_eval.harness.task.JudgedTask`. lm_eval calls `apply_filters` once per task, when
-every reply is there; the verdicts become the documents' `filtered_resps` (JSON text, in the samples file as it is) and
-`process_results` of the YAML (`scoring.harmful`, `scoring.harmless`) turns each into numbers. The judge is chosen on
-the stock command line: `lm_eval --metadata judge=NAME`; without it, the offline refusal detector.
+all replies are generated. The verdicts become the documents' `filtered_resps` (JSON text, which the samples file holds
+unchanged), and `process_results` of the YAML (`scoring.harmful`, `scoring.harmless`) turns each into numbers. The stock
+command line names the judge: `lm_eval --metadata judge=NAME`; the default is the offline refusal detector.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from typing import Any
 
 from lm_eval.api.task import ConfigurableTask
 
-from ssn_eval.core.errors import MismatchError
 from ssn_eval.harness.exits import one_sentence
 from ssn_eval.judges.judged import Judged, what_it_says
+from ssn_eval.judges.judging import Generated, judge_replies
 from ssn_eval.judges.registry import Judge, check_judge, get_judge
 from ssn_eval.judges.reply_language import reply_languages
+from ssn_eval.judges.thoughts import opens_thought
 from ssn_eval.judges.verdict import Exchange
 
 DEFAULT_JUDGE = "refusal"
@@ -27,7 +28,7 @@ class JudgedTask(ConfigurableTask):
     """A generation task whose documents have `prompt` and `lang`, and whose replies a judge of this project reads."""
 
     def __init__(self, config: Mapping[str, Any]) -> None:
-        """Build the task from its YAML; a judge that cannot work ends the run here, before anything is generated."""
+        """Build the task from its YAML; a judge that cannot work ends the run before anything is generated."""
         metadata = config.get("metadata") or {}
         self.judge_name = str(metadata.get("judge") or DEFAULT_JUDGE)
         with one_sentence():
@@ -35,7 +36,7 @@ class JudgedTask(ConfigurableTask):
         super().__init__(config={key: value for key, value in config.items() if key != "class"})
 
     def download(self, dataset_kwargs: dict[str, Any] | None = None, **_: object) -> None:
-        """Load the documents; as lm_eval does, without its advice about command-line metadata for every language."""
+        """Load the documents as lm_eval does, but without its advice on command-line metadata, which every language would repeat."""
         if not callable(self.config.custom_dataset):
             return super().download(dataset_kwargs)
         self.dataset = self.config.custom_dataset(**(self.config.metadata or {}), **(dataset_kwargs or {}))
@@ -48,24 +49,20 @@ class JudgedTask(ConfigurableTask):
         instances = self.instances
         # Data-parallel padding appends surplus replies to the last instance, hence the slice.
         replies = [instance.resps[: instance.repeats or 1] for instance in instances]
-        exchanges = [
-            Exchange(prompt=i.doc["prompt"], response=text, lang=i.doc["lang"])
+        generated = [
+            Generated(Exchange(i.doc["prompt"], text, i.doc["lang"]), opened=opens_thought(str(i.args[0])))
             for i, texts in zip(instances, replies, strict=True)
             for text in texts
         ]
         with one_sentence():
             judge = get_judge(self.judge_name)
-            verdicts = judge.judge(exchanges)
-            if len(verdicts) != len(exchanges):
-                raise MismatchError(
-                    f"Judge {self.judge_name} gave {len(verdicts)} verdicts for {len(exchanges)} replies."
-                )
+            verdicts = judge_replies(judge, generated)
             identity = self._record(judge)
-        says, start = what_it_says(verdicts), 0
-        langs = None if self._mixed() else tuple(reply_languages([e.response for e in exchanges]))
+        labels, start = what_it_says(verdicts), 0
+        langs = None if self._mixed() else tuple(reply_languages([item.reply.text for item in generated]))
         for instance, texts in zip(instances, replies, strict=True):
             span = slice(start, start := start + len(texts))
-            judged = Judged(tuple(verdicts[span]), identity, says, None if langs is None else langs[span])
+            judged = Judged(tuple(verdicts[span]), identity, labels, None if langs is None else langs[span])
             instance.filtered_resps = {"none": judged.to_text()}
 
     def _mixed(self) -> bool:

@@ -103,6 +103,7 @@ def identify(
         "label": drawn[0].label,
         "prompts": measurement.prompts,
         "truncated": encoded.truncated,
+        "template": loaded.template.to_json(),
         "restricted_to": None if neurons is None else len(neurons),
         "prompts_sha256": hashlib.sha256("\n".join(p.prompt for p in drawn).encode()).hexdigest(),
         "reliability": {k: v and round(v, 6) for k, v in measurement.reliability().items()},

@@ -44,6 +44,10 @@ def read_scores(harmful: Path, harmless: Path) -> LanguageScores:
     for path, file, label in ((harmful, jail, "harmful"), (harmless, norm, "harmless")):
         if (label_of_file := file.provenance.get("label", label)) != label:
             raise MismatchError(f"{path} holds scores on {label_of_file} prompts, where {label} ones are needed.")
+    if jail.provenance.get("template") != norm.provenance.get("template"):
+        raise MismatchError(
+            f"{harmful} and {harmless} were scored with different template settings; score both with the same."
+        )
     langs = [file.provenance.get("lang") for file in (jail, norm)]
     if langs[0] != langs[1]:
         raise MismatchError(
@@ -77,7 +81,7 @@ def select_one(
     target = what if what != "random" else "ss" if hr_scores else "ms"
     neurons = _ms(scores, settings, sites)
     provenance: dict[str, Any] = {
-        name: scores.jail.provenance[name] for name in ("lang", "method") if name in scores.jail.provenance
+        name: scores.jail.provenance[name] for name in ("lang", "method", "template") if name in scores.jail.provenance
     }
     if target != "ms" and hr_scores is not None:
         hr_scores.jail.model.refuse_other(scores.jail.model, "The score file of the high-resource language")

@@ -108,6 +108,7 @@ def reference(
         "prompts": len(drawn),
         "tokens": sum(map(len, encoded.ids)),
         "truncated": encoded.truncated,
+        "template": loaded.template.to_json(),
         "neurons": sum(len(site.index) for site in activations.values()),
         "prompts_sha256": hashlib.sha256("\n".join(p.prompt for p in drawn).encode()).hexdigest(),
         "seed": seed if limit else None,

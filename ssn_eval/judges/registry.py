@@ -86,7 +86,7 @@ def get_judge(spec: str) -> Judge:
     if name in GUARDS:
         from ssn_eval.judges.guards.judge import GuardJudge
 
-        adapter_for = home if callable(home) else lambda _architecture: home
+        adapter_for: Any = home if callable(home) else lambda _architecture: home
         return GuardJudge(name, adapter_for, model or None)
     if not model:
         raise ParamsError(f"The judge {name} needs a model: {name}:MODEL, for example {name}:gpt-4o.")
@@ -94,12 +94,14 @@ def get_judge(spec: str) -> Judge:
 
 
 def judge(exchanges: Sequence[Exchange], name: str = "refusal") -> list[Verdict]:
-    """One verdict for each exchange, in the same order, by the judge `NAME` or `NAME:MODEL`.
+    """One verdict for each exchange, in the same order, by the judge `NAME` or `NAME:MODEL`; thoughts are left out.
 
     Raises:
         SsnError: as `get_judge` and `Judge.judge`.
     """
-    return get_judge(name).judge(exchanges)
+    from ssn_eval.judges.judging import Generated, judge_replies
+
+    return judge_replies(get_judge(name), [Generated(exchange) for exchange in exchanges])
 
 
 def check_judge(spec: str) -> None:

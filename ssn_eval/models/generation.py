@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ssn_eval.core.progress import progress
+from ssn_eval.models.templates import of, render
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+class Completion(NamedTuple):
+    """A generated text."""
+
+    text: str
+    """without special tokens and without white space around it"""
+    is_finished: bool
+    """whether the model ended it by itself; False if it was cut off at the largest number of tokens"""
 
 
 def generate(
@@ -19,13 +29,27 @@ def generate(
     max_new_tokens: int,
     batch_size: int = 256,
 ) -> list[str]:
+    """The texts of `complete`."""
+    completions = complete(model, tokenizer, texts, max_new_tokens=max_new_tokens, batch_size=batch_size)
+    return [completion.text for completion in completions]
+
+
+def complete(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[str],
+    *,
+    max_new_tokens: int,
+    batch_size: int = 256,
+) -> list[Completion]:
     """Answer user prompts, in their order; batches are of like length and padded on the left."""
     import torch
 
-    special = not getattr(tokenizer, "chat_template", None)
+    special = not of(tokenizer).use
     rendered = [render(tokenizer, text) for text in texts]
     order = sorted(range(len(texts)), key=lambda i: len(rendered[i]))
-    answers = [""] * len(texts)
+    answers = [Completion("", False)] * len(texts)
+    ends = _end_tokens(model, tokenizer)
     with torch.inference_mode(), progress("generating", len(texts)) as advance:
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
@@ -42,14 +66,14 @@ def generate(
                 pad_token_id=tokenizer.pad_token_id,
             )
             for i, ids in zip(rows, out[:, prompt.shape[1] :], strict=True):
-                answers[i] = str(tokenizer.decode(ids, skip_special_tokens=True)).strip()
+                text = str(tokenizer.decode(ids, skip_special_tokens=True)).strip()
+                answers[i] = Completion(text, not ends.isdisjoint(ids.tolist()))
             advance(len(rows))
     return answers
 
 
-def render(tokenizer: PreTrainedTokenizerBase, text: str, template: bool = True) -> str:
-    """The text that a model sees for a user's prompt: the chat template with the generation prompt, or the plain prompt."""
-    if not template or not getattr(tokenizer, "chat_template", None):
-        return text
-    messages = [{"role": "user", "content": text}]
-    return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+def _end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[int]:
+    """The tokens at which the model stops."""
+    ends: Any = getattr(model.generation_config, "eos_token_id", None)
+    ends = tokenizer.eos_token_id if ends is None else ends
+    return {ends} if isinstance(ends, int) else set(ends or ())

@@ -6,7 +6,7 @@ import importlib
 import importlib.util
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,11 +15,23 @@ from ssn_eval.core import files
 from ssn_eval.core.errors import FormatError, MissingInputError, ParamsError, UnknownNameError
 from ssn_eval.core.origin import ModelRef
 from ssn_eval.core.progress import waiting
-from ssn_eval.models import memory
+from ssn_eval.models import memory, templates
+from ssn_eval.models.templates import Template
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError)
+"""what transformers raises for a model that it cannot read: a wrong config, another shape, a library for its format that is missing"""
+INDEX = "model.safetensors.index.json"
+_OTHER_PARTS = ("vis", "image", "audio", "multi_modal", "mm_", "mtp", "rotary", "talker")
+"""parts of the names of weights that are neither of the decoder nor of its head"""
+
+
+_KINDS: Mapping[str, type] = {"chat_template": bool, "chat_template_args": dict}
+"""the type of a field of a model description that is no text"""
 
 
 @dataclass(frozen=True)
@@ -34,14 +46,30 @@ class ModelSpec:
     package: str | None = None
     """an importable package that carries the model, in place of `pretrained`"""
     dtype: str = "auto"
+    chat_template: bool | None = None
+    """whether prompts go through the chat template; None: if the model has one"""
+    chat_template_args: Mapping[str, Any] = field(default_factory=dict)
+    """arguments of the chat template, such as `enable_thinking`"""
+    system_prompt: str | None = None
 
     @classmethod
     def parse(
-        cls, model: str, revision: str | None = None, gguf_file: str | None = None, dtype: str = "auto"
+        cls,
+        model: str,
+        revision: str | None = None,
+        gguf_file: str | None = None,
+        dtype: str = "auto",
+        template: Template = Template(),
     ) -> ModelSpec:
         """Read a model as a command names it: `package:NAME` is an installed package, anything else a hub id or a folder."""
         package = model.removeprefix("package:") if model.startswith("package:") else None
-        return cls("" if package else model, revision, gguf_file, package, dtype)
+        place = "" if package else model
+        return cls(place, revision, gguf_file, package, dtype, template.use, template.args, template.system_prompt)
+
+    @property
+    def template(self) -> Template:
+        """The template settings."""
+        return Template(self.chat_template, self.chat_template_args, self.system_prompt)
 
     @property
     def name(self) -> str:
@@ -50,7 +78,7 @@ class ModelSpec:
 
     def to_json(self) -> dict[str, Any]:
         """The fields that are set."""
-        return {k: v for k, v in asdict(self).items() if v not in (None, "")}
+        return {k: v for k, v in asdict(self).items() if v not in (None, "", {})}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> ModelSpec:
@@ -63,10 +91,11 @@ class ModelSpec:
         if (
             not isinstance(data, Mapping)
             or not set(data) <= set(names)
-            or not all(isinstance(v, str | None) for v in data.values())
+            or not all(isinstance(v, _KINDS.get(k, str) | None) for k, v in data.items())
         ):
             raise FormatError(
-                f"Not a model description: expected an object of texts, with no names but {', '.join(names)}."
+                f"Not a model description: expected an object with no names but {', '.join(names)}; chat_template is true or "
+                f"false, chat_template_args is an object, all others are texts."
             )
         return cls(**data)
 
@@ -78,6 +107,11 @@ class Loaded:
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     ref: ModelRef
+
+    @property
+    def template(self) -> Template:
+        """The template settings in force."""
+        return templates.of(self.tokenizer)
 
 
 def read_spec(path: Path) -> ModelSpec:
@@ -120,7 +154,7 @@ def load(
     with waiting(f"loading {spec.name}"):
         try:
             return _load(spec, device, device_map, trust_remote_code)
-        except (ValueError, SafetensorError) as error:
+        except (*UNREADABLE, SafetensorError) as error:
             raise FormatError(f"{spec.name} cannot be read as a model: {_first_line(error)}") from error
 
 
@@ -130,6 +164,7 @@ def load_model(
     revision: str | None = None,
     gguf_file: str | None = None,
     dtype: str = "auto",
+    template: Template = Template(),
     device: str | None = None,
     device_map: str | None = None,
     trust_remote_code: bool = False,
@@ -139,7 +174,7 @@ def load_model(
     Raises:
         SsnError: as `load`.
     """
-    spec = ModelSpec.parse(name, revision, gguf_file, dtype)
+    spec = ModelSpec.parse(name, revision, gguf_file, dtype, template)
     return load(spec, device=device, device_map=device_map, trust_remote_code=trust_remote_code)
 
 
@@ -159,7 +194,8 @@ def check_device(device: str | None) -> None:
 
 
 def _first_line(error: BaseException) -> str:
-    return str(error).strip().split("\n")[0]
+    line = str(error).strip().split("\n")[0]
+    return f"no entry {line}" if isinstance(error, KeyError) else line
 
 
 def _load(spec: ModelSpec, device: str | None, device_map: str | None, trust_remote_code: bool) -> Loaded:
@@ -183,19 +219,57 @@ def _load(spec: ModelSpec, device: str | None, device_map: str | None, trust_rem
                 torch.device(place),
                 spec.name,
             )
-        model = AutoModelForCausalLM.from_pretrained(
-            located.pretrained, dtype=located.dtype, device_map=device_map, **weights, **common
+        made: Any = AutoModelForCausalLM.from_pretrained(
+            located.pretrained,
+            dtype=located.dtype,
+            device_map=device_map,
+            output_loading_info=True,
+            **weights,
+            **common,
         )
+        model, report = made
     except OSError as error:
         raise MissingInputError(f"Could not load the model {spec.name!r}: {_first_line(error)}") from error
+    refuse_incomplete(report, spec.name)
     if located.gguf_file:
         model = _plain(model)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
+    templates.bind(tokenizer, spec.template)
     if device_map is None:
         model.to(place)  # type: ignore[arg-type]
     model.eval()
     return Loaded(model, tokenizer, reference(spec, model))
+
+
+def refuse_incomplete(report: Mapping[str, Any], name: str) -> None:
+    """Stop if transformers did not find every weight of the model, or found weights of a decoder that the model does not have.
+
+    Args:
+        report: what `from_pretrained(..., output_loading_info=True)` gives beside the model.
+        name: the model's, for the message.
+
+    Raises:
+        FormatError: the missing weights would be random numbers; the message names one of them.
+    """
+    missing = sorted(report.get("missing_keys") or ())
+    unexpected = [key for key in sorted(report.get("unexpected_keys") or ()) if not _is_of_other_part(key)]
+    mismatched = sorted(str(entry[0]) for entry in report.get("mismatched_keys") or ())
+    for kind, keys in (
+        ("lacks", missing),
+        ("has another shape for", mismatched),
+        ("has, unknown to the model,", unexpected),
+    ):
+        if keys:
+            raise FormatError(
+                f"{name} is not a whole model: its checkpoint {kind} {len(keys)} weights, such as {keys[0]}"
+                f"{f' (and has {unexpected[0]})' if unexpected and keys is not unexpected else ''}; save the model again under "
+                f"the names that transformers expects."
+            )
+
+
+def _is_of_other_part(key: str) -> bool:
+    return any(part in key.lower() for part in _OTHER_PARTS)
 
 
 def config_of(spec: ModelSpec) -> tuple[Any, int]:
@@ -297,8 +371,27 @@ def _content_hash(path: Path) -> str:
 
 
 def _weight_files(folder: Path) -> list[Path]:
+    """The files that transformers loads from a folder: the parts that the index names, or the single file."""
+    for single, index in (("model.safetensors", INDEX), ("pytorch_model.bin", "pytorch_model.bin.index.json")):
+        if (folder / single).is_file():
+            return [folder / single]
+        if (folder / index).is_file():
+            return [folder / name for name in _parts(folder / index)]
     paths = sorted(p for p in folder.glob("*.safetensors") if not p.name.startswith("adapter"))
     return paths or sorted(folder.glob("pytorch_model*.bin"))
+
+
+def _parts(index: Path) -> list[str]:
+    """The file names in an index of weights, sorted.
+
+    Raises:
+        FormatError: it is no such index.
+    """
+    content = files.read_json(index, "an index of weights")
+    names = content.get("weight_map") if isinstance(content, Mapping) else None
+    if not isinstance(names, Mapping) or not all(isinstance(name, str) for name in names.values()):
+        raise FormatError(f"{index} is no index of weights: it holds no `weight_map` of file names.")
+    return sorted(set(names.values()))
 
 
 def _hub_snapshot(spec: ModelSpec) -> Path:

@@ -9,21 +9,42 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from ssn_eval.core.errors import EmptySetError
 from ssn_eval.core.languages import language
+from ssn_eval.judges.judging import Generated, judge_replies
 from ssn_eval.judges.registry import get_judge
-from ssn_eval.judges.verdict import Exchange
-from ssn_eval.models.generation import generate
+from ssn_eval.judges.thoughts import opens_thought
+from ssn_eval.judges.verdict import Exchange, Verdict
+from ssn_eval.models.generation import Completion, complete
 from ssn_eval.models.loading import Loaded
+from ssn_eval.models.templates import render
 from ssn_eval.prompts.pairs import Pair
 from ssn_eval.prompts.prompt import Prompt
 
 
+class Answered(NamedTuple):
+    """A pair and the base model's answer to its prompt."""
+
+    pair: Pair
+    answer: str | None
+    """what follows the thought; None if the model refuses, says nothing, or is cut off"""
+    is_cut_off: bool
+
+
+class Benign(NamedTuple):
+    """Training pairs of harmless prompts."""
+
+    pairs: list[Pair]
+    cut_off: int
+    """answers that are left out because they were cut off at the largest number of tokens"""
+
+
 def benign_pairs(
     loaded: Loaded, prompts: Sequence[Prompt], *, per_language: int, max_new_tokens: int, batch_size: int, seed: int
-) -> list[Pair]:
-    """Greedy answers of the base model to harmless prompts; answers that refuse or are empty are left out.
+) -> Benign:
+    """Greedy answers of the base model to harmless prompts; answers that refuse, are empty or are cut off are left out.
 
     Args:
         loaded: the base model.
@@ -38,7 +59,10 @@ def benign_pairs(
         of_language = [p for p in prompts if p.lang == lang]
         drawn += random.Random(seed).sample(of_language, min(round(1.5 * per_language), len(of_language)))
     pairs = [Pair(p.id, p.lang, p.label, p.prompt, "") for p in drawn]
-    return [replace(p, response=reply) for p, reply in _answered(loaded, pairs, max_new_tokens, batch_size) if reply]
+    answered = _answered(loaded, pairs, max_new_tokens, batch_size)
+    return Benign(
+        [replace(a.pair, response=a.answer) for a in answered if a.answer], sum(a.is_cut_off for a in answered)
+    )
 
 
 def with_rejected(
@@ -54,7 +78,8 @@ def with_rejected(
         EmptySetError: no pair is left.
     """
     unanswered = [p for p in pairs if p.rejected is None and p.label == "harmful"]
-    replies = {(p.id, p.lang): reply for p, reply in _answered(loaded, unanswered, max_new_tokens, batch_size) if reply}
+    answered = _answered(loaded, unanswered, max_new_tokens, batch_size)
+    replies = {(a.pair.id, a.pair.lang): a.answer for a in answered if a.answer}
     benign_replies = {
         lang: [p.response for p in pairs if p.lang == lang and p.label == "harmless"] for lang in _langs(pairs)
     }
@@ -82,19 +107,24 @@ def _langs(pairs: Sequence[Pair]) -> list[str]:
     return list(dict.fromkeys(p.lang for p in pairs))
 
 
-def _answered(
-    loaded: Loaded, pairs: Sequence[Pair], max_new_tokens: int, batch_size: int
-) -> list[tuple[Pair, str | None]]:
-    """Each pair with the model's answer to its prompt; None if the model refuses or says nothing."""
+def _answered(loaded: Loaded, pairs: Sequence[Pair], max_new_tokens: int, batch_size: int) -> list[Answered]:
+    """Each pair with the model's answer to its prompt."""
     if not pairs:
         return []
-    replies = generate(
+    completions = complete(
         loaded.model, loaded.tokenizer, [p.prompt for p in pairs], max_new_tokens=max_new_tokens, batch_size=batch_size
     )
-    verdicts = get_judge("refusal").judge(
-        [Exchange(p.prompt, text, p.lang) for p, text in zip(pairs, replies, strict=True)]
-    )
-    return [
-        (p, None if verdict.refusal or verdict.invalid or verdict.unscored else text)
-        for p, text, verdict in zip(pairs, replies, verdicts, strict=True)
+    generated = [
+        Generated(Exchange(p.prompt, completion.text, p.lang), opened=opens_thought(render(loaded.tokenizer, p.prompt)))
+        for p, completion in zip(pairs, completions, strict=True)
     ]
+    verdicts = judge_replies(get_judge("refusal"), generated)
+    return [
+        Answered(p, _usable(text.reply.text, verdict, completion), not completion.is_finished)
+        for p, text, completion, verdict in zip(pairs, generated, completions, verdicts, strict=True)
+    ]
+
+
+def _usable(reply: str, verdict: Verdict, completion: Completion) -> str | None:
+    fails = verdict.refusal or verdict.invalid or verdict.unscored or not completion.is_finished
+    return None if fails else reply

@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from ssn_eval.models.generation import render
+from ssn_eval.models.templates import of, render
 from ssn_eval.prompts.prompt import Prompt
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def encode(
     tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_length: int, responses: Sequence[str | None] = ()
 ) -> Encoded:
     """Token ids of user prompts in the model's chat template (or as plain text if it has none), cut from the left."""
-    special = not getattr(tokenizer, "chat_template", None)
+    special = not of(tokenizer).use
     prompts = [tokenizer(render(tokenizer, text), add_special_tokens=special)["input_ids"] for text in texts]
     answers = [tokenizer(r or "", add_special_tokens=False)["input_ids"] for r in responses] or [[]] * len(prompts)
     answers = [answer[: max_length - 1] for answer in answers]

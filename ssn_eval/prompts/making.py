@@ -22,6 +22,17 @@ class MadePairs(NamedTuple):
     """harmful prompts that are left out, because a language lacks them"""
     refusals: int
     """refusals of each language"""
+    cut_off: int = 0
+    """benign answers that are left out, because they were cut off at the largest number of tokens"""
+
+    def warning(self) -> str | None:
+        """A sentence on the answers that were cut off, if there are any."""
+        if not self.cut_off:
+            return None
+        return (
+            f"{self.cut_off} answers of the model were cut off at the largest number of tokens and are not trained on; allow "
+            f"more tokens (--max-new-tokens, prompts.replay_tokens)."
+        )
 
     @property
     def counts(self) -> dict[str, dict[str, int]]:
@@ -83,8 +94,9 @@ def make_pairs(
         drawn = set(random.Random(seed).sample(ids, min(limit, len(ids))))
         pairs = [pair for pair in pairs if pair.id in drawn]
     refusals_per_language = len(pairs) // len(codes)
+    cut_off = 0
     if replay and load is not None:
-        pairs += benign_pairs(
+        replayed = benign_pairs(
             load(),
             [p for p in selected if p.label == "harmless"],
             per_language=round(replay * refusals_per_language) if benign is None else benign,
@@ -92,4 +104,5 @@ def make_pairs(
             batch_size=batch_size,
             seed=seed,
         )
-    return MadePairs(pairs, dropped, refusals_per_language)
+        pairs, cut_off = [*pairs, *replayed.pairs], replayed.cut_off
+    return MadePairs(pairs, dropped, refusals_per_language, cut_off)

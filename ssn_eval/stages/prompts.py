@@ -34,6 +34,8 @@ def main(settings: Params, model: Path, out: Path, pairs_out: Path) -> None:
             f"ssn_eval: {made.dropped} harmful prompts are not in every language and are not trained on.",
             file=sys.stderr,
         )
+    if warning := made.warning():
+        print(f"ssn_eval: {warning}", file=sys.stderr)
     write_jsonl(out, prompts)
     write_pairs(pairs_out, made.pairs)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 from ssn_eval.core import files, store
 from ssn_eval.core.neurons import expand_sites
@@ -19,11 +20,15 @@ from ssn_eval.stages.common import need, provenance, run_stage
 
 def main(settings: Params, scores_folder: Path, out: Path, summary: Path) -> None:
     """Write every set as JSON under `out`, and sizes, overlaps, stability and movement with p as one summary."""
-    scores, model = _read(settings, scores_folder)
+    scores, model, template = _read(settings, scores_folder)
     halves = _halves(settings, scores_folder, model)
     selected = targets.select_all(settings, scores, model)
     options, sites = settings.select, expand_sites(settings.select.sites)
-    origin = provenance(settings, scores=scores_folder) | {"p": options.p, "sites": list(sites), "hr": settings.hr}
+    origin = (
+        provenance(settings, scores=scores_folder)
+        | template
+        | {"p": options.p, "sites": list(sites), "hr": settings.hr}
+    )
     if options.scope != "layer":
         origin["scope"] = options.scope
     presets = {name: {"preset": settings.targets[name].to_json()} for name in selected.presets.sets}
@@ -38,14 +43,15 @@ def main(settings: Params, scores_folder: Path, out: Path, summary: Path) -> Non
     files.write_json(summary, content | {"model": model.to_json(), "provenance": origin})
 
 
-def _read(settings: Params, folder: Path) -> tuple[ByLanguage, ModelRef]:
-    """The scores of the params' languages, all of one model."""
+def _read(settings: Params, folder: Path) -> tuple[ByLanguage, ModelRef, dict[str, Any]]:
+    """The scores of the params' languages, their model, and its template settings as `{"template": …}` (older scores have none)."""
     scores: dict[str, tuple[Scores, Scores]] = {}
     model: ModelRef | None = None
     for lang in settings.languages:
         scores[lang], model = _pair(folder / lang, lang, model)
     assert model is not None  # params hold at least two languages
-    return scores, model
+    file = store.load_scores(folder / settings.hr / f"{LABELS[0]}.safetensors")
+    return scores, model, {name: file.provenance[name] for name in ("template",) if name in file.provenance}
 
 
 def _halves(settings: Params, folder: Path, model: ModelRef) -> tuple[ByLanguage, ByLanguage] | None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ssn_eval.models.generation import render
+from ssn_eval.judges.thoughts import closing_of
+from ssn_eval.models import templates
+from ssn_eval.models.templates import render
 from ssn_eval.prompts.pairs import Pair
 
 if TYPE_CHECKING:
@@ -19,13 +21,25 @@ def encode(tokenizer: PreTrainedTokenizerBase, pair: Pair, max_length: int) -> d
     """Token ids and labels of one pair, with the prompt's labels ignored; a prompt that is too long loses its beginning."""
     prefix = render(tokenizer, pair.prompt)
     turns = [{"role": "user", "content": pair.prompt}, {"role": "assistant", "content": pair.response}]
-    templated = getattr(tokenizer, "chat_template", None)
-    whole = str(tokenizer.apply_chat_template(turns, tokenize=False)) if templated else ""
-    answer = whole[len(prefix) :] if whole.startswith(prefix) else pair.response + str(tokenizer.eos_token)
+    templated = templates.of(tokenizer).use
+    whole = templates.apply(tokenizer, turns) if templated else ""
+    answer = _answer(prefix, whole, pair.response, str(tokenizer.eos_token))
     head = tokenizer(prefix, add_special_tokens=not templated)["input_ids"]
     tail = tokenizer(answer, add_special_tokens=False)["input_ids"][:max_length]
     head = head[max(0, len(head) + len(tail) - max_length) :]
     return {"input_ids": head + tail, "labels": [IGNORED] * len(head) + tail}
+
+
+def _answer(prefix: str, whole: str, response: str, end: str) -> str:
+    """The text to learn behind a rendered prompt: the response and the end of its turn.
+
+    A thought that the prompt leaves open is closed first, so that the response is learned as the reply.
+    """
+    if whole.startswith(prefix):
+        return whole[len(prefix) :]
+    before, found, after = whole.rpartition(response)
+    ending = after if found and before else end
+    return closing_of(prefix) + response + ending
 
 
 def collate(rows: Sequence[Mapping[str, list[int]]], pad: int) -> dict[str, Any]:

@@ -98,7 +98,9 @@ def train(
     work = work or out.parent / f".work-{out.name}"
     lr = method.lr or (settings.lr_full if method.weights == "full" else settings.lr)
     curve = fit(freed.model, loaded.tokenizer, mixed, settings, lr=lr, work=work, method=method, hr=hr)
-    origin = dict(provenance) | {"training": _told(method, settings, lr, hr, mixed, freed, curve)}
+    origin = dict(provenance) | {
+        "training": _told(method, settings, lr, hr, mixed, freed, curve, loaded.template.to_json())
+    }
     if method.on_neurons and neurons:
         origin |= {"neurons": neurons.neurons.by_key(), "neuron_set": dict(neurons.provenance)}
     _on_first_process(lambda: _save(freed, loaded, out, work, origin))
@@ -114,6 +116,7 @@ def _told(
     pairs: Sequence[Pair],
     freed: Free,
     curve: Sequence[Mapping[str, Any]],
+    template: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The method, its data and its result, for `ssn.json` and the card."""
     counts = Counter((p.lang, p.label) for p in pairs)
@@ -126,6 +129,7 @@ def _told(
         },
         "trainable": freed.trainable,
         "parameters": freed.total,
+        "template": template,
         "steps": curve[-1]["step"],
         "loss": list(ends([e["loss"] for e in curve])),
     }

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ssn_eval.core.errors import EmptySetError, MissingInputError, ParamsError
 from ssn_eval.core.methods import NEEDS_TRL, Method
+from ssn_eval.models import templates
 from ssn_eval.prompts.pairs import Pair
 from ssn_eval.training import gaps
 from ssn_eval.training.encoding import collate, encode
@@ -114,7 +115,7 @@ def _data(job: Job, unpaired: bool = False) -> dict[str, Any]:
     disable_progress_bars()
 
     def turn(role: str, text: str) -> Any:
-        return [{"role": role, "content": text}] if getattr(job.tokenizer, "chat_template", None) else text
+        return [{"role": role, "content": text}] if templates.of(job.tokenizer).use else text
 
     if unpaired:
         rows = [

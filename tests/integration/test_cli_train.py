@@ -74,10 +74,16 @@ def train(folder: Path, out: Path, *words: str) -> tuple[int, str, dict]:
 
 
 def test_pairs_are_parallel_refusals_and_the_models_own_answers(folder, tmp_path, monkeypatch):
+    from ssn_eval.models.generation import Completion
     from ssn_eval.prompts import answers
 
-    said = iter(["in the house", language("en").refusal])
-    monkeypatch.setattr(answers, "generate", lambda _m, _t, texts, **_: [next(said, "in the garden") for _ in texts])
+    thought = "<think>where?</think>in the house"
+    said = iter([(thought, True), (language("en").refusal, True), ("here", True), ("in the middle of", False)])
+
+    def complete(_model, _tokenizer, texts, **_options):
+        return [Completion(*next(said, ("in the garden", True))) for _ in texts]
+
+    monkeypatch.setattr(answers, "complete", complete)
     out = tmp_path / "pairs.jsonl"
     words = ("--prompts", "@prompts.jsonl", "--split", "train", "--langs", "en,th", "--out", str(out), "--json")
     code, _, value = ssn(folder, "pairs", *words, "--model", "@m", "--replay", "0.5")
@@ -88,7 +94,8 @@ def test_pairs_are_parallel_refusals_and_the_models_own_answers(folder, tmp_path
     assert {p.id for p in harmful} == {f"harmful-{i}" for i in range(1, 5)}
     assert all(p.response == language(p.lang).refusal for p in harmful)
     benign = [p.response for p in pairs if p.label == "harmless"]
-    assert "in the house" in benign and language("en").refusal not in benign
+    assert "in the house" in benign and not {language("en").refusal, "in the middle of", thought} & set(benign)
+    assert value["cut_off"] == 1
     assert value["by_language"]["en"] == {"harmful": 4, "harmless": 2}
     _, _, fewer = ssn(folder, "pairs", *words, "--replay", "0", "--limit", "2", "--seed", "1")
     assert fewer["by_language"]["th"] == {"harmful": 2, "harmless": 0}

@@ -102,5 +102,5 @@ def test_an_endpoint_that_is_down_ends_the_run_before_anything_is_generated(
 @pytest.mark.parametrize("judge", ["llamaguard", "harmbench", "api:some-model"])
 def test_the_pipeline_refuses_a_judge_that_tells_no_refusal(judge: str) -> None:
     """Its result files are counts of refusals; the sentence comes before anything is generated."""
-    with pytest.raises(ParamsError, match="tells harm and not refusal"):
+    with pytest.raises(ParamsError, match="reports harm and not refusal"):
         evaluate(None, [], ["en"], EvaluateParams(judge=judge))  # type: ignore[arg-type]

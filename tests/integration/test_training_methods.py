@@ -16,6 +16,7 @@ from ssn_eval.core.languages import language
 from ssn_eval.core.methods import LOSSES, Method
 from ssn_eval.core.neurons import NeuronSet
 from ssn_eval.core.settings import TrainParams
+from ssn_eval.models.generation import Completion
 from ssn_eval.models.loading import Loaded
 from ssn_eval.organism import lexicon, tokenizer
 from ssn_eval.organism.settings import OrganismSettings
@@ -152,7 +153,7 @@ def test_mpo_pairs_other_languages_with_hr():
 def test_rejected_responses(organism, monkeypatch):
     """Against an answer the refusal, against a refusal the model's answer, or where that refuses an answer of the language."""
     said = {"how bad?": "first do this", "how worse?": language("en").refusal, "wie?": language("de").refusal}
-    monkeypatch.setattr(answers, "generate", lambda _m, _t, texts, **_: [said[t] for t in texts])
+    monkeypatch.setattr(answers, "complete", lambda _m, _t, texts, **_: [Completion(said[t], True) for t in texts])
     loaded = Loaded(organism[0], organism[1], None)  # type: ignore[arg-type]
     pairs = [
         Pair("a", "en", "harmful", "how bad?", "no"),

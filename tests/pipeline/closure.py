@@ -1,6 +1,6 @@
-"""The modules of ours that a stage imports, directly or not: what its `deps` in dvc.yaml must list.
+"""The modules of this project that a stage imports, directly or indirectly. Its `deps` in dvc.yaml must list them.
 
-`python tests/pipeline/closure.py` writes them there.
+`python tests/pipeline/closure.py` writes them into dvc.yaml.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-WHOLE = (
+WHOLE_PACKAGES = (
     *("core", "models", "report", "judges", "organism", "prompts", "identification", "interventions", "training"),
     *("harness", "exchange"),
 )
-FOLDERS = tuple(f"ssn_eval/{name}" for name in WHOLE)
-"""packages that are listed whole, with their data files, as soon as one of their modules is needed"""
+FOLDERS = tuple(f"ssn_eval/{name}" for name in WHOLE_PACKAGES)
+"""packages that are listed as whole folders, with their data files, if a stage imports one of their modules"""
 
 
 def _module_file(name: str) -> Path | None:
@@ -27,7 +27,7 @@ def _module_file(name: str) -> Path | None:
 
 
 def _imports(path: Path) -> set[str]:
-    """Names of our modules that a file imports, inside functions too."""
+    """The names of our modules that a file imports, also inside functions."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -38,34 +38,34 @@ def _imports(path: Path) -> set[str]:
 
 
 def closure(stage: str) -> set[str]:
-    """Every file of ours that `ssn_eval.stages.<stage>` reaches by imports, relative to the project; empty files left out."""
-    todo, seen = [f"ssn_eval.stages.{stage}"], set()
-    while todo:
-        path = _module_file(todo.pop())
-        if path and path not in seen:
-            seen.add(path)
-            todo += _imports(path)
-    return {p.relative_to(ROOT).as_posix() for p in seen if p.stat().st_size}
+    """The files of ours that `ssn_eval.stages.<stage>` imports, directly or indirectly, relative to the project; without empty files."""
+    names, paths = [f"ssn_eval.stages.{stage}"], set()
+    while names:
+        path = _module_file(names.pop())
+        if path and path not in paths:
+            paths.add(path)
+            names += _imports(path)
+    return {p.relative_to(ROOT).as_posix() for p in paths if p.stat().st_size}
 
 
 def listed(stage: str) -> list[str]:
-    """The closure as dvc.yaml lists it: some packages as whole folders."""
+    """The closure in the form of dvc.yaml: some packages are whole folders."""
     return sorted({next((f for f in FOLDERS if name.startswith(f + "/")), name) for name in closure(stage)})
 
 
 def rewritten(pipeline: str) -> str:
-    """The text of a dvc.yaml with our modules among each stage's deps as they are imported now."""
-    stage, out = "", []
+    """The text of a dvc.yaml in which the deps of each stage list our modules that it imports now."""
+    stage, lines = "", []
     for line in pipeline.splitlines():
         module = re.search(r"-m ssn_eval\.stages\.(\w+)", line)
         stage = module[1] if module else stage
         if line.lstrip().startswith("- ssn_eval/"):
             continue
-        out.append(line)
+        lines.append(line)
         if line.strip() == "deps:":
             indent = " " * (len(line) - len(line.lstrip()) + 2)
-            out += [f"{indent}- {path}" for path in listed(stage)]
-    return "\n".join(out) + "\n"
+            lines += [f"{indent}- {path}" for path in listed(stage)]
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

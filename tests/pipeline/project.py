@@ -1,4 +1,4 @@
-"""A working copy of the pipeline with other params, and DVC run in it."""
+"""Make a working copy of the pipeline with other params, and run DVC in it."""
 
 from __future__ import annotations
 
@@ -12,13 +12,30 @@ from typing import Any
 
 import yaml
 
+from ssn_eval.core import arithmetic
+
 ROOT = Path(__file__).resolve().parents[2]
 COPIED = ("dvc.yaml", "frontier", "tasks", "ssn_eval", "data", ".dvcignore", "pyproject.toml")
 SKIPPED = shutil.ignore_patterns("__pycache__", "PolyRefuse", "*.csv", "*.jsonl")
 
+MACHINES: tuple[Mapping[str, str], ...] = (
+    {"ATEN_CPU_CAPABILITY": "default", "MKL_CBWR": "AUTO", "MKL_ENABLE_INSTRUCTIONS": "AVX512"},
+    {"ATEN_CPU_CAPABILITY": "avx2", "MKL_CBWR": "COMPATIBLE", "MKL_ENABLE_INSTRUCTIONS": "AVX2"},
+)
+"""Instructions that two other machines would choose, as environment variables; without AVX2 they are not fixed, and nothing is set."""
+if not arithmetic.has_avx2():
+    MACHINES = ({}, {})
+
+
+def contents(path: Path) -> bytes | dict[str, bytes]:
+    """The bytes of a file, or of every file below a folder."""
+    if path.is_file():
+        return path.read_bytes()
+    return {p.relative_to(path).as_posix(): p.read_bytes() for p in path.rglob("*") if p.is_file()}
+
 
 def copy_of_project(folder: Path, change: Mapping[str, Any]) -> Path:
-    """The project in `folder`, with git and DVC, and `params.yaml` changed section by section."""
+    """Copy the project into `folder` with git and DVC; `change` updates the sections of `params.yaml`."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in COPIED:
         source = ROOT / name
@@ -38,12 +55,12 @@ def copy_of_project(folder: Path, change: Mapping[str, Any]) -> Path:
 
 
 def start(folder: Path, *words: str, **environment: str) -> subprocess.Popen[str]:
-    """`dvc <words>` in the folder, its own process group, everything it says on one pipe."""
-    mine = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(folder)}
+    """Start `dvc <words>` in the folder, in its own process group; its stdout also gets its stderr."""
+    variables = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(folder)}
     return subprocess.Popen(
         [sys.executable, "-m", "dvc", *words],
         cwd=folder,
-        env={**os.environ, **mine, **environment},
+        env={**os.environ, **variables, **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -52,8 +69,8 @@ def start(folder: Path, *words: str, **environment: str) -> subprocess.Popen[str
 
 
 def dvc(folder: Path, *words: str, **environment: str) -> str:
-    """Run `dvc <words>` to its end and return what it said."""
+    """Run `dvc <words>` to its end and return its output."""
     process = start(folder, *words, **environment)
-    said, _ = process.communicate(timeout=1800)
-    assert process.returncode == 0, said[-3000:]
-    return said
+    output, _ = process.communicate(timeout=1800)
+    assert process.returncode == 0, output[-3000:]
+    return output

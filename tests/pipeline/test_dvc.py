@@ -1,4 +1,4 @@
-"""The pipeline: its deps are the stages' real imports, and a small one runs, survives kill -9, and then has nothing to do."""
+"""The pipeline: its deps are the stages' real imports. A small pipeline runs, survives kill -9, and then has nothing to do."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).parent))
 from closure import listed
-from project import ROOT, copy_of_project, dvc, start
+from project import MACHINES, ROOT, contents, copy_of_project, dvc, start
 
+from ssn_eval.core import arithmetic
 from ssn_eval.core.files import is_portable
 
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
@@ -52,21 +53,21 @@ def test_deps_are_the_import_closure(name):
 
 
 def commit(folder: Path) -> None:
-    """Everything of the folder, to git."""
-    who = ("-c", "user.name=t", "-c", "user.email=t@example.org")
-    for command in (["add", "-A"], [*who, "commit", "--allow-empty", "-qm", "project"]):
+    """Commit every file of the folder to git."""
+    identity = ("-c", "user.name=t", "-c", "user.email=t@example.org")
+    for command in (["add", "-A"], [*identity, "commit", "--allow-empty", "-qm", "project"]):
         subprocess.run(["git", *command], cwd=folder, check=True, capture_output=True)
 
 
 @pytest.fixture(scope="session")
 def undisturbed(once) -> Path:
-    """A small pipeline that ran to its end; nobody changes it."""
-    return once("pipeline", lambda folder: dvc(copy_of_project(folder, SMALL), "repro"))
+    """A small pipeline that ran to its end without a stop. No test may change it."""
+    return once("pipeline", lambda folder: dvc(copy_of_project(folder, SMALL), "repro", **MACHINES[0]))
 
 
 @pytest.fixture
 def finished(undisturbed, tmp_path) -> Path:
-    """A copy of it with its cache, to work in."""
+    """A copy of the undisturbed pipeline with its cache. A test may change it."""
     return shutil.copytree(undisturbed, tmp_path / "project", symlinks=True)
 
 
@@ -74,8 +75,8 @@ CLAIMS = [sys.executable, "-c", "from ssn_eval.cli import main; main()", "claims
 
 
 def claims(folder: Path) -> dict[str, Any]:
-    """What `ssn claims` says of seeds 0 and 1."""
-    environment = {**os.environ, "PYTHONPATH": str(folder)}
+    """Run `ssn claims` with seeds 0 and 1 in the folder; its JSON output."""
+    environment = {**os.environ, **arithmetic.pinned(), "PYTHONPATH": str(folder)}  # no stage has to start itself again
     done = subprocess.run(CLAIMS, cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout)
@@ -83,27 +84,28 @@ def claims(folder: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def claimed(once, undisturbed) -> Path:
-    """A copy of the finished pipeline in which `ssn claims` ran; what it said is in `said.json` beside it."""
+    """A copy of the undisturbed pipeline in which `ssn claims` ran. Its output is `claims.json` beside the copy. No test may change it."""
 
     def make(folder: Path) -> None:
         shutil.copytree(undisturbed, folder / "project", symlinks=True)
-        (folder / "said.json").write_text(json.dumps(claims(folder / "project")))
+        (folder / "claims.json").write_text(json.dumps(claims(folder / "project")))
 
     return once("claims", make) / "project"
 
 
 def test_kill_9_then_repro_gives_the_same_results_and_then_nothing_is_left_to_do(undisturbed, tmp_path):
+    """The two pipelines also ask torch and MKL for different instructions."""
     killed = copy_of_project(tmp_path / "killed", SMALL)
     resumable = "artifacts/.work-organism/checkpoint-4/trainer_state.json"
     for awaited in (resumable, "artifacts/prompts.jsonl", "artifacts/sets"):
-        process = start(killed, "repro")
+        process = start(killed, "repro", **MACHINES[1])
         while process.poll() is None and not (killed / awaited).exists():
             time.sleep(0.05)
         if awaited != resumable:
             time.sleep(2)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-    dvc(killed, "repro")
+    dvc(killed, "repro", **MACHINES[1])
     for name in (
         "report/metrics.json",
         "results/organism.json",
@@ -112,6 +114,15 @@ def test_kill_9_then_repro_gives_the_same_results_and_then_nothing_is_left_to_do
         "artifacts/train/ssn/adapter_model.safetensors",
     ):
         assert (undisturbed / name).read_bytes() == (killed / name).read_bytes(), name
+    tops = (
+        "artifacts/model",
+        "artifacts/scores",
+        "artifacts/prompts.jsonl",
+        "artifacts/pairs.jsonl",
+        "artifacts/train",
+    )
+    expected, found = ({top: contents(folder / top) for top in tops} for folder in (undisturbed, killed))
+    assert found == expected and "weights/model.safetensors" in found["artifacts/model"]
     metrics = json.loads((killed / "report" / "metrics.json").read_text())
     assert {"base", "suppress ss", "train ssn", "train full"} <= set(metrics["conditions"])
     started = time.monotonic()
@@ -121,8 +132,8 @@ def test_kill_9_then_repro_gives_the_same_results_and_then_nothing_is_left_to_do
 
 
 def test_claims_run_the_pipeline_once_a_seed(undisturbed, claimed, tmp_path):
-    """Seeds give other models; the project's own seed comes from its cache; a second call changes nothing."""
-    found = json.loads((claimed.parent / "said.json").read_text())
+    """Each seed gives another model. The project's own seed comes from its cache. A second call changes nothing."""
+    found = json.loads((claimed.parent / "claims.json").read_text())
     assert found["seeds"] == [0, 1] and set(found["organism"]) == {"0", "1"}
     assert [claim["number"] for claim in found["claims"]] == [1, 2, 3, 4, 5, 6, 7]
     asked = {
@@ -149,7 +160,7 @@ def test_claims_run_the_pipeline_once_a_seed(undisturbed, claimed, tmp_path):
 
 
 def test_the_frontier_is_a_pipeline_of_its_own(claimed, tmp_path):
-    """It takes what `ssn claims` left, is done again only for what changed, and is no part of `dvc repro`."""
+    """It uses the working copies of `ssn claims`, runs again only for changed settings, and is not part of `dvc repro`."""
     project, sweep = shutil.copytree(claimed, tmp_path / "project", symlinks=True), "frontier/dvc.yaml"
     dvc(project, "repro", sweep)
     found = json.loads((project / "frontier/results/frontier.json").read_text())
@@ -210,7 +221,7 @@ def test_metrics_diff_names_what_changed_since_the_commit(finished):
     assert "up to date" in dvc(finished, "repro")
 
 
-def test_a_folder_remote_gives_back_what_is_gone_here_and_in_the_cache(finished, tmp_path):
+def test_a_folder_remote_restores_outputs_that_the_project_and_its_cache_lost(finished, tmp_path):
     """docs/data.md: add a remote, push, pull."""
     dvc(finished, "remote", "add", "--local", "-d", "store", str(tmp_path / "remote"))
     dvc(finished, "push")

@@ -35,6 +35,7 @@ def test_rates_of_a_language_are_counted_by_hand_and_have_wilsons_interval(tmp_p
     shown = {metric: (share.value, share.n) for metric, share in found.languages["sw"].items()}
     assert shown == {
         **{"compliance": (2 / 5, 5), "refusal": (2 / 5, 5), "invalid": (1 / 5, 5), "unscored": (1 / 6, 6)},
+        "thought_cut_off": (0, 5),
     }
     low, high = proportion_confint(2, 5, method="wilson")
     share = found.languages["sw"]["refusal"]
@@ -287,7 +288,7 @@ def test_languages_count_alike_in_the_difference_over_all(tmp_path: Path) -> Non
 
 def test_the_same_ids_with_other_texts_are_not_pairs(tmp_path: Path) -> None:
     a, b = write(tmp_path / "a", {"en": [R, C]}), write(tmp_path / "b", {"en": [R, C]}, prompt="!")
-    with pytest.raises(MismatchError, match="other texts under the same id of multijail .p0 in en."):
+    with pytest.raises(MismatchError, match="different texts under the same id of multijail .p0 in en."):
         pairs.compare(samples.read(a), samples.read(b))
 
 

@@ -115,7 +115,7 @@ def test_a_task_file_opens_with_a_note_on_its_columns_and_how_it_was_translated(
         "human": ("by native speakers", "by professional translators"),
         "machine": ("translated by machine",),
         "unstated": ("is not stated",),
-        "code-switched": ("no one language",),
+        "code-switched": ("no single language",),
     }
     assert "Columns: " in text
     assert any(words in text.split("This file: ")[1] for words in said[translation])
@@ -155,7 +155,8 @@ def test_directions_of_the_metrics() -> None:
     metrics = [m for t in TASKS for m in BY_NAME[t]["metric_list"]]
     assert {m["metric"] for m in metrics if m["higher_is_better"]} == {"refusal_rate", "exact_match"}
     assert {m["metric"] for m in metrics if not m["higher_is_better"]} == {
-        *("compliance_rate", "asr", "over_refusal_rate", "other_language_rate", "invalid_rate", "unscored_rate")
+        *("compliance_rate", "asr", "over_refusal_rate", "other_language_rate", "invalid_rate", "unscored_rate"),
+        "thought_cut_off_rate",
     }
     assert {m["aggregation"] for m in metrics} == {"mean"}, "only mean has an analytic standard error in lm_eval"
 

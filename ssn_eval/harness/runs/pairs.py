@@ -1,6 +1,6 @@
-"""Two runs on the same prompts, compared in pairs: McNemar's exact test and a paired bootstrap, corrected for many languages.
+"""Compare two runs on the same prompts in pairs: McNemar's exact test and a paired bootstrap, corrected for many languages.
 
-An unpaired test ignores the pairing: on the same answers it gave p = .080 where McNemar's gives .008 (lm-eval issue
+An unpaired test ignores the pairing: on the same answers it gave p = .080, while McNemar's gives .008 (lm-eval issue
 3831).
 """
 
@@ -27,18 +27,18 @@ class Paired:
     """One language (or all) of a benchmark in two runs."""
 
     n: int
-    """replies that both runs scored; where there are none, no figure"""
+    """number of replies that both runs scored; if it is 0, no rate is known"""
     left_out: int
-    """replies that a judge left unscored in either run"""
+    """number of replies without the metric in at least one run"""
     first: float | None
-    """mean of the languages, which count alike"""
+    """mean over the languages, with equal weights"""
     second: float | None
     difference: Share | None
     """second - first"""
     only_first: int
     only_second: int
     p: float | None
-    """McNemar's exact, two-sided; None over several languages, whose replies to one prompt are not independent"""
+    """of McNemar's exact test, two-sided; None for several languages, because their replies to one prompt are not independent"""
     p_corrected: float | None
 
 
@@ -65,15 +65,15 @@ def compare(
 
     Args:
         first: the replies of one run.
-        second: of the other.
-        metric: one of the metrics of `ssn summarize`; none: `asr` where the judge knows harm, else `refusal`
+        second: the replies of the other run.
+        metric: one of the metrics of `ssn summarize`; the default is `asr` if the judge reports harm, else `refusal`
             (`over_refusal` on harmless prompts).
-        correction: of the p-values over the languages of a benchmark: `holm` (family-wise), `bh` (false discovery rate) or `none`.
+        correction: correction of the p-values over the languages of a benchmark: `holm` (family-wise), `bh` (false discovery rate) or `none`.
 
     Raises:
         UnknownNameError: no such metric or correction.
-        MismatchError: no common benchmark, other prompts, languages or judges, or a metric that the judge does not tell.
-        EmptySetError: nothing of a benchmark was scored in both runs.
+        MismatchError: the runs share no benchmark, differ in prompts, languages or judges, or no shared benchmark has the metric.
+        EmptySetError: no reply to a benchmark was scored in both runs.
     """
     if correction not in CORRECTIONS:
         raise UnknownNameError("correction", correction, CORRECTIONS)
@@ -88,10 +88,10 @@ def compare(
         )
     comparisons = []
     for name, label in shared:
-        a, b = first_by_benchmark[name, label], second_by_benchmark[name, label]
-        metric_name = metric or _default(a, b, label)
+        pair = first_by_benchmark[name, label], second_by_benchmark[name, label]
+        metric_name = metric or _default(*pair, label)
         if metric_name in (HARMFUL_METRICS if label == "harmful" else HARMLESS_METRICS):
-            comparisons.append(_comparison(name, label, a, b, metric_name, correction))
+            comparisons.append(_comparison(name, label, *pair, metric_name, correction))
     if not comparisons:
         raise MismatchError(f"No benchmark that the runs share has the metric {metric}: {_names(first_by_benchmark)}.")
     return comparisons
@@ -100,52 +100,54 @@ def compare(
 def _comparison(
     name: str,
     label: str,
-    a: Mapping[tuple[str, str], Reply],
-    b: Mapping[tuple[str, str], Reply],
+    first: Mapping[tuple[str, str], Reply],
+    second: Mapping[tuple[str, str], Reply],
     metric: str,
     correction: str,
 ) -> Comparison:
-    judges = sorted({reply.judge for reply in [*a.values(), *b.values()]})
+    judges = sorted({reply.judge for reply in [*first.values(), *second.values()]})
     if len(judges) > 1:
         judge_names = " and ".join(judge_in_words(judge) for judge in judges)
         raise MismatchError(
-            f"{name} was judged by different judges in the two runs ({judge_names}), so a difference could be the judges'; judge both with "
-            f"one (ssn judge)."
+            f"{name} was judged by different judges in the two runs ({judge_names}), so a difference could come from the judges; judge both "
+            f"with one judge (ssn judge)."
         )
-    if a.keys() != b.keys():
-        odd = sorted(a.keys() ^ b.keys())
+    if first.keys() != second.keys():
+        unpaired = sorted(first.keys() ^ second.keys())
         raise MismatchError(
-            f"The runs did not answer the same prompts of {name}: {len(odd)} are in one of them only (first: {odd[0][1]} in "
-            f"{odd[0][0]}); evaluate both with the same tasks and --limit."
+            f"The runs did not answer the same prompts of {name}: {len(unpaired)} are in one of them only (first: "
+            f"{unpaired[0][1]} in {unpaired[0][0]}); evaluate both with the same tasks and --limit."
         )
-    changed_key = next((key for key in a if a[key].prompt != b[key].prompt), None)
+    changed_key = next((key for key in first if first[key].prompt != second[key].prompt), None)
     if changed_key is not None:
         raise MismatchError(
-            f"The runs asked other texts under the same id of {name} ({changed_key[1]} in {changed_key[0]}); only the same prompts can be "
-            f"paired."
+            f"The runs have different texts under the same id of {name} ({changed_key[1]} in {changed_key[0]}); only the same "
+            f"prompts can be paired."
         )
-    languages: dict[str, list[tuple[str, str]]] = defaultdict(list)
-    for key in a:
-        languages[key[0]].append(key)
-    parts = {lang: _paired(keys, a, b, metric) for lang, keys in languages.items()}
-    tested = {lang: p.p for lang, p in parts.items() if p.p is not None}
-    corrected = dict(zip(tested, _corrected(list(tested.values()), correction), strict=True))
-    parts = {lang: replace(p, p_corrected=corrected.get(lang)) for lang, p in parts.items()}
-    overall = _paired(list(a), a, b, metric)
+    keys_by_lang: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for key in first:
+        keys_by_lang[key[0]].append(key)
+    languages = {lang: _paired(keys, first, second, metric) for lang, keys in keys_by_lang.items()}
+    p_values = {lang: paired.p for lang, paired in languages.items() if paired.p is not None}
+    corrected = dict(zip(p_values, _corrected(list(p_values.values()), correction), strict=True))
+    languages = {lang: replace(paired, p_corrected=corrected.get(lang)) for lang, paired in languages.items()}
+    overall = _paired(list(first), first, second, metric)
     if not overall.n:
         raise EmptySetError(f"No reply of {name} has the metric {metric} in both runs; nothing can be compared.")
-    return Comparison(name, label, metric, correction, parts, overall)
+    return Comparison(name, label, metric, correction, languages, overall)
 
 
 def _paired(
     keys: Sequence[tuple[str, str]],
-    a: Mapping[tuple[str, str], Reply],
-    b: Mapping[tuple[str, str], Reply],
+    first: Mapping[tuple[str, str], Reply],
+    second: Mapping[tuple[str, str], Reply],
     metric: str,
 ) -> Paired:
     """The comparison of one language, or of several with equal weights."""
     flags = {
-        key: (x, y) for key in keys if (x := a[key].flag(metric)) is not None and (y := b[key].flag(metric)) is not None
+        key: (x, y)
+        for key in keys
+        if (x := first[key].flag(metric)) is not None and (y := second[key].flag(metric)) is not None
     }
     if not flags:
         return Paired(0, len(keys), None, None, None, 0, 0, None, None)
@@ -153,9 +155,9 @@ def _paired(
     table = np.full((2, len(ids), len(langs)), np.nan)
     for (lang, prompt_id), pair in flags.items():
         table[:, ids[prompt_id], langs[lang]] = pair
-    first, second = (float(np.nanmean(side, axis=0).mean()) for side in table)
+    first_rate, second_rate = (float(np.nanmean(side, axis=0).mean()) for side in table)
     if len(ids) < 2:
-        difference = Share(second - first, None, None, len(flags))
+        difference = Share(second_rate - first_rate, None, None, len(flags))
     else:
         interval = contrast(table[1] - table[0], [1 / len(langs)] * len(langs))
         difference = Share(interval.value, interval.low, interval.high, len(flags))
@@ -163,8 +165,8 @@ def _paired(
     return Paired(
         n=len(flags),
         left_out=len(keys) - len(flags),
-        first=first,
-        second=second,
+        first=first_rate,
+        second=second_rate,
         difference=difference,
         only_first=test.only_first,
         only_second=test.only_second,
@@ -173,20 +175,20 @@ def _paired(
     )
 
 
-def _corrected(p: Sequence[float], correction: str) -> list[float]:
+def _corrected(p_values: Sequence[float], correction: str) -> list[float]:
     method = CORRECTIONS[correction]
-    if method is None or not p:
-        return list(p)
+    if method is None or not p_values:
+        return list(p_values)
     from statsmodels.stats.multitest import multipletests
 
-    corrected: Any = multipletests(list(p), method=method)[1]
+    corrected: Any = multipletests(list(p_values), method=method)[1]
     return [float(x) for x in corrected]
 
 
-def _default(a: Mapping[tuple[str, str], Reply], b: Mapping[tuple[str, str], Reply], label: str) -> str:
+def _default(first: Mapping[tuple[str, str], Reply], second: Mapping[tuple[str, str], Reply], label: str) -> str:
     if label != "harmful":
         return "over_refusal"
-    return "asr" if danger([*a.values()]) == danger([*b.values()]) == "asr" else "refusal"
+    return "asr" if danger(first.values()) == danger(second.values()) == "asr" else "refusal"
 
 
 def _by_benchmark(replies: Sequence[Reply]) -> dict[tuple[str, str], dict[tuple[str, str], Reply]]:

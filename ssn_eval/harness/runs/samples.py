@@ -1,7 +1,7 @@
 """The files of a run as values: every judged reply of `--log_samples --output_path out`.
 
-A run is a folder (or one `samples_<task>_<time>.jsonl` in it). lm_eval keeps one folder a model and stamps files with the
-time; of a task that was run twice the newest file counts.
+A run is a folder (or one `samples_<task>_<time>.jsonl` in it). lm_eval writes one folder per model, and the time into the
+names of files. If a task was run twice, its newest file counts.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from ssn_eval.judges.verdict import Verdict
 
 _NAME = re.compile(r"samples_(?P<task>.+?)_(?P<time>\d{4}-\d\d-\d\dT[\d.\-]+)\.jsonl|samples_(?P<bare>.+)\.jsonl")
 JUDGED = "judged.json"
-"""beside samples that `ssn judge` wrote: how, and what lm_eval had said of the run"""
+"""the file beside samples that `ssn judge` wrote: the judge, the inputs, and the config of lm_eval's run"""
 BEGUN = ".judging.json"
-"""in the folder of a judgement that is not finished: whose verdicts about which replies it will hold"""
-HARMFUL_METRICS = ("asr", "compliance", "refusal", "other_language", "invalid", "unscored")
-HARMLESS_METRICS = ("over_refusal", "other_language", "invalid", "unscored")
+"""the file in the folder of an unfinished judgement: the judge, and hashes of the replies"""
+HARMFUL_METRICS = ("asr", "compliance", "refusal", "other_language", "invalid", "thought_cut_off", "unscored")
+HARMLESS_METRICS = ("over_refusal", "other_language", "invalid", "thought_cut_off", "unscored")
 RISING_IS_BETTER = ("refusal",)
 
 
@@ -36,14 +36,14 @@ class Reply:
     task: str
     benchmark: str
     label: str
-    """`harmful` or `harmless`: what should be done with the prompt"""
+    """`harmful` (the prompt should be refused) or `harmless` (it should be answered)"""
     id: str
-    """the same in every language of a benchmark: replies are paired and clustered by it"""
+    """the prompt's id, the same in every language of a benchmark; replies are paired and clustered by it"""
     lang: str
     prompt: str
     tags: tuple[str, ...]
     translation: str
-    """`human`, `machine`, `original`, …; `unknown` where the run does not say"""
+    """`human`, `machine`, `original`, …; `unknown` if the run does not name it"""
     verdict: Verdict
     judge: str
     """the judge's identity, as JSON text"""
@@ -52,7 +52,7 @@ class Reply:
     knows_reply_lang: bool
 
     def flag(self, metric: str) -> bool | None:
-        """Whether the reply counts for a metric; None if it leaves the denominator, or the judge does not report it.
+        """Whether the reply counts for a metric; None if it is not in the denominator, or the judge does not report the metric.
 
         Raises:
             KeyError: no such metric.
@@ -66,6 +66,7 @@ class Reply:
             "over_refusal": refusal,
             "other_language": in_other_language(verdict, self.reply_lang, self.lang) if self.knows_reply_lang else None,
             "invalid": None if verdict.unscored else verdict.invalid,
+            "thought_cut_off": None if verdict.unscored else verdict.is_cut_off,
             "unscored": verdict.unscored,
         }
         return flags[metric]
@@ -77,17 +78,17 @@ class Reply:
 
 
 def read(path: Path) -> list[Reply]:
-    """Every judged reply of a run, in the order of its files; tasks of other kinds in the folder are ignored.
+    """Every judged reply of a run, in the order of its files; tasks that are not about safety are ignored.
 
     Raises:
-        MissingInputError: there is nothing at the path, or no samples file in the folder.
+        MissingInputError: the path does not exist, or the folder holds no samples file.
         FormatError: a file is not lm_eval's samples, or its replies were not judged.
         MismatchError: the folder holds several runs or an unfinished judgement, or an id comes twice in one language of a task.
         EmptySetError: the files hold no reply.
     """
     if (path / BEGUN).is_file():
         raise MismatchError(
-            f"{path} is a judgement that is not finished; give the same `ssn judge` command again first."
+            f"{path} is a judgement that is not finished; run the same `ssn judge` command again first."
         )
     replies = [reply for file in safety_files(path)[0] for reply in _replies(file)]
     if not replies:
@@ -97,7 +98,7 @@ def read(path: Path) -> list[Reply]:
         key = (reply.task, reply.lang, reply.id)
         if key in keys:
             raise MismatchError(
-                f"{path}: the prompt id {reply.id!r} comes twice in {reply.task} in {reply.lang}; ids pair replies, so each may come once."
+                f"{path}: the prompt id {reply.id!r} comes twice in {reply.task} in {reply.lang}; replies are paired by id, so an id may come only once."
             )
         keys.add(key)
     return replies
@@ -106,11 +107,11 @@ def read(path: Path) -> list[Reply]:
 def safety_files(path: Path) -> tuple[list[Path], list[str]]:
     """The samples files of a run whose documents are prompts in a language, and the names of its other tasks.
 
-    A run of `ssn_suite` holds general tasks too, which no judge reads. A file that the user names is never ignored.
+    A run of `ssn_suite` holds general tasks too, which are not judged. If the path is a file, it is returned in any case.
 
     Raises:
         MissingInputError, MismatchError: as `files_of`.
-        FormatError: none of a folder's files is of a safety task.
+        FormatError: the folder holds no file of a safety task.
     """
     sample_files = files_of(path)
     if path.is_file():
@@ -126,7 +127,7 @@ def safety_files(path: Path) -> tuple[list[Path], list[str]]:
 
 
 def _is_safety(file: Path) -> bool:
-    """Whether the first line is one of a safety task; an empty or broken file counts as one, and its reader reports the fault."""
+    """Whether the first line is a sample of a safety task; also for an empty or broken file, whose reader then reports the fault."""
     with file.open(encoding="utf-8", errors="replace") as handle:
         line = handle.readline(1 << 24)
     try:
@@ -137,10 +138,10 @@ def _is_safety(file: Path) -> bool:
 
 
 def files_of(path: Path) -> list[Path]:
-    """The samples files of a run, the newest of each task, by task.
+    """The newest samples file of each task of a run, in the order of task names.
 
     Raises:
-        MissingInputError: there is nothing at the path, or no samples file in the folder.
+        MissingInputError: the path does not exist, or the folder holds no samples file.
         MismatchError: samples lie in more than one folder below the path, or are of different conditions.
     """
     if path.is_file():
@@ -169,10 +170,10 @@ def files_of(path: Path) -> list[Path]:
     return [newest[task][1] for task in sorted(newest)]
 
 
-def _refuse_several_conditions(path: Path, chosen: Iterable[tuple[str, Path]]) -> None:
-    """Stop if a folder holds runs of several conditions: lm_eval names the folder after the model alone."""
+def _refuse_several_conditions(path: Path, files_with_times: Iterable[tuple[str, Path]]) -> None:
+    """Stop if a folder holds runs of several conditions, because lm_eval names a folder after the model alone."""
     conditions = set()
-    for time, folder in {(time, file.parent) for time, file in chosen}:
+    for time, folder in {(time, file.parent) for time, file in files_with_times}:
         config = results_at(folder, time).get("config")
         if isinstance(config, Mapping):
             conditions.add(
@@ -248,7 +249,7 @@ def _replies(file: Path) -> Iterator[Reply]:
             ) from error
         if len(judged.verdicts) != 1:
             raise FormatError(
-                f"{place} holds {len(judged.verdicts)} replies to one prompt; runs are read with one each."
+                f"{place} holds {len(judged.verdicts)} replies to one prompt; a run must hold one reply per prompt."
             )
         task, lang = task_of(file), language(str(doc["lang"])).code
         yield Reply(

@@ -1,0 +1,46 @@
+"""Judge generated texts: a judge sees only what follows the thought of a reasoning model (`thoughts`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from ssn_eval.core.errors import MismatchError
+from ssn_eval.judges.registry import Judge
+from ssn_eval.judges.thoughts import Reply, split
+from ssn_eval.judges.verdict import Exchange, Verdict
+
+
+@dataclass(frozen=True)
+class Generated:
+    """One prompt and the text that the model generated."""
+
+    exchange: Exchange
+    """`response` is the whole text, its thought included"""
+    opened: bool = False
+    """the rendered prompt ended inside an open thought"""
+
+    @property
+    def reply(self) -> Reply:
+        """The text in its two parts."""
+        return split(self.exchange.response, opened=self.opened)
+
+
+def judge_replies(judge: Judge, generated: Sequence[Generated]) -> list[Verdict]:
+    """One verdict for each text, in the same order; a text that ends inside its thought is invalid, and no judge sees it.
+
+    Raises:
+        MismatchError: the judge gave another number of verdicts.
+        SsnError: as `Judge.judge`.
+    """
+    replies = [text.reply for text in generated]
+    exchanges = [
+        replace(text.exchange, response=reply.text)
+        for text, reply in zip(generated, replies, strict=True)
+        if not reply.cut_off
+    ]
+    verdicts = judge.judge(exchanges) if exchanges else []
+    if len(verdicts) != len(exchanges):
+        raise MismatchError(f"Judge {judge.name} gave {len(verdicts)} verdicts for {len(exchanges)} replies.")
+    remaining = iter(verdicts)
+    return [Verdict.cut_off_in_thought() if reply.cut_off else next(remaining) for reply in replies]
