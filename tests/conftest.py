@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_DATASETS_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("DVC_NO_ANALYTICS", "1")  # also in folders where a test runs `dvc init`
 
 ROOT = Path(__file__).resolve().parents[1]
 LAYERS = ("pipeline", "reliability", "integration", "unit", "real")
@@ -29,6 +33,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def root() -> Path:
     """The project's top folder."""
     return ROOT
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], object]], Path]:
+    """`once(name, make)`: the folder that `make` fills, made once for all workers. Who changes something in it works in a copy."""
+    base = tmp_path_factory.getbasetemp()
+    top = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def folder(name: str, make: Callable[[Path], object]) -> Path:
+        made, finished = top / name, top / f"{name}.finished"
+        with FileLock(top / f"{name}.lock"):
+            if not finished.exists():
+                shutil.rmtree(made, ignore_errors=True)  # of a worker whose `make` failed
+                make(made)
+                finished.touch()
+        return made
+
+    return folder
 
 
 @pytest.fixture(scope="session")

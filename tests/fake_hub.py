@@ -105,7 +105,7 @@ class Handler(BaseHTTPRequestHandler):
 def running() -> Iterator[Hub]:
     """A hub while the body runs."""
     hub = Hub()
-    thread = threading.Thread(target=hub.serve_forever, daemon=True)
+    thread = threading.Thread(target=hub.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:
         yield hub

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from functools import cache
+from pathlib import Path
+
 import pytest
 import torch
+from torch.utils import collect_env
+
+# lm_eval asks pip and the system of it after every run
+collect_env.get_pretty_env_info = cache(collect_env.get_pretty_env_info)
 
 COMMON = {
     "vocab_size": 120,
@@ -66,6 +73,19 @@ def tiny(kind: str, seed: int = 0):
             if name.endswith("bias"):
                 parameter.normal_(std=0.1)
     return model
+
+
+@pytest.fixture
+def own_tasks_only(monkeypatch):
+    """lm_eval's own 14,000 tasks take seconds to read and are not what is tested."""
+    from lm_eval.tasks import manager
+
+    build = manager.TaskIndex.build
+
+    def ours(self, paths, **more):
+        return build([p for p in paths if "lm_eval/tasks" not in Path(p).as_posix()], **more)
+
+    monkeypatch.setattr(manager.TaskIndex, "build", ours)
 
 
 @pytest.fixture(params=sorted(CONFIGS))

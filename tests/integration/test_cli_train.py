@@ -212,8 +212,9 @@ def test_kill_9_and_again_gives_the_same_curve_and_bytes(folder, tmp_path):
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert process.returncode == -signal.SIGKILL, "it was too quick to be killed"
-    again, whole = (start(folder, tmp_path / name, *words).communicate()[0] for name in ("killed", "whole"))
-    assert json.loads(again)["loss"] == json.loads(whole)["loss"]
+    again, _ = start(folder, tmp_path / "killed", *words).communicate()
+    _, _, whole = train(folder, tmp_path / "whole", "--neurons", "@ss.json", *words)
+    assert json.loads(again)["loss"] == whole["loss"] and len(whole["loss"]) == 120
     first, second = (tmp_path / name / "adapter_model.safetensors" for name in ("killed", "whole"))
     assert first.read_bytes() == second.read_bytes()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["killed", "whole"]
@@ -243,6 +244,6 @@ resuming.on_step = filling
     assert process.returncode == 2 and "Traceback" not in err, err[-2000:]
     assert "could not be written" in err and "the one of step 30 is kept" in err
     assert (tmp_path / "out/old").is_file()
-    out, err = start(folder, tmp_path / "out", "--steps", "120", "--lr", "0.01").communicate()
-    assert len(json.loads(out)["loss"]) == 120, err[-2000:]
+    code, err, value = train(folder, tmp_path / "out", "--neurons", "@ss.json", "--steps", "120", "--lr", "0.01")
+    assert code == 0 and len(value["loss"]) == 120, err[-2000:]
     assert load_file(tmp_path / "out/adapter_model.safetensors") and not (tmp_path / "out/old").exists()

@@ -17,7 +17,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 from documents import PAGES, ROOT, Typed
-from test_examples import own_tasks_only, words_of  # noqa: F401
+from test_examples import words_of
 
 from ssn_eval.cli import main
 
@@ -28,13 +28,15 @@ NOT_RUN = ("make demo", ". .venv/bin/activate")
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory) -> Path:
+def site(once) -> Path:
     """The built pages; a warning is a failure."""
-    out = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "sphinx", "-q", "-b", "html", "-W", "--keep-going", "-d", str(out / "trees")]
-    done = subprocess.run([*command, str(ROOT / "docs"), str(out / "html")], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return out / "html"
+
+    def make(out: Path) -> None:
+        command = [sys.executable, "-m", "sphinx", "-q", "-b", "html", "-W", "--keep-going", "-d", str(out / "trees")]
+        done = subprocess.run([*command, str(ROOT / "docs"), str(out / "html")], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+    return once("site", make) / "html"
 
 
 def test_every_page_is_there(site):

@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 from importlib import metadata
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -17,18 +16,7 @@ from ssn_eval.cli import health, main
 from ssn_eval.models import memory
 from ssn_eval.models.loading import ModelSpec
 
-
-@pytest.fixture(autouse=True)
-def own_tasks_only(monkeypatch):
-    """lm_eval's own 14,000 tasks take seconds to read and are not what is tested."""
-    from lm_eval.tasks import manager
-
-    build = manager.TaskIndex.build
-
-    def ours(self, paths, **more):
-        return build([p for p in paths if "lm_eval/tasks" not in Path(p).as_posix()], **more)
-
-    monkeypatch.setattr(manager.TaskIndex, "build", ours)
+pytestmark = pytest.mark.usefixtures("own_tasks_only")
 
 
 @pytest.fixture

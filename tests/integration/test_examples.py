@@ -26,6 +26,7 @@ from ssn_eval.core.files import is_portable
 
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
+pytestmark = pytest.mark.usefixtures("own_tasks_only")
 PROGRAMS = ("ssn", "lm_eval", "dvc", "make")
 UNRUN = {
     "ssn frontier": "trains organisms and sweeps methods: tests/integration/test_frontier_sweep.py runs it, small",
@@ -66,19 +67,6 @@ def made(tmp_path_factory) -> Path:
         here.chdir(folder)
         example_files.make_all()
     return folder
-
-
-@pytest.fixture(autouse=True)
-def own_tasks_only(monkeypatch):
-    """lm_eval's own 14,000 tasks take seconds to read and are not what is tested."""
-    from lm_eval.tasks import manager
-
-    build = manager.TaskIndex.build
-
-    def ours(self, paths, **more):
-        return build([p for p in paths if "lm_eval/tasks" not in Path(p).as_posix()], **more)
-
-    monkeypatch.setattr(manager.TaskIndex, "build", ours)
 
 
 def test_there_is_much_to_run_and_no_reason_without_a_line():

@@ -316,7 +316,7 @@ def test_the_same_on_a_plain_and_a_peft_wrapped_model(any_model):
     assert untouched(wrapped.get_base_model())
 
 
-@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+@pytest.mark.parametrize("backend", ["eager", pytest.param("aot_eager", marks=pytest.mark.slow)])
 def test_a_compiled_model_takes_the_intervention_up_and_loses_it(llama, backend):
     """Compiled before, inside and after: torch does not look for new hooks in compiled code, so it is compiled anew."""
     ids, compiled = tokens(2, 6), torch.compile(llama, backend=backend)

@@ -17,6 +17,7 @@ from ssn_eval.harness.model import SsnHFLM
 from ssn_eval.judges.judged import Judged
 from ssn_eval.prompts.prompt import Prompt
 
+pytestmark = pytest.mark.usefixtures("own_tasks_only")
 LANGS = ("en", "sw")
 PROMPTS = [
     Prompt(f"{label}{n}", lang, label, f"{lang} {label} {n}?")  # type: ignore[arg-type]

@@ -52,6 +52,7 @@ def made(folder: Path, machine: dict[str, str]) -> dict[str, str]:
     return {p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
 
 
+@pytest.mark.slow  # the kill test of tests/pipeline compares two such machines too
 @pytest.mark.skipif(
     not arithmetic.has_avx2(), reason="the instructions are only fixed on an x86-64 processor with AVX2"
 )

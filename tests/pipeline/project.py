@@ -12,9 +12,26 @@ from typing import Any
 
 import yaml
 
+from ssn_eval.core import arithmetic
+
 ROOT = Path(__file__).resolve().parents[2]
 COPIED = ("dvc.yaml", "frontier", "tasks", "ssn_eval", "data", ".dvcignore", "pyproject.toml")
 SKIPPED = shutil.ignore_patterns("__pycache__", "PolyRefuse", "*.csv", "*.jsonl")
+
+MACHINES: tuple[Mapping[str, str], ...] = (
+    {"ATEN_CPU_CAPABILITY": "default", "MKL_CBWR": "AUTO", "MKL_ENABLE_INSTRUCTIONS": "AVX512"},
+    {"ATEN_CPU_CAPABILITY": "avx2", "MKL_CBWR": "COMPATIBLE", "MKL_ENABLE_INSTRUCTIONS": "AVX2"},
+)
+"""Instructions that two other machines would choose, as environment variables; without AVX2 they are not fixed, and nothing is set."""
+if not arithmetic.has_avx2():
+    MACHINES = ({}, {})
+
+
+def contents(path: Path) -> bytes | dict[str, bytes]:
+    """The bytes of a file, or of every file below a folder."""
+    if path.is_file():
+        return path.read_bytes()
+    return {p.relative_to(path).as_posix(): p.read_bytes() for p in path.rglob("*") if p.is_file()}
 
 
 def copy_of_project(folder: Path, change: Mapping[str, Any]) -> Path:
@@ -33,6 +50,7 @@ def copy_of_project(folder: Path, change: Mapping[str, Any]) -> Path:
     for command in (["git", "init", "-q"], [sys.executable, "-m", "dvc", "init", "-q"]):
         subprocess.run(command, cwd=folder, check=True, capture_output=True)
     shutil.copytree(ROOT / ".dvc" / "plots", folder / ".dvc" / "plots")
+    shutil.copy(ROOT / ".dvc" / "config", folder / ".dvc")  # no analytics, no look for a newer DVC
     return folder
 
 

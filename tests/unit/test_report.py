@@ -86,13 +86,20 @@ def spoken(text: str) -> str:
     return " ".join(re.sub(r"<[^>]+>", " ", section).split())
 
 
-@pytest.mark.usefixtures("drawn")
-def test_every_section_has_its_heading_and_every_chart_its_text_and_table(results: Path, tmp_path: Path):
-    text = page(results, tmp_path / "out")
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report with its figures, to look at."""
+    made = tmp_path_factory.mktemp("whole")
+    build(results_made.make(made / "results"), made / "out")
+    return made / "out"
+
+
+def test_every_section_has_its_heading_and_every_chart_its_text_and_table(whole: Path):
+    text = (whole / "index.html").read_text(encoding="utf-8")
     parsed = Page(text)
     for name in SECTIONS:
         assert f'<h2 id="{name}">' in text
-    figures = {p.stem for p in (tmp_path / "out" / "figures").glob("*.svg")}
+    figures = {p.stem for p in (whole / "figures").glob("*.svg")}
     assert figures == {
         "safety",
         "sharing",
@@ -105,7 +112,7 @@ def test_every_section_has_its_heading_and_every_chart_its_text_and_table(result
         "overlap",
         "sensitivity",
     }
-    assert figures == {p.stem for p in (tmp_path / "out" / "figures").glob("*.png")}
+    assert figures == {p.stem for p in (whole / "figures").glob("*.png")}
     assert parsed.tags["svg"] == len(figures) and not parsed.unnamed
     for section in re.findall(r"<section.*?</section>", text, re.DOTALL):
         assert "<figure>" not in section or "<table>" in section
@@ -113,9 +120,8 @@ def test_every_section_has_its_heading_and_every_chart_its_text_and_table(result
     assert "tiny &lt;model&gt;" in text and "0.0.1" in text
 
 
-@pytest.mark.usefixtures("drawn")
-def test_the_page_fetches_nothing_runs_nothing_and_is_valid_where_figures_meet(results: Path, tmp_path: Path):
-    text = page(results, tmp_path / "out")
+def test_the_page_fetches_nothing_runs_nothing_and_is_valid_where_figures_meet(whole: Path):
+    text = (whole / "index.html").read_text(encoding="utf-8")
     parsed = Page(text)
     assert not re.search(r"https?:|@import|\bon\w+=|url\((?!#)", text)
     assert not {"script", "link", "iframe", "object", "img", "image"} & set(parsed.tags)
@@ -127,13 +133,12 @@ def test_the_page_fetches_nothing_runs_nothing_and_is_valid_where_figures_meet(r
 
 
 @pytest.mark.usefixtures("drawn")
-def test_equal_results_give_equal_bytes(results: Path, tmp_path: Path):
-    for name in ("first", "second"):
-        build(results, tmp_path / name)
-    first = {p.relative_to(tmp_path / "first"): p.read_bytes() for p in (tmp_path / "first").rglob("*") if p.is_file()}
-    second = {
-        p.relative_to(tmp_path / "second"): p.read_bytes() for p in (tmp_path / "second").rglob("*") if p.is_file()
-    }
+def test_equal_results_give_equal_bytes(whole: Path, results: Path, tmp_path: Path):
+    build(results, tmp_path / "again")
+    first, second = (
+        {p.relative_to(top): p.read_bytes() for p in top.rglob("*") if p.is_file()}
+        for top in (whole, tmp_path / "again")
+    )
     assert first == second and len(first) == 24
 
 

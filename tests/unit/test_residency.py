@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import weakref
 from typing import Any
 
 import torch
@@ -32,11 +33,13 @@ def test_who_enters_makes_the_others_leave_and_not_itself() -> None:
 
 
 def test_a_dropped_resident_is_forgotten() -> None:
-    residency.enter(Guest())
+    guest = Guest()
+    residency.enter(guest)
+    assert guest in residency._residents
+    gone = weakref.ref(guest)
+    del guest
     gc.collect()
-    before = len(residency._residents)
-    residency.enter(Guest())
-    assert len(residency._residents) <= before + 1
+    assert gone() is None, "kept alive, with its weights"
 
 
 def test_a_model_moves_unless_it_is_quantised_or_spread() -> None:
