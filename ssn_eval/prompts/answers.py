@@ -17,7 +17,7 @@ from ssn_eval.judges.judging import Generated, judge_replies
 from ssn_eval.judges.registry import get_judge
 from ssn_eval.judges.thoughts import opens_thought
 from ssn_eval.judges.verdict import Exchange, Verdict
-from ssn_eval.models.generation import Completion, complete
+from ssn_eval.models.generation import complete
 from ssn_eval.models.loading import Loaded
 from ssn_eval.models.templates import render
 from ssn_eval.prompts.pairs import Pair
@@ -29,7 +29,7 @@ class Answered(NamedTuple):
 
     pair: Pair
     answer: str | None
-    """what follows the thought; None if the model refuses, says nothing, or is cut off"""
+    """what follows the thought; None if the model refuses or says nothing"""
     is_cut_off: bool
 
 
@@ -61,7 +61,8 @@ def benign_pairs(
     pairs = [Pair(p.id, p.lang, p.label, p.prompt, "") for p in drawn]
     answered = _answered(loaded, pairs, max_new_tokens, batch_size)
     return Benign(
-        [replace(a.pair, response=a.answer) for a in answered if a.answer], sum(a.is_cut_off for a in answered)
+        [replace(a.pair, response=a.answer) for a in answered if a.answer and not a.is_cut_off],
+        sum(a.is_cut_off for a in answered),
     )
 
 
@@ -120,11 +121,10 @@ def _answered(loaded: Loaded, pairs: Sequence[Pair], max_new_tokens: int, batch_
     ]
     verdicts = judge_replies(get_judge("refusal"), generated)
     return [
-        Answered(p, _usable(text.reply.text, verdict, completion), not completion.is_finished)
+        Answered(p, _usable(text.reply.text, verdict), not completion.is_finished)
         for p, text, completion, verdict in zip(pairs, generated, completions, verdicts, strict=True)
     ]
 
 
-def _usable(reply: str, verdict: Verdict, completion: Completion) -> str | None:
-    fails = verdict.refusal or verdict.invalid or verdict.unscored or not completion.is_finished
-    return None if fails else reply
+def _usable(reply: str, verdict: Verdict) -> str | None:
+    return None if verdict.refusal or verdict.invalid or verdict.unscored else reply
