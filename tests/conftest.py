@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 from collections.abc import Callable
@@ -27,6 +28,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if folder in LAYERS:
             item.add_marker(folder)
     items.sort(key=lambda item: LAYERS.index(folders[item]) if folders[item] in LAYERS else len(LAYERS))
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector skip everything that is loaded by now: statsmodels runs it for every Holm correction."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

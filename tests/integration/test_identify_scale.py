@@ -84,7 +84,7 @@ def test_kill_9_then_the_same_command_gives_the_same_bytes(model, tmp_path):
     """The run is killed by the system once some batches are on disk; nothing stands under the final name before the end."""
     rows = [
         {"id": str(i), "lang": "en", "label": "harmful", "prompt": " ".join(WORDS[(i + j) % 12] for j in range(8))}
-        for i in range(600)
+        for i in range(240)
     ]
     prompts = tmp_path / "prompts.jsonl"
     prompts.write_text("\n".join(map(json.dumps, rows)))

@@ -11,9 +11,11 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import CliRunner
 from models_on_disk import llama
 from readers import ROOT
@@ -68,6 +70,16 @@ def identify(folder: Path, out: str) -> subprocess.Popen[str]:
     )
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Compute with one thread in this process too, as the started ones do."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.usefixtures("one_thread")
 def test_identification(tmp_path, monkeypatch):
     """Killed as soon as it has sums to lose, twice, and once while it loads."""
     llama(tmp_path / "model")
