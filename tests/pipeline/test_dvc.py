@@ -128,7 +128,8 @@ def test_kill_9_then_repro_gives_the_same_results_and_then_nothing_is_left_to_do
         "artifacts/train",
     )
     expected, found = ({top: contents(folder / top) for top in tops} for folder in (undisturbed, killed))
-    assert found == expected and "weights/model.safetensors" in found["artifacts/model"]
+    weights: Any = found["artifacts/model"]
+    assert found == expected and "weights/model.safetensors" in weights
     metrics = json.loads((killed / "report" / "metrics.json").read_text())
     assert {"base", "suppress ss", "train ssn", "train full"} <= set(metrics["conditions"])
     started = time.monotonic()
