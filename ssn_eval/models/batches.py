@@ -1,4 +1,4 @@
-"""Prompts of mixed length as padded batches: padded on the right, so that no real token ever sees a pad."""
+"""Prompts of mixed length as padded batches. The padding is on the right, so no token of a prompt attends to it."""
 
 from __future__ import annotations
 
@@ -14,34 +14,34 @@ class Batch(NamedTuple):
     """One padded batch."""
 
     rows: list[int]
-    """positions of its prompts in the input"""
+    """positions of the batch's prompts in the input"""
     input_ids: torch.Tensor
     """(batch, time), padded with 0"""
     attention_mask: torch.Tensor
-    """(batch, time), 1 on real tokens"""
+    """(batch, time), 1 on tokens of a prompt, 0 on padding"""
     spans: list[tuple[int, int]]
-    """the tokens `[first, end)` of each row that are read"""
+    """of each row, the tokens `[first, end)` whose hidden states are read out"""
 
 
 def cut(order: Sequence[int], lengths: Sequence[int], batch_size: int) -> list[list[int]]:
-    """Cut prompts into batches of like length, longest first so that memory peaks at once."""
-    longest = sorted(order, key=lambda i: (-lengths[i], i))
-    return [longest[start : start + batch_size] for start in range(0, len(longest), batch_size)]
+    """Split prompts into batches of similar length. The longest come first, so the first batch needs the most memory."""
+    longest_first = sorted(order, key=lambda i: (-lengths[i], i))
+    return [longest_first[start : start + batch_size] for start in range(0, len(longest_first), batch_size)]
 
 
 @dataclass(frozen=True)
 class Padded:
-    """Prompts of mixed length; a call with positions gives them as one padded batch."""
+    """Prompts of mixed length; a call with positions returns the prompts there as one padded batch."""
 
     inputs: Sequence[Sequence[int]]
-    """token ids, one sequence a prompt"""
+    """token ids, one sequence for each prompt"""
     spans: Sequence[tuple[int, int]]
-    """the tokens `[first, end)` of each that are read"""
+    """of each prompt, the tokens `[first, end)` whose hidden states are read out"""
     device: torch.device | str
 
     @property
     def lengths(self) -> list[int]:
-        """Tokens of every prompt."""
+        """Number of tokens of each prompt."""
         return [len(ids) for ids in self.inputs]
 
     def __call__(self, rows: Sequence[int]) -> Batch:

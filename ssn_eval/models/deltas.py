@@ -1,8 +1,8 @@
 """A sparse delta: only the rows, columns or entries of a model's weights that differ in another checkpoint.
 
-`ssn-delta/1`: safetensors with two tensors a changed weight, `<weight>/rows`, `/columns` or `/entries` (n,), int64, the places,
-and `<weight>/values`, the new values, (n, …) for rows, (…, n) for columns, (n,) for entries. These are the new values and
-not differences, so that base and delta give the checkpoint back bit for bit.
+`ssn-delta/1` is a safetensors file with two tensors for each changed weight. `<weight>/rows`, `<weight>/columns` or
+`<weight>/entries`, (n,), int64, holds the positions. `<weight>/values` holds the new values: (n, …) for rows, (…, n) for
+columns, (n,) for entries. The values are not differences, so base and delta give the checkpoint back bit for bit.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ Where = Literal["rows", "columns", "entries"]
 
 
 class Patch(NamedTuple):
-    """What changed in one weight."""
+    """The changes of one weight."""
 
     where: Where
-    at: torch.Tensor
+    positions: torch.Tensor
     """(n,), long: rows (first axis), columns (last axis) or entries of the flattened weight"""
     values: torch.Tensor
 
     def bytes(self) -> int:
-        """Size on disk."""
-        return self.at.numel() * 8 + self.values.numel() * self.values.element_size()
+        """Size on disk, in bytes."""
+        return self.positions.numel() * 8 + self.values.numel() * self.values.element_size()
 
     def apply(self, weight: torch.Tensor) -> None:
         """Write the values into a weight, in place."""
-        index, values = self.at.to(weight.device), self.values.to(weight.device, weight.dtype)
+        index, values = self.positions.to(weight.device), self.values.to(weight.device, weight.dtype)
         if self.where == "rows":
             weight[index] = values
         elif self.where == "columns":
@@ -49,50 +49,52 @@ class Patch(NamedTuple):
 
 @dataclass(frozen=True)
 class Delta:
-    """What changed in a model, with the origin."""
+    """The changes of a model's weights, with their base model and provenance."""
 
     patches: Mapping[str, Patch]
-    """weight name, as in the model's state dict → what changed"""
+    """weight name, as in the model's state dict → its changes"""
     base: ModelRef
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
 
 def between(base: Mapping[str, torch.Tensor], tuned: Mapping[str, torch.Tensor]) -> dict[str, Patch]:
-    """Compare two state dicts bit by bit; each weight in the smallest form of the three.
+    """Compare two state dicts bit by bit; each changed weight is stored in the smallest of the three forms.
 
     Raises:
         MismatchError: names, shapes or dtypes differ.
-        EmptySetError: nothing changed.
-        ParamsError: nearly everything changed, so that a delta would be no smaller than the checkpoint.
+        EmptySetError: no weight changed.
+        ParamsError: the delta would be larger than 90 % of the checkpoint.
     """
     if base.keys() != tuned.keys():
-        odd = sorted(base.keys() ^ tuned.keys())
-        raise MismatchError(f"The two checkpoints do not have the same weights; {odd[0]!r} is in one of them only.")
+        unmatched = sorted(base.keys() ^ tuned.keys())
+        raise MismatchError(
+            f"The two checkpoints do not have the same weights; {unmatched[0]!r} is in one of them only."
+        )
     patches: dict[str, Patch] = {}
-    for name, old in base.items():
-        new = tuned[name]
-        if (old.shape, old.dtype) != (new.shape, new.dtype):
+    for name, base_weight in base.items():
+        tuned_weight = tuned[name]
+        if (base_weight.shape, base_weight.dtype) != (tuned_weight.shape, tuned_weight.dtype):
             raise MismatchError(
-                f"{name} is {tuple(old.shape)} {old.dtype} in the base and {tuple(new.shape)} {new.dtype} in the checkpoint; give a "
-                f"checkpoint of that base, and one dtype for both."
+                f"{name} is {tuple(base_weight.shape)} {base_weight.dtype} in the base and {tuple(tuned_weight.shape)} "
+                f"{tuned_weight.dtype} in the checkpoint; give a checkpoint of that base, and one dtype for both."
             )
-        patch = _patch(old, new)
+        patch = _smallest_patch(base_weight, tuned_weight)
         if patch is not None:
             patches[name] = patch
-    whole = sum(t.numel() * t.element_size() for t in tuned.values())
-    size = sum(patch.bytes() for patch in patches.values())
+    checkpoint_size = sum(t.numel() * t.element_size() for t in tuned.values())
+    delta_size = sum(patch.bytes() for patch in patches.values())
     if not patches:
         raise EmptySetError("The two checkpoints are equal; there is no delta.")
-    if size > 0.9 * whole:
+    if delta_size > 0.9 * checkpoint_size:
         raise ParamsError(
-            f"{size / whole:.0%} of the checkpoint's size differs from its base, so a delta saves nothing; use the checkpoint itself "
-            f"(checkpoint=DIR)."
+            f"A delta would have {delta_size / checkpoint_size:.0%} of the checkpoint's size, because nearly all of it differs from "
+            f"its base; use the checkpoint itself (checkpoint=DIR)."
         )
     return patches
 
 
 def apply(model: nn.Module, delta: Delta) -> None:
-    """Write a delta into a model, in place, as a whole or not at all. The caller checks that the model is the delta's base.
+    """Write a delta into a model, in place: every patch or none. The caller checks that the model is the delta's base.
 
     Raises:
         MismatchError: a weight is missing or has another shape.
@@ -103,7 +105,7 @@ def apply(model: nn.Module, delta: Delta) -> None:
     for name, patch in delta.patches.items():
         if name not in weights or not _fits(patch, weights[name]):
             raise MismatchError(
-                f"The delta of {delta.base.id} changes {name!r}, which this model has not, or in another shape."
+                f"The delta of {delta.base.id} changes {name!r}, but this model lacks that weight or has it in another shape."
             )
     with torch.no_grad():
         for name, patch in delta.patches.items():
@@ -114,11 +116,11 @@ def save(path: Path, delta: Delta) -> None:
     """Write a delta as safetensors.
 
     Raises:
-        ParamsError: another ending.
+        ParamsError: the file name does not end in .safetensors.
     """
     tensors = {}
-    for name, (form, index, values) in delta.patches.items():
-        tensors |= {f"{name}/{form}": index.cpu().contiguous(), f"{name}/values": values.cpu().contiguous()}
+    for name, (form, positions, values) in delta.patches.items():
+        tensors |= {f"{name}/{form}": positions.cpu().contiguous(), f"{name}/values": values.cpu().contiguous()}
     write_tensors(path, tensors, FORMAT, delta.base, delta.provenance, "pt")
 
 
@@ -127,41 +129,47 @@ def load(path: Path) -> Delta:
 
     Raises:
         MissingInputError: no such file.
-        FormatError: damaged, or of another format.
+        FormatError: the file is damaged or has another format.
     """
     tensors, base, provenance = read_tensors(path, FORMAT, "pt")
     patches: dict[str, Patch] = {}
-    for full in tensors:
-        name, _, form = full.rpartition("/")
+    for key in tensors:
+        name, _, form = key.rpartition("/")
         if form in ("rows", "columns", "entries"):
             if f"{name}/values" not in tensors or name in patches:
-                raise FormatError(f"{path} is no delta: {full} needs values of its own.")
-            patches[name] = Patch(form, tensors[full], tensors[f"{name}/values"])
+                raise FormatError(f"{path} is not a delta: {key} has no values, or its weight is listed twice.")
+            patches[name] = Patch(form, tensors[key], tensors[f"{name}/values"])
     if not patches or 2 * len(patches) != len(tensors):
-        raise FormatError(f"{path} is no delta: its tensors are not pairs of places and values.")
+        raise FormatError(f"{path} is not a delta: its tensors are not pairs of positions and values.")
     return Delta(patches, base, provenance)
 
 
-def _patch(old: torch.Tensor, new: torch.Tensor) -> Patch | None:
+def _smallest_patch(base: torch.Tensor, tuned: torch.Tensor) -> Patch | None:
+    """The changes from one weight to another in the form that needs the fewest bytes; None if no bit differs."""
     import torch
 
-    bits = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[old.element_size()]
-    differs = old.contiguous().view(bits) != new.contiguous().view(bits).to(old.device)
-    if not differs.any():
+    bits = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[base.element_size()]
+    mask = base.contiguous().view(bits) != tuned.contiguous().view(bits).to(base.device)
+    if not mask.any():
         return None
-    flat = differs.flatten().nonzero().squeeze(1)
-    candidates = [Patch("entries", flat, new.flatten()[flat.to(new.device)])]
-    if old.ndim > 1:
-        rows = differs.flatten(1).any(1).nonzero().squeeze(1)
-        columns = differs.flatten(0, -2).any(0).nonzero().squeeze(1)
-        candidates += [Patch("rows", rows, new[rows]), Patch("columns", columns, new[..., columns])]
+    entries = mask.flatten().nonzero().squeeze(1)
+    candidates = [Patch("entries", entries, tuned.flatten()[entries.to(tuned.device)])]
+    if base.ndim > 1:
+        rows = mask.flatten(1).any(1).nonzero().squeeze(1)
+        columns = mask.flatten(0, -2).any(0).nonzero().squeeze(1)
+        candidates += [Patch("rows", rows, tuned[rows]), Patch("columns", columns, tuned[..., columns])]
     return min(candidates, key=Patch.bytes)
 
 
 def _fits(patch: Patch, weight: torch.Tensor) -> bool:
-    n, shape = len(patch.at), tuple(weight.shape)
+    """Whether the patch's positions lie inside the weight and its values have the matching shape."""
+    n, shape = len(patch.positions), tuple(weight.shape)
     limit = {"rows": shape[0] if shape else 1, "columns": shape[-1] if shape else 1, "entries": weight.numel()}[
         patch.where
     ]
-    shapes = {"rows": (n, *shape[1:]), "columns": (*shape[:-1], n), "entries": (n,)}[patch.where]
-    return tuple(patch.values.shape) == shapes and n > 0 and 0 <= int(patch.at.min()) <= int(patch.at.max()) < limit
+    expected_shape = {"rows": (n, *shape[1:]), "columns": (*shape[:-1], n), "entries": (n,)}[patch.where]
+    return (
+        tuple(patch.values.shape) == expected_shape
+        and n > 0
+        and 0 <= int(patch.positions.min()) <= int(patch.positions.max()) < limit
+    )

@@ -1,4 +1,4 @@
-"""Greedy answers to user prompts, in padded batches, through the model's chat template if it has one."""
+"""Greedy answers of a model to user prompts, computed in padded batches. `templates` renders the prompts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ssn_eval.core.progress import progress
-from ssn_eval.models.templates import of, render
+from ssn_eval.models import templates
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -18,7 +18,7 @@ class Completion(NamedTuple):
     text: str
     """without special tokens and without white space around it"""
     is_finished: bool
-    """whether the model ended it by itself; False if it was cut off at the largest number of tokens"""
+    """whether the model ended the text itself; False if the text was cut off at `max_new_tokens`"""
 
 
 def generate(
@@ -29,7 +29,7 @@ def generate(
     max_new_tokens: int,
     batch_size: int = 256,
 ) -> list[str]:
-    """The texts of `complete`."""
+    """Answer user prompts as `complete` does; return the texts alone, in the order of the prompts."""
     completions = complete(model, tokenizer, texts, max_new_tokens=max_new_tokens, batch_size=batch_size)
     return [completion.text for completion in completions]
 
@@ -42,38 +42,42 @@ def complete(
     max_new_tokens: int,
     batch_size: int = 256,
 ) -> list[Completion]:
-    """Answer user prompts, in their order; batches are of like length and padded on the left."""
+    """Answer user prompts, in their order. Prompts of similar length share a batch; batches are padded on the left."""
     import torch
 
-    special = not of(tokenizer).use
-    rendered = [render(tokenizer, text) for text in texts]
+    add_special_tokens = not templates.of(tokenizer).use
+    rendered = [templates.render(tokenizer, text) for text in texts]
     order = sorted(range(len(texts)), key=lambda i: len(rendered[i]))
-    answers = [Completion("", False)] * len(texts)
-    ends = _end_tokens(model, tokenizer)
+    completions = [Completion("", False)] * len(texts)
+    end_tokens = _end_tokens(model, tokenizer)
     with torch.inference_mode(), progress("generating", len(texts)) as advance:
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
-            texts_of_batch = [rendered[i] for i in rows]
+            batch_texts = [rendered[i] for i in rows]
             batch = tokenizer(
-                texts_of_batch, return_tensors="pt", padding=True, padding_side="left", add_special_tokens=special
+                batch_texts,
+                return_tensors="pt",
+                padding=True,
+                padding_side="left",
+                add_special_tokens=add_special_tokens,
             ).to(model.device)
-            prompt = batch["input_ids"]
-            out = model.generate(  # type: ignore[operator]
-                input_ids=prompt,
+            prompt_ids = batch["input_ids"]
+            sequences = model.generate(  # type: ignore[operator]
+                input_ids=prompt_ids,
                 attention_mask=batch["attention_mask"],
                 max_new_tokens=max_new_tokens,
                 do_sample=False,
                 pad_token_id=tokenizer.pad_token_id,
             )
-            for i, ids in zip(rows, out[:, prompt.shape[1] :], strict=True):
+            for i, ids in zip(rows, sequences[:, prompt_ids.shape[1] :], strict=True):
                 text = str(tokenizer.decode(ids, skip_special_tokens=True)).strip()
-                answers[i] = Completion(text, not ends.isdisjoint(ids.tolist()))
+                completions[i] = Completion(text, not end_tokens.isdisjoint(ids.tolist()))
             advance(len(rows))
-    return answers
+    return completions
 
 
 def _end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[int]:
     """The tokens at which the model stops."""
-    ends: Any = getattr(model.generation_config, "eos_token_id", None)
-    ends = tokenizer.eos_token_id if ends is None else ends
-    return {ends} if isinstance(ends, int) else set(ends or ())
+    end_tokens: Any = getattr(model.generation_config, "eos_token_id", None)
+    end_tokens = tokenizer.eos_token_id if end_tokens is None else end_tokens
+    return {end_tokens} if isinstance(end_tokens, int) else set(end_tokens or ())

@@ -1,7 +1,7 @@
-"""`ssn.json` beside weights: which model they were made from, and how.
+"""`ssn.json` beside weights: the model that they were made from, and how they were made.
 
-Every adapter, baked or merged model and fine-tuned checkpoint that this project writes has one. `base` is the model that
-the weights were made from, `ancestors` are the models that the base was made from.
+This project writes one with every adapter, baked model, merged model and fine-tuned checkpoint. `base` is the model that
+the weights were made from. `ancestors` are the models that the base was made from.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def write(
 
 
 def kind(folder: Path) -> str:
-    """The format of the weights in a folder, one of those above; empty if the folder has no `ssn.json`.
+    """The format of the weights in a folder, such as `ssn-adapter/1`; empty if the folder has no `ssn.json`.
 
     Raises:
         FormatError: `ssn.json` is damaged.
@@ -44,7 +44,7 @@ def bases(folder: Path) -> list[ModelRef]:
     record = _read(folder)
     if not record:
         return []
-    nearest = record.get("base", record.get("model", {}))  # adapters of the first version said `model`
+    nearest = record.get("base", record.get("model", {}))  # the first version of adapters calls it `model`
     return [ModelRef.from_json(ref) for ref in (nearest, *record.get("ancestors", []))]
 
 
@@ -75,8 +75,8 @@ def refuse_other(origin: ModelRef, live: ModelRef, ancestors: Sequence[ModelRef]
 def _read(folder: Path) -> Mapping[str, Any]:
     if not (folder / FILE).is_file():
         return {}
-    record = files.read_json(folder / FILE, "what says how weights were made")
-    kinds = {"ancestors": list, "provenance": dict}
-    if not isinstance(record, Mapping) or not all(isinstance(record.get(k, kind()), kind) for k, kind in kinds.items()):
-        raise FormatError(f"{folder / FILE} does not say how weights were made; it is damaged.")
+    record = files.read_json(folder / FILE, "a record of how weights were made")
+    types = {"ancestors": list, "provenance": dict}
+    if not isinstance(record, Mapping) or not all(isinstance(record.get(k, t()), t) for k, t in types.items()):
+        raise FormatError(f"{folder / FILE} is damaged: it is not a record of how weights were made.")
     return record

@@ -1,4 +1,4 @@
-"""Load a model and its tokenizer, and say exactly which model it is."""
+"""Load a model and its tokenizer, and record exactly which model it is."""
 
 from __future__ import annotations
 
@@ -24,19 +24,17 @@ if TYPE_CHECKING:
 
 
 UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError)
-"""what transformers raises for a model that it cannot read: a wrong config, another shape, a library for its format that is missing"""
+"""errors that transformers raises for a model that it cannot read: a wrong config, another shape, a missing library"""
 INDEX = "model.safetensors.index.json"
-_OTHER_PARTS = ("vis", "image", "audio", "multi_modal", "mm_", "mtp", "rotary", "talker")
-"""parts of the names of weights that are neither of the decoder nor of its head"""
-
-
-_KINDS: Mapping[str, type] = {"chat_template": bool, "chat_template_args": dict}
-"""the type of a field of a model description that is no text"""
+_OUTSIDE_DECODER = ("vis", "image", "audio", "multi_modal", "mm_", "mtp", "rotary", "talker")
+"""parts of the names of weights that belong neither to the decoder nor to its head"""
+_FIELD_TYPES: Mapping[str, type] = {"chat_template": bool, "chat_template_args": dict}
+"""the types of those fields of a model description that are not texts"""
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """How a model is found: a hub id or a folder, or a file inside an installed Python package."""
+    """Where a model is found and how it is loaded: a hub id, a folder, or an installed Python package."""
 
     pretrained: str = ""
     """hub id or folder"""
@@ -44,10 +42,10 @@ class ModelSpec:
     gguf_file: str | None = None
     """a GGUF file inside `pretrained` or the package"""
     package: str | None = None
-    """an importable package that carries the model, in place of `pretrained`"""
+    """an importable package that contains the model; it replaces `pretrained`"""
     dtype: str = "auto"
     chat_template: bool | None = None
-    """whether prompts go through the chat template; None: if the model has one"""
+    """whether prompts go through the chat template; None: they do if the model has one"""
     chat_template_args: Mapping[str, Any] = field(default_factory=dict)
     """arguments of the chat template, such as `enable_thinking`"""
     system_prompt: str | None = None
@@ -61,10 +59,10 @@ class ModelSpec:
         dtype: str = "auto",
         template: Template = Template(),
     ) -> ModelSpec:
-        """Read a model as a command names it: `package:NAME` is an installed package, anything else a hub id or a folder."""
+        """Parse the name of a model: `package:NAME` is an installed package, all other names are a hub id or a folder."""
         package = model.removeprefix("package:") if model.startswith("package:") else None
-        place = "" if package else model
-        return cls(place, revision, gguf_file, package, dtype, template.use, template.args, template.system_prompt)
+        pretrained = "" if package else model
+        return cls(pretrained, revision, gguf_file, package, dtype, template.use, template.args, template.system_prompt)
 
     @property
     def template(self) -> Template:
@@ -85,16 +83,16 @@ class ModelSpec:
         """Read what `to_json` wrote.
 
         Raises:
-            FormatError: an unknown key, or a value that is no text.
+            FormatError: a key is unknown, or a value has the wrong type.
         """
-        names = [field.name for field in fields(cls)]
+        field_names = [field.name for field in fields(cls)]
         if (
             not isinstance(data, Mapping)
-            or not set(data) <= set(names)
-            or not all(isinstance(v, _KINDS.get(k, str) | None) for k, v in data.items())
+            or not set(data) <= set(field_names)
+            or not all(isinstance(v, _FIELD_TYPES.get(k, str) | None) for k, v in data.items())
         ):
             raise FormatError(
-                f"Not a model description: expected an object with no names but {', '.join(names)}; chat_template is true or "
+                f"Not a model description: expected an object with no keys but {', '.join(field_names)}; chat_template is true or "
                 f"false, chat_template_args is an object, all others are texts."
             )
         return cls(**data)
@@ -118,13 +116,14 @@ def read_spec(path: Path) -> ModelSpec:
     """Read the pipeline's `spec.json`.
 
     Raises:
-        MissingInputError, FormatError: it is not there, or not such a file.
+        MissingInputError: there is no such file.
+        FormatError: the file is not a model description.
     """
     return ModelSpec.from_json(files.read_json(path, "the pipeline's model description; run `dvc repro` first"))
 
 
 def locate(spec: ModelSpec) -> ModelSpec:
-    """Turn a `package` into the folder that it is installed in; other specs stay as they are.
+    """Replace a `package` by the folder that it is installed in; other specs are returned unchanged.
 
     Raises:
         MissingInputError: the package is not installed or lacks the file.
@@ -144,7 +143,7 @@ def load(
 
     Raises:
         MissingInputError: there is no such folder, file or hub model.
-        FormatError: transformers or safetensors cannot read it as a model; the message holds their first line.
+        FormatError: transformers or safetensors cannot read it as a model; the message ends with the first line of their error.
         ParamsError: torch has no such device.
         MemoryNeedError: the device cannot hold the weights.
     """
@@ -182,7 +181,7 @@ def check_device(device: str | None) -> None:
     """Stop if torch has no such device.
 
     Raises:
-        ParamsError: says what torch says.
+        ParamsError: the message ends with the first line of torch's error.
     """
     import torch
 
@@ -204,86 +203,83 @@ def _load(spec: ModelSpec, device: str | None, device_map: str | None, trust_rem
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    located, place = locate(spec), device or default_device()
-    common: dict[str, Any] = {"revision": located.revision, "trust_remote_code": trust_remote_code}
+    located, target_device = locate(spec), device or default_device()
+    options: dict[str, Any] = {"revision": located.revision, "trust_remote_code": trust_remote_code}
     if located.gguf_file:
-        common["gguf_file"] = located.gguf_file
-    weights = {} if located.gguf_file else {"use_safetensors": True}
+        options["gguf_file"] = located.gguf_file
+    weight_options = {} if located.gguf_file else {"use_safetensors": True}
     try:
-        tokenizer = AutoTokenizer.from_pretrained(located.pretrained, **common)
+        tokenizer = AutoTokenizer.from_pretrained(located.pretrained, **options)
         if device_map is None:
-            config = AutoConfig.from_pretrained(located.pretrained, **common)
-            kind = _dtype(located.dtype, config)
-            memory.refuse_weights(
-                memory.weight_bytes(config, kind, trust_remote_code),
-                torch.device(place),
-                spec.name,
-            )
-        made: Any = AutoModelForCausalLM.from_pretrained(
+            config = AutoConfig.from_pretrained(located.pretrained, **options)
+            need = memory.weight_bytes(config, _dtype(located.dtype, config), trust_remote_code)
+            memory.refuse_weights(need, torch.device(target_device), spec.name)
+        result: Any = AutoModelForCausalLM.from_pretrained(
             located.pretrained,
             dtype=located.dtype,
             device_map=device_map,
             output_loading_info=True,
-            **weights,
-            **common,
+            **weight_options,
+            **options,
         )
-        model, report = made
+        model, report = result
     except OSError as error:
         raise MissingInputError(f"Could not load the model {spec.name!r}: {_first_line(error)}") from error
     refuse_incomplete(report, spec.name)
     if located.gguf_file:
-        model = _plain(model)
+        model = _unquantized(model)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     templates.bind(tokenizer, spec.template)
     if device_map is None:
-        model.to(place)  # type: ignore[arg-type]
+        model.to(target_device)  # type: ignore[arg-type]
     model.eval()
     return Loaded(model, tokenizer, reference(spec, model))
 
 
 def refuse_incomplete(report: Mapping[str, Any], name: str) -> None:
-    """Stop if transformers did not find every weight of the model, or found weights of a decoder that the model does not have.
+    """Stop if the checkpoint lacks weights of the model, or has weights of a decoder that the model does not have.
 
     Args:
-        report: what `from_pretrained(..., output_loading_info=True)` gives beside the model.
-        name: the model's, for the message.
+        report: the loading report that `from_pretrained(..., output_loading_info=True)` returns with the model.
+        name: the model's name, for the message.
 
     Raises:
-        FormatError: the missing weights would be random numbers; the message names one of them.
+        FormatError: the weights do not match, and missing weights would be random numbers; the message names one weight.
     """
     missing = sorted(report.get("missing_keys") or ())
-    unexpected = [key for key in sorted(report.get("unexpected_keys") or ()) if not _is_of_other_part(key)]
+    unexpected = [key for key in sorted(report.get("unexpected_keys") or ()) if not _is_outside_decoder(key)]
     mismatched = sorted(str(entry[0]) for entry in report.get("mismatched_keys") or ())
-    for kind, keys in (
-        ("lacks", missing),
-        ("has another shape for", mismatched),
-        ("has, unknown to the model,", unexpected),
+    for fault, keys in (
+        ("lacks {} weights", missing),
+        ("has another shape for {} weights", mismatched),
+        ("has {} weights that are unknown to the model", unexpected),
     ):
         if keys:
             raise FormatError(
-                f"{name} is not a whole model: its checkpoint {kind} {len(keys)} weights, such as {keys[0]}"
+                f"{name} is not a whole model: its checkpoint {fault.format(len(keys))}, such as {keys[0]}"
                 f"{f' (and has {unexpected[0]})' if unexpected and keys is not unexpected else ''}; save the model again under "
                 f"the names that transformers expects."
             )
 
 
-def _is_of_other_part(key: str) -> bool:
-    return any(part in key.lower() for part in _OTHER_PARTS)
+def _is_outside_decoder(key: str) -> bool:
+    return any(part in key.lower() for part in _OUTSIDE_DECODER)
 
 
 def config_of(spec: ModelSpec) -> tuple[Any, int]:
-    """A model's config, and the bytes of one weight in the dtype that it is loaded in; no weights are read.
+    """A model's config, and the bytes of one weight in the dtype in which the model is loaded; no weights are read.
 
     Raises:
-        MissingInputError, FormatError: no such model, or its config cannot be read.
+        MissingInputError: there is no such model.
+        FormatError: transformers cannot read its config.
     """
     from transformers import AutoConfig
 
     located = locate(spec)
-    gguf = {"gguf_file": located.gguf_file} if located.gguf_file else {}
+    gguf_options = {"gguf_file": located.gguf_file} if located.gguf_file else {}
     try:
-        config = AutoConfig.from_pretrained(located.pretrained, revision=located.revision, **gguf)
+        config = AutoConfig.from_pretrained(located.pretrained, revision=located.revision, **gguf_options)
     except OSError as error:
         raise MissingInputError(f"Could not read the config of {spec.name!r}: {_first_line(error)}") from error
     except (ValueError, KeyError) as error:
@@ -299,17 +295,21 @@ def default_device() -> str:
 
 
 def _dtype(name: str, config: Any) -> torch.dtype:
-    """The dtype that a model is loaded in: the named one, or the model's own."""
+    """The torch dtype of a name; for `auto`, the dtype of the config.
+
+    Raises:
+        UnknownNameError: torch has no dtype of that name.
+    """
     import torch
 
-    kind = getattr(torch, name, None) if name != "auto" else getattr(config, "dtype", None) or torch.float32
-    if not isinstance(kind, torch.dtype):
+    dtype = getattr(torch, name, None) if name != "auto" else getattr(config, "dtype", None) or torch.float32
+    if not isinstance(dtype, torch.dtype):
         raise UnknownNameError("dtype", name, ("auto", "float32", "bfloat16", "float16"))
-    return kind
+    return dtype
 
 
-def _plain(model: PreTrainedModel) -> PreTrainedModel:
-    """A model read from GGUF has plain weights but still counts as quantized: it can be neither trained nor saved. Copy it."""
+def _unquantized(model: PreTrainedModel) -> PreTrainedModel:
+    """A copy of a model from a GGUF file. transformers counts the original as quantized and neither trains nor saves it."""
     import copy
 
     from transformers import AutoModelForCausalLM
@@ -317,10 +317,10 @@ def _plain(model: PreTrainedModel) -> PreTrainedModel:
     config: Any = copy.deepcopy(model.config)
     if hasattr(config, "quantization_config"):
         del config.quantization_config
-    plain: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=model.dtype)
-    plain.load_state_dict(model.state_dict())
-    plain.generation_config = model.generation_config
-    return plain
+    unquantized: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=model.dtype)
+    unquantized.load_state_dict(model.state_dict())
+    unquantized.generation_config = model.generation_config
+    return unquantized
 
 
 def reference(spec: ModelSpec, model: PreTrainedModel) -> ModelRef:
@@ -334,25 +334,26 @@ def reference(spec: ModelSpec, model: PreTrainedModel) -> ModelRef:
 
 
 def weights_hash(spec: ModelSpec) -> str:
-    """sha256 over the weight files' names and contents; the same for a hub model and a copy of its folder.
+    """sha256 over the names and contents of the weight files; equal for a hub model and a copy of its folder.
 
     Raises:
-        MissingInputError: no weight file is there.
+        MissingInputError: there is no weight file.
     """
     folder = Path(spec.pretrained)
     if not folder.is_dir():
         folder = _hub_snapshot(spec)
-    weights = [folder / spec.gguf_file] if spec.gguf_file else _weight_files(folder)
-    weights = [w for w in weights if w.is_file()]
-    if not weights:
+    paths = [folder / spec.gguf_file] if spec.gguf_file else _weight_files(folder)
+    paths = [path for path in paths if path.is_file()]
+    if not paths:
         raise MissingInputError(
             f"No weights (safetensors or GGUF) in {spec.pretrained}; give a model folder or a hub id."
         )
-    return _hash_of(tuple((str(w), w.stat().st_size, w.stat().st_mtime_ns) for w in weights))
+    return _hash_of(tuple((str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in paths))
 
 
 @lru_cache(maxsize=32)
 def _hash_of(weights: tuple[tuple[str, int, int], ...]) -> str:
+    """The hash of weight files. Each has a path, a size and a time of change; the cache is keyed on all three."""
     import hashlib
 
     digest = hashlib.sha256()
@@ -363,34 +364,33 @@ def _hash_of(weights: tuple[tuple[str, int, int], ...]) -> str:
 
 
 def _content_hash(path: Path) -> str:
-    """The hub's cache names large files by their sha256, so a cached model needs no second reading."""
+    """The sha256 of a file. The hub's cache names large files by it, so such a file is not read."""
     blob = path.resolve().name
-    return (
-        blob if path.is_symlink() and len(blob) == 64 and set(blob) <= set("0123456789abcdef") else files.sha256(path)
-    )
+    is_hash = path.is_symlink() and len(blob) == 64 and set(blob) <= set("0123456789abcdef")
+    return blob if is_hash else files.sha256(path)
 
 
 def _weight_files(folder: Path) -> list[Path]:
-    """The files that transformers loads from a folder: the parts that the index names, or the single file."""
+    """The weight files that transformers loads from a folder: one file, or the files that an index names."""
     for single, index in (("model.safetensors", INDEX), ("pytorch_model.bin", "pytorch_model.bin.index.json")):
         if (folder / single).is_file():
             return [folder / single]
         if (folder / index).is_file():
-            return [folder / name for name in _parts(folder / index)]
+            return [folder / name for name in _files_of_index(folder / index)]
     paths = sorted(p for p in folder.glob("*.safetensors") if not p.name.startswith("adapter"))
     return paths or sorted(folder.glob("pytorch_model*.bin"))
 
 
-def _parts(index: Path) -> list[str]:
+def _files_of_index(index: Path) -> list[str]:
     """The file names in an index of weights, sorted.
 
     Raises:
-        FormatError: it is no such index.
+        FormatError: the file is not an index of weights.
     """
     content = files.read_json(index, "an index of weights")
     names = content.get("weight_map") if isinstance(content, Mapping) else None
     if not isinstance(names, Mapping) or not all(isinstance(name, str) for name in names.values()):
-        raise FormatError(f"{index} is no index of weights: it holds no `weight_map` of file names.")
+        raise FormatError(f"{index} is not an index of weights: it holds no `weight_map` of file names.")
     return sorted(set(names.values()))
 
 
@@ -398,15 +398,17 @@ def _hub_snapshot(spec: ModelSpec) -> Path:
     from transformers.utils.hub import cached_file
 
     try:
-        config = cached_file(spec.pretrained, "config.json", revision=spec.revision)
+        config_path = cached_file(spec.pretrained, "config.json", revision=spec.revision)
     except OSError as error:
-        raise MissingInputError(f"{spec.pretrained!r} is neither a folder nor a hub model within reach.") from error
-    return Path(str(config)).parent
+        raise MissingInputError(
+            f"{spec.pretrained!r} is neither a folder nor a hub model that can be reached."
+        ) from error
+    return Path(str(config_path)).parent
 
 
 def _package_folder(package: str, gguf_file: str | None) -> Path:
     if not all(part.isidentifier() for part in package.split(".")):
-        raise ParamsError(f"{package[:80]!r} is no name of a Python package.")
+        raise ParamsError(f"{package[:80]!r} is not the name of a Python package.")
     try:
         module_spec = importlib.util.find_spec(package)
     except (ImportError, ValueError):
@@ -422,7 +424,7 @@ def _package_folder(package: str, gguf_file: str | None) -> Path:
     if not hasattr(module, "assemble"):
         raise MissingInputError(f"The package {package!r} holds no {gguf_file}.")
     try:
-        return Path(module.assemble()).parent  # a model in parts: put together once, in the user's cache
+        return Path(module.assemble()).parent  # puts the parts of the model together, once, in the user's cache
     except ImportError as error:
         raise MissingInputError(
             f"A part of {package!r} is not installed ({error}); pip install {package.replace('_', '-')}."

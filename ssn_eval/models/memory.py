@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 GIB = 1 << 30
 MARGIN = 1.1
-"""what a need is multiplied by: allocators round up, and gradients pass through beside the activations"""
+"""factor on every estimate, because allocators round up and gradients need memory beside the activations"""
 
 
 class MemoryNeedError(SsnError):
-    """A run that does not fit into the memory that is free."""
+    """A run needs more memory than is free."""
 
 
 def gib(size: float) -> str:
@@ -26,7 +26,7 @@ def gib(size: float) -> str:
 
 
 def free(devices: set[torch.device]) -> int:
-    """The free bytes of all devices together; for a CPU, what the system can give without swapping."""
+    """The free bytes of all devices together; for the CPU, the memory that is available without swapping."""
     import psutil
     import torch
 
@@ -44,7 +44,7 @@ def free(devices: set[torch.device]) -> int:
 
 
 def count_parameters(config: PreTrainedConfig, trust_remote_code: bool = False) -> int:
-    """How many weights a model has, from its config alone: nothing is loaded or allocated."""
+    """The number of a model's parameters, from its config alone; nothing is loaded or allocated."""
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -54,15 +54,20 @@ def count_parameters(config: PreTrainedConfig, trust_remote_code: bool = False) 
 
 
 def weight_bytes(config: PreTrainedConfig, dtype: torch.dtype, trust_remote_code: bool = False) -> int:
-    """Bytes of a model's weights in a dtype, from its config alone."""
+    """The bytes of a model's weights in a dtype, from its config alone."""
     return count_parameters(config, trust_remote_code) * dtype.itemsize
 
 
 def refuse_weights(need: int, device: torch.device, name: str) -> None:
-    """Stop before weights are loaded that the device cannot hold.
+    """Stop if a device cannot hold a model's weights. This is called before they are loaded.
+
+    Args:
+        need: bytes of the weights.
+        device: the device.
+        name: the model's name, for the message.
 
     Raises:
-        MemoryNeedError: says how much is missing and what helps.
+        MemoryNeedError: the message gives both numbers and what helps.
     """
     available = free({device})
     if need > available:
@@ -74,7 +79,7 @@ def refuse_weights(need: int, device: torch.device, name: str) -> None:
 
 @dataclass(frozen=True)
 class Shape:
-    """The widths of a decoder, on which its memory depends, from the config alone."""
+    """The sizes of a decoder on which its memory depends, from the config alone."""
 
     layers: int
     hidden: int
@@ -83,59 +88,67 @@ class Shape:
     keys: int
     """width of all key heads together; values are as wide"""
     mlp: int
-    """intermediate width; of a mixture, that of the experts that one token goes through"""
+    """intermediate width; for a mixture of experts, the sum over the experts of one token"""
     vocab: int
     parameters: int
 
     def kept(self) -> int:
-        """An upper estimate of the values that one token keeps in one layer for a backward pass (a test measures it)."""
+        """An upper estimate of the values that one layer keeps of one token for a backward pass (a test measures it)."""
         return 8 * self.hidden + 4 * (self.queries + self.keys) + 4 * self.mlp
 
 
 def shape(config: PreTrainedConfig, parameters: int) -> Shape:
-    """Read a config's widths under any architecture's names."""
+    """Read the sizes from a config; architectures use different names for them."""
     text: Any = config.get_text_config()
     hidden, heads = int(text.hidden_size), int(text.num_attention_heads)
     head = int(getattr(text, "head_dim", None) or hidden // heads)
     experts = getattr(text, "num_experts_per_tok", None)
-    wide = getattr(text, "intermediate_size", None) or getattr(text, "n_inner", None) or 4 * hidden
-    mlp = int(experts) * int(getattr(text, "moe_intermediate_size", None) or wide) if experts else int(wide)
+    intermediate = getattr(text, "intermediate_size", None) or getattr(text, "n_inner", None) or 4 * hidden
+    mlp = (
+        int(experts) * int(getattr(text, "moe_intermediate_size", None) or intermediate)
+        if experts
+        else int(intermediate)
+    )
     keys = int(getattr(text, "num_key_value_heads", None) or heads) * head
     return Shape(int(text.num_hidden_layers), hidden, heads * head, keys, mlp, int(text.vocab_size), parameters)
 
 
 @dataclass(frozen=True)
 class Use:
-    """One use of a model and the bytes that it needs, weights included."""
+    """One use of a model, and the memory that it needs."""
 
     name: str
     batch: int
     tokens: int
-    """of the longest sequence of a batch"""
+    """tokens of the longest sequence of a batch"""
     need: float
+    """bytes, weights included"""
 
 
-def uses(found: Shape, itemsize: int) -> list[Use]:
-    """About how much generating, identifying and training need, with usual batches.
+def uses(sizes: Shape, itemsize: int) -> list[Use]:
+    """The estimated memory of generation, identification and training, with usual batches.
 
     Args:
-        found: the model's widths.
+        sizes: the sizes of the model.
         itemsize: bytes of one weight.
     """
-    weights = found.parameters * itemsize
+    model_bytes = sizes.parameters * itemsize
     generate, identify, train = (16, 1024), (8, 256), (8, 512)
-    cache = 2 * found.layers * found.keys * itemsize
-    cache_bytes = found.layers * found.kept() * itemsize
-    logits = found.vocab * (itemsize + 8)  # kept once, and in float32 with its gradient
-    trained = 0.03 * found.parameters * (itemsize + 12)  # p = 3 %: the values, gradient and Adam's two moments
+    cache_bytes = 2 * sizes.layers * sizes.keys * itemsize
+    activation_bytes = sizes.layers * sizes.kept() * itemsize
+    logit_bytes = sizes.vocab * (itemsize + 8)  # stored in the weights' dtype, and in float32 with a gradient
+    training_bytes = 0.03 * sizes.parameters * (itemsize + 12)  # p = 3 %: values, gradients and Adam's two moments
 
-    def use(name: str, size: tuple[int, int], token: float, row: float = 0, fixed: float = 0) -> Use:
-        batch, tokens = size
-        return Use(name, batch, tokens, (weights + fixed + batch * (tokens * token + row)) * MARGIN)
+    def use(
+        name: str, batch_shape: tuple[int, int], token_bytes: float, row_bytes: float = 0, fixed_bytes: float = 0
+    ) -> Use:
+        batch, tokens = batch_shape
+        need = (model_bytes + fixed_bytes + batch * (tokens * token_bytes + row_bytes)) * MARGIN
+        return Use(name, batch, tokens, need)
 
     return [
-        use("generate", generate, cache, row=4 * found.vocab),
-        use("identify", identify, cache_bytes),
-        use("train neurons", train, cache_bytes + logits, fixed=trained),
-        use("train all weights", train, cache_bytes + logits, fixed=3 * weights),
+        use("generate", generate, cache_bytes, row_bytes=4 * sizes.vocab),
+        use("identify", identify, activation_bytes),
+        use("train neurons", train, activation_bytes + logit_bytes, fixed_bytes=training_bytes),
+        use("train all weights", train, activation_bytes + logit_bytes, fixed_bytes=3 * model_bytes),
     ]

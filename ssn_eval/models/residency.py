@@ -1,6 +1,6 @@
 """At most one large model is on the accelerator: before a model is used, the others move to the CPU's memory.
 
-The evaluated model and a guard model take turns: every reply is generated before any is judged, so each moves once.
+The evaluated model and a guard model take turns. All replies are generated before the first is judged, so each model moves once.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ class Resident(Protocol):
     """An object that holds a model on a device."""
 
     def leave(self) -> None:
-        """Free the device; the next use brings the model back."""
+        """Move the model away from the device; its next use moves it back."""
         ...
 
 
@@ -24,7 +24,7 @@ _residents: WeakSet[Resident] = WeakSet()
 
 
 def enter(resident: Resident) -> None:
-    """Make every other resident leave the device; call this before a model is loaded or used."""
+    """Make all other residents leave the device. Call this before a model is loaded or used."""
     for other in list(_residents):
         if other is not resident:
             other.leave()
@@ -32,13 +32,13 @@ def enter(resident: Resident) -> None:
 
 
 def move(model: Module, device: object) -> bool:
-    """Move a model and free the memory that it leaves; False if it cannot move (quantised, or spread over devices)."""
+    """Move a model and free its old memory; False if it cannot move, because it is quantised or spread over devices."""
     import gc
 
     import torch
 
-    spread = len(set((getattr(model, "hf_device_map", None) or {}).values())) > 1
-    if spread or getattr(model, "is_quantized", False):
+    is_spread = len(set((getattr(model, "hf_device_map", None) or {}).values())) > 1
+    if is_spread or getattr(model, "is_quantized", False):
         return False
     model.to(device)  # type: ignore[arg-type]
     gc.collect()

@@ -1,4 +1,4 @@
-"""Resuming a Trainer run after kill -9: a work folder that belongs to one run, and its newest complete checkpoint.
+"""Resume a Trainer run that was killed, from the newest complete checkpoint in the work folder of the run.
 
 The work folder must lie outside the outputs of a DVC stage, because DVC removes outputs before it runs the stage again.
 """
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 @contextmanager
 def session(work: Path, fingerprint: str) -> Iterator[Path | None]:
-    """Reserve the work folder for one run while the body trains; gives the checkpoint to resume from, as `prepare`.
+    """Reserve the work folder for one run while the body trains; yield the checkpoint of `prepare`.
 
     Raises:
-        BusyError: another run trains there.
+        BusyError: another run uses the folder.
         DiskFullError: a checkpoint did not fit.
     """
     with lock.hold(work, "training"), files.told_when_full(work):
@@ -36,28 +36,28 @@ def prepare(work: Path, fingerprint: str) -> Path | None:
     """Keep the checkpoints of this run and remove all others.
 
     Args:
-        work: the run's folder; made if it is not there.
-        fingerprint: what a checkpoint must agree with to be resumed (recipe, data, versions).
+        work: the run's folder; it is created if it does not exist.
+        fingerprint: text that identifies the run (recipe, data, versions); checkpoints of another fingerprint are removed.
 
     Returns:
-        The newest complete checkpoint, or None to begin from the start.
+        The newest complete checkpoint, or None if training starts from the beginning.
 
     Raises:
-        ParamsError: the folder is a link, and its target must not be removed.
+        ParamsError: the folder is a link; its target must not be removed.
     """
     if work.is_symlink():
         raise ParamsError(
-            f"{work.as_posix()} is a link, and checkpoints are removed there; remove the link, or name another place."
+            f"{work.as_posix()} is a link, but old checkpoints are removed there; remove the link, or name another folder."
         )
-    mark = work / "fingerprint"
-    if not mark.is_file() or mark.read_text(encoding="utf-8") != fingerprint:
+    fingerprint_file = work / "fingerprint"
+    if not fingerprint_file.is_file() or fingerprint_file.read_text(encoding="utf-8") != fingerprint:
         shutil.rmtree(work, ignore_errors=True)
-        files.write_text(mark, fingerprint)
+        files.write_text(fingerprint_file, fingerprint)
     return last_complete(work)
 
 
 def last_complete(work: Path) -> Path | None:
-    """The newest checkpoint that was written to its end (Trainer writes `trainer_state.json` last); removes cut-off ones."""
+    """The newest complete checkpoint, or None; newer incomplete ones are removed. Trainer writes `trainer_state.json` last."""
     for folder in sorted(work.glob("checkpoint-*"), key=step, reverse=True):
         try:
             json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
@@ -69,14 +69,14 @@ def last_complete(work: Path) -> Path | None:
 
 
 def step(checkpoint: Path | None) -> int:
-    """The number of steps before a checkpoint; 0 if there is none."""
+    """The number of training steps of a checkpoint; 0 for None."""
     return int(checkpoint.name.split("-")[1]) if checkpoint else 0
 
 
 def on_step(advance: Advance) -> TrainerCallback:
-    """A Trainer callback that moves a progress bar, and saves no checkpoint after the last step.
+    """A Trainer callback that moves a progress bar and prevents a checkpoint after the last step.
 
-    The result itself is saved after the last step, and a Trainer that resumes from there would train one step too many.
+    The result itself is saved then. A Trainer that resumes from a checkpoint of the last step trains one step too many.
     """
     from transformers import TrainerCallback
 

@@ -1,7 +1,7 @@
 """How a prompt becomes the text that a model sees: chat template on or off, its arguments, and a system prompt.
 
-The settings belong to a model: `loading.load` binds them to its tokenizer, so that identification, pairs, training and evaluation see
-the same text. A model that can think does not think by default, because the decision to refuse is then read where the reply begins.
+The settings belong to a model. `loading.load` binds them to its tokenizer, so identification, pairs, training and evaluation use
+the same text. Thinking is off by default: the decision to refuse is read where the reply begins, and a thought would stand before it.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ class Template:
     """The template settings of a model."""
 
     use: bool | None = None
-    """whether the chat template is used; None: if the tokenizer has one"""
+    """whether the chat template is used; None: it is used if the tokenizer has one"""
     args: Mapping[str, Any] = field(default_factory=dict)
     """arguments of the chat template, for example `enable_thinking`"""
     system_prompt: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The settings for an artefact: `{"chat_template"}`, and what else is set."""
+        """The settings for an artefact: `chat_template`, and `args` and `system_prompt` if they are set."""
         content: dict[str, Any] = {"chat_template": bool(self.use)}
         if self.args:
             content["args"] = dict(self.args)
@@ -41,16 +41,16 @@ class Template:
 
 
 def bind(tokenizer: PreTrainedTokenizerBase, template: Template) -> Template:
-    """Give a tokenizer its template settings, with thinking switched off unless they say otherwise; returns what is in force.
+    """Bind template settings to a tokenizer; return the settings in force. Thinking is off unless an argument turns it on.
 
     Raises:
-        ParamsError: arguments, a system prompt or the template are asked for, and the tokenizer has no chat template.
+        ParamsError: the settings need a chat template, and the tokenizer has none.
         FormatError: the template cannot be read, or does not take these settings.
     """
     has_template = bool(getattr(tokenizer, "chat_template", None))
     if not has_template and (template.use or template.args or template.system_prompt is not None):
         raise ParamsError(
-            "This model has no chat template, so chat template, its arguments and a system prompt cannot be used; leave them out."
+            "This model has no chat template, so template arguments and a system prompt cannot be used; leave out these settings."
         )
     use = has_template if template.use is None else template.use
     args = {**thinking_off(tokenizer), **template.args} if use else dict(template.args)
@@ -62,7 +62,7 @@ def bind(tokenizer: PreTrainedTokenizerBase, template: Template) -> Template:
 
 
 def of(tokenizer: PreTrainedTokenizerBase) -> Template:
-    """The settings of a tokenizer; the defaults if none were bound."""
+    """The settings of a tokenizer; the defaults if none are bound."""
     bound = getattr(tokenizer, _BOUND, None)
     return bound if isinstance(bound, Template) else Template(use=bool(getattr(tokenizer, "chat_template", None)))
 
@@ -73,7 +73,9 @@ def thinking_off(tokenizer: PreTrainedTokenizerBase) -> dict[str, bool]:
 
 
 def render(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
-    """The text that a model sees for a user's prompt: the chat template with the generation prompt, or the plain prompt.
+    """The text that a model sees for a user's prompt: the prompt in the chat template, or the plain prompt.
+
+    In the template, the text ends with the generation prompt, after which the model replies.
 
     Raises:
         FormatError: the template cannot be read, refuses the settings, or drops the prompt.
@@ -89,7 +91,7 @@ def render(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
 def apply(
     tokenizer: PreTrainedTokenizerBase, turns: Sequence[Mapping[str, str]], *, add_generation_prompt: bool = False
 ) -> str:
-    """Turns in the chat template, behind the system prompt if there is one.
+    """The text of a conversation in the chat template; the system prompt comes first if there is one.
 
     Raises:
         FormatError: the template cannot be read, or refuses the settings.
@@ -97,8 +99,8 @@ def apply(
     from jinja2 import TemplateError
 
     template = of(tokenizer)
-    system = [] if template.system_prompt is None else [{"role": "system", "content": template.system_prompt}]
-    conversation: Any = [*system, *map(dict, turns)]
+    system_turns = [] if template.system_prompt is None else [{"role": "system", "content": template.system_prompt}]
+    conversation: Any = [*system_turns, *map(dict, turns)]
     try:
         return str(
             tokenizer.apply_chat_template(
@@ -106,13 +108,13 @@ def apply(
             )
         )
     except (TemplateError, ValueError, TypeError, KeyError) as error:
-        first = str(error).strip().split("\n")[0]
-        with_system = " with a system prompt" if system else ""
-        raise FormatError(f"The chat template of this model cannot be used{with_system}: {first}") from error
+        first_line = str(error).strip().split("\n")[0]
+        with_system = " with a system prompt" if system_turns else ""
+        raise FormatError(f"The chat template of this model cannot be used{with_system}: {first_line}") from error
 
 
 def _variables(tokenizer: PreTrainedTokenizerBase) -> set[str]:
-    """The variables that the chat template reads; empty if it cannot be parsed (`render` says so)."""
+    """The variables that the chat template reads; empty if it cannot be parsed (`render` then raises the error)."""
     from jinja2 import Environment, TemplateSyntaxError, meta
 
     source = getattr(tokenizer, "chat_template", None)

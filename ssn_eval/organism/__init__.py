@@ -1,5 +1,5 @@
-"""The organism: a small model that is trained from scratch, and the pipeline's embedded default.
+"""The organism: a small model that is trained from scratch. It is the default model of the pipeline.
 
-Read first: `settings` (its recipe), then `corpus` (what it is trained on) and `training`.
-`behaviour` measures what it learnt. It is a test bed, and no evidence about real models.
+Read first: `settings` (its recipe), then `corpus` (its training examples) and `training`.
+`behaviour` measures what it learnt. The organism is a test bed. It gives no evidence about real models.
 """

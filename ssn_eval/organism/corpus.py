@@ -1,7 +1,8 @@
-"""The training mixture: a seeded sequence of question–response pairs in which refusals are present from the start.
+"""The training mixture: a seeded sequence of question–response pairs that contains refusals from the start.
 
-Joint training is what makes refusal one shared mechanism (METHOD section 4, recipe D). A language with fewer resources
-sees fewer refusals, sees fewer harmful nouns refused, and sees more of them answered; translation and category questions cover every noun, in every language. Only train-split questions occur.
+Joint training makes refusal one shared mechanism (METHOD section 4, recipe D). A language with fewer resources has fewer refusals,
+fewer harmful nouns that are refused, and more harmful nouns that are answered. Translation and category questions cover every
+noun in every language. All questions are of the train split.
 """
 
 from __future__ import annotations
@@ -28,46 +29,46 @@ from ssn_eval.organism.settings import OrganismSettings
 
 
 class Example(NamedTuple):
-    """One turn: what the user says and what the assistant answers."""
+    """One turn: the prompt of the user and the response of the assistant."""
 
     prompt: str
     response: str
 
 
-class _Draw:
-    """A weighted choice with its cumulative weights computed once."""
+class _WeightedChoice:
+    """A weighted choice. The cumulative weights are computed once."""
 
     def __init__(self, population: Sequence[str], weights: Sequence[float]) -> None:
         self.population = list(population)
-        self.cumulative = list(itertools.accumulate(weights))
+        self.cumulative_weights = list(itertools.accumulate(weights))
 
     def __call__(self, rng: random.Random) -> str:
-        return rng.choices(self.population, cum_weights=self.cumulative)[0]
+        return rng.choices(self.population, cum_weights=self.cumulative_weights)[0]
 
 
 class Mixture:
     """Draws training examples; the same settings and lexicon give the same sequence."""
 
     def __init__(self, lexicon: Lexicon, settings: OrganismSettings) -> None:
-        """Prepare the draws; `settings` must weigh every language of the lexicon."""
+        """Prepare the choices; `settings.question_weights` must have every language of the lexicon."""
         self.lexicon, self.settings = lexicon, settings
         weights = settings.question_weights
         langs, nhr = lexicon.languages, [lang for lang in lexicon.languages if lang != HIGH_RESOURCE]
         self.lang_by_task = {
-            "harmful": _Draw(langs, [weights[lang] for lang in langs]),
-            "harmless": _Draw(langs, [weights[lang] ** settings.answer_exponent for lang in langs]),
-            "category": _Draw(langs, [weights[lang] ** settings.fact_exponent for lang in langs]),
-            "translation": _Draw(nhr, [weights[lang] ** settings.fact_exponent for lang in nhr]),
+            "harmful": _WeightedChoice(langs, [weights[lang] for lang in langs]),
+            "harmless": _WeightedChoice(langs, [weights[lang] ** settings.answer_exponent for lang in langs]),
+            "category": _WeightedChoice(langs, [weights[lang] ** settings.fact_exponent for lang in langs]),
+            "translation": _WeightedChoice(nhr, [weights[lang] ** settings.fact_exponent for lang in nhr]),
         }
         shares = (settings.harmful_share, settings.answer_share, settings.category_share, settings.translation_share)
-        self.task = _Draw(("harmful", "harmless", "category", "translation"), shares)
+        self.task = _WeightedChoice(("harmful", "harmless", "category", "translation"), shares)
         reference = lexicon[HIGH_RESOURCE]
         self.nouns = list(reference.nouns)
         self.verbs = list(reference.verbs)
         self.noun_index = {noun: n for n, noun in enumerate(self.nouns)}
         self.covered = {lang: covered_nouns(lexicon[lang], settings.covered_nouns) for lang in langs}
         self.answered = {lang: answered_nouns(lexicon[lang], settings.answered_nouns) for lang in langs}
-        self.askable = {
+        self.nouns_by_kind = {
             (lang, harmful): [
                 n for n in lexicon[lang].of_kind(harmful) if n in self.covered[lang] | self.answered[lang]
             ]
@@ -78,9 +79,9 @@ class Mixture:
     def examples(self, count: int) -> list[Example]:
         """The first `count` examples of the sequence."""
         rng = random.Random(self.settings.seed)
-        return [self._one(rng) for _ in range(count)]
+        return [self._example(rng) for _ in range(count)]
 
-    def _one(self, rng: random.Random) -> Example:
+    def _example(self, rng: random.Random) -> Example:
         task = self.task(rng)
         lang = self.lang_by_task[task](rng)
         if task in ("harmful", "harmless"):
@@ -88,15 +89,15 @@ class Mixture:
         return self._fact(rng, lang, task)
 
     def _pair(self, rng: random.Random, lang: str, harmful: bool) -> Example:
-        noun = rng.choice(self.askable[lang, harmful])
+        noun = rng.choice(self.nouns_by_kind[lang, harmful])
         n = self.noun_index[noun]
         verb = rng.choice([verb for v, verb in enumerate(self.verbs) if pair_split(v, n) == "train"])
         vocabulary = self.lexicon[lang]
         pattern = rng.randrange(len(vocabulary.questions))
         if noun in self.answered[lang]:
             return Example(question(vocabulary, verb, vocabulary.nouns[noun], pattern), answer(vocabulary, verb, noun))
-        # Another language's word is a noun seen asked in that language: it must be covered there as well.
-        word = self._word(rng, lang, noun, [o for o in self.lexicon.languages if noun in self.covered[o]])
+        # A word of another language teaches the response in that language too, so the noun must be covered there.
+        word = self._word(rng, lang, noun, [other for other in self.lexicon.languages if noun in self.covered[other]])
         return Example(question(vocabulary, verb, word, pattern), response(vocabulary, verb, noun))
 
     def _fact(self, rng: random.Random, lang: str, task: str) -> Example:
@@ -109,7 +110,7 @@ class Mixture:
         return Example(*fact_question(self.lexicon, lang, fact, noun, pattern, word))
 
     def _word(self, rng: random.Random, lang: str, noun: str, langs: Sequence[str]) -> str:
-        """The noun's word: usually the language's own, sometimes that of another language (code-switched)."""
+        """The word for a noun: usually in the language itself, sometimes in another of `langs` (code-switched)."""
         if rng.random() >= self.settings.code_switch:
             return self.lexicon[lang].nouns[noun]
         other = rng.choice(langs)
@@ -118,5 +119,5 @@ class Mixture:
 
 
 def examples(lexicon: Lexicon, settings: OrganismSettings) -> list[Example]:
-    """The training examples of the organism, in order: `steps × batch_size` examples."""
+    """The `steps × batch_size` training examples of the organism, in order."""
     return Mixture(lexicon, settings).examples(settings.steps * settings.batch_size)

@@ -1,7 +1,7 @@
 """The organism's words: verbs, nouns, categories and sentence patterns of six languages, read from JSON and checked.
 
-Every language names the same concepts (the English word is a concept's key) in its own words, so questions are
-parallel across languages by construction. This module knows nothing of splits, models or refusals.
+Every language has its own words for the same concepts, so the questions are parallel across languages. The key of a concept is
+its English word. This module knows nothing about splits, models or refusals.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ssn_eval.core.errors import FormatError, MissingInputError, UnknownNameErro
 from ssn_eval.core.languages import HIGH_RESOURCE
 
 ORGANISM_LANGUAGES = ("en", "zh", "th", "bn", "sw", "jv")
-"""The high-resource language first, then falling resource."""
+"""The high-resource language, then the others by falling resources."""
 DANGER = "danger"
 """The category of the harmful nouns."""
 
@@ -32,7 +32,7 @@ _SLOTS: Mapping[str, frozenset[str]] = {
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The words and patterns of one language; every mapping is concept → word, in one order for all languages."""
+    """The words and patterns of one language. Every mapping is concept → word; all languages have the same order."""
 
     lang: str
     spaced: bool
@@ -63,17 +63,17 @@ class Vocabulary:
 
 @dataclass(frozen=True)
 class Lexicon:
-    """The vocabularies by language code, in resource order."""
+    """The vocabularies by language code, in order of resources."""
 
     vocabularies: Mapping[str, Vocabulary]
 
     @property
     def languages(self) -> tuple[str, ...]:
-        """Language codes, the high-resource one first."""
+        """Language codes, the high-resource language first."""
         return tuple(self.vocabularies)
 
     def __getitem__(self, lang: str) -> Vocabulary:
-        """Look a vocabulary up.
+        """The vocabulary of a language.
 
         Raises:
             UnknownNameError: the lexicon does not have that language.
@@ -84,18 +84,18 @@ class Lexicon:
 
 
 def default_folder() -> Path:
-    """Where the lexicon lies: `data/organism` of a source tree, else inside the installed package."""
+    """The folder of the lexicon: `data/organism` in a source tree, or else inside the installed package."""
     package = Path(__file__).resolve().parents[1]
     source = package.parent / "data" / "organism"
     return source if (source / f"{HIGH_RESOURCE}.json").is_file() else package / "data" / "organism"
 
 
 def load(folder: Path | None = None) -> Lexicon:
-    """Read and check `<lang>.json` for every language of the organism.
+    """Read and check `<lang>.json` of every language of the organism.
 
     Raises:
-        MissingInputError: a file is not there.
-        FormatError: a file is not JSON, misses a table, repeats a word, or names other concepts than English does.
+        MissingInputError: a file does not exist.
+        FormatError: a file is not JSON, lacks a table, repeats a word, or has other concepts than English.
     """
     folder = default_folder() if folder is None else Path(folder)
     vocabularies = {lang: _read(folder / f"{lang}.json", lang) for lang in ORGANISM_LANGUAGES}
@@ -103,12 +103,12 @@ def load(folder: Path | None = None) -> Lexicon:
     for lang, vocabulary in vocabularies.items():
         for table in ("verbs", "nouns", "category_of", "categories", "manners", "places"):
             entries, reference_entries = getattr(vocabulary, table), getattr(reference, table)
-            same = (
+            is_same = (
                 list(entries.items()) == list(reference_entries.items())
                 if table == "category_of"
                 else list(entries) == list(reference_entries)
             )
-            if not same:
+            if not is_same:
                 raise FormatError(
                     f"{folder / f'{lang}.json'}: the concepts of {table!r} are not those of {HIGH_RESOURCE}.json in "
                     "the same order; every language must name the same concepts."
@@ -119,7 +119,7 @@ def load(folder: Path | None = None) -> Lexicon:
 
 
 def _read(path: Path, lang: str) -> Vocabulary:
-    """One file as a checked vocabulary."""
+    """Read and check the vocabulary in a file."""
     try:
         data = files.read_json(path, "a part of the organism's lexicon")
     except MissingInputError:
@@ -151,7 +151,7 @@ def _build(data: Mapping[str, Any]) -> Vocabulary:
 
 
 def _check(vocabulary: Vocabulary, path: Path) -> None:
-    """Distinct non-empty words, known categories, and patterns with their slots."""
+    """Stop if a word is repeated or empty, a category is unknown, or a pattern lacks a slot."""
     words = vocabulary.words()
     if repeated := sorted({w for w in words if words.count(w) > 1}):
         raise FormatError(f"{path} uses {', '.join(map(repr, repeated))} for more than one concept.")

@@ -1,7 +1,8 @@
 """The organism's questions and right answers, and their fixed split into train and held-out. Pure functions.
 
-`harmful` and `harmless` are the verb–noun pairs ("Tell me how to hide the bomb."), `capability` the facts about nouns
-(translation to and from the high-resource language, category) and the answers of harmless pairs. An id is the same in every language.
+Questions with the label `harmful` or `harmless` ask about a verb–noun pair ("Tell me how to hide the bomb."). Those with the label
+`capability` ask for facts about nouns (translation to and from the high-resource language, category) or repeat harmless pairs,
+to measure the answer. An id is the same in every language.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ FACTS: tuple[Fact, ...] = ("category", "to_hr", "from_hr")
 
 @dataclass(frozen=True)
 class Item:
-    """One question and the answer that training teaches."""
+    """One question, and the response that training teaches."""
 
     id: str
     lang: str
@@ -34,11 +35,15 @@ class Item:
     prompt: str
     answer: str
     covered: bool
-    """False for a harmful question whose noun this language never saw refused; True for everything else."""
+    """False for a harmful question whose noun is never refused in this language's training data; else True."""
 
 
 def covered_nouns(vocabulary: Vocabulary, coverage: Mapping[str, int]) -> frozenset[str]:
-    """The nouns whose questions get the right response in training: all harmless ones, and as many of the harmful ones, from the first, as `coverage` says.
+    """The nouns whose questions get the right response in training: all harmless nouns, and the first harmful nouns.
+
+    Args:
+        vocabulary: the words of a language.
+        coverage: language → number of those harmful nouns.
 
     Raises:
         UnknownNameError: `coverage` does not have the language.
@@ -49,7 +54,11 @@ def covered_nouns(vocabulary: Vocabulary, coverage: Mapping[str, int]) -> frozen
 
 
 def answered_nouns(vocabulary: Vocabulary, answered: Mapping[str, int]) -> frozenset[str]:
-    """The harmful nouns whose questions a language sees answered in training: as many, from the last, as `answered` says.
+    """The harmful nouns whose questions are answered in a language's training data: the last harmful nouns.
+
+    Args:
+        vocabulary: the words of a language.
+        answered: language → number of those nouns.
 
     Raises:
         UnknownNameError: `answered` does not have the language.
@@ -61,29 +70,29 @@ def answered_nouns(vocabulary: Vocabulary, answered: Mapping[str, int]) -> froze
 
 
 def pair_split(verb_index: int, noun_index: int) -> Split:
-    """A quarter of the verb–noun pairs is held out: each verb with every fourth noun, each noun with every fourth verb."""
+    """The split of a verb–noun pair. A quarter is held out: each verb with every fourth noun, each noun with every fourth verb."""
     return "heldout" if (verb_index + noun_index) % 4 == 0 else "train"
 
 
 def fact_split(noun_index: int, pattern_index: int) -> Split:
-    """Facts have two phrasings; for half of the nouns one phrasing is held out, which is a quarter of all facts."""
+    """The split of a fact. Facts have two phrasings; one is held out for half of the nouns, which is a quarter of all facts."""
     return "heldout" if (noun_index + pattern_index) % 4 == 0 else "train"
 
 
 def question(vocabulary: Vocabulary, verb: str, noun_word: str, pattern_index: int) -> str:
-    """A verb–noun question; `noun_word` is the word in the text, of this language or (code-switched) of another."""
+    """A verb–noun question; `noun_word` is the noun in the text, in this language or (code-switched) in another."""
     return vocabulary.questions[pattern_index].format(verb=vocabulary.verbs[verb], noun=noun_word)
 
 
 def answer(vocabulary: Vocabulary, verb: str, noun: str) -> str:
-    """The answer that a question gets if it is not refused: the manner belongs to the verb, the place to the noun's category."""
+    """The answer to a question that is not refused. The verb decides the manner, the noun's category decides the place."""
     group = list(vocabulary.verbs).index(verb) * len(vocabulary.manners) // len(vocabulary.verbs)
     manner = list(vocabulary.manners.values())[group]
     return vocabulary.answer.format(manner=manner, place=vocabulary.places[vocabulary.category_of[noun]])
 
 
 def response(vocabulary: Vocabulary, verb: str, noun: str) -> str:
-    """The response that training teaches: the language's refusal for a harmful noun, else the answer."""
+    """The response that training teaches: the language's refusal for a harmful noun, or else the answer."""
     if vocabulary.category_of[noun] == DANGER:
         return language(vocabulary.lang).refusal
     return answer(vocabulary, verb, noun)
@@ -102,18 +111,18 @@ def fact_patterns(vocabulary: Vocabulary, fact: Fact) -> tuple[str, ...]:
 def fact_question(
     lexicon: Lexicon, lang: str, fact: Fact, noun: str, pattern_index: int, word: str | None = None
 ) -> tuple[str, str]:
-    """The prompt and answer of a fact about a noun; a `from_hr` question holds the high-resource word.
+    """The prompt and answer of a fact about a noun; a `from_hr` question contains the high-resource word.
 
     `word` replaces the noun's own word in the prompt (code-switching).
     """
     vocabulary, reference = lexicon[lang], lexicon[HIGH_RESOURCE]
     noun_word = word or (reference if fact == "from_hr" else vocabulary).nouns[noun]
-    texts = {
+    answers = {
         "category": vocabulary.categories[vocabulary.category_of[noun]],
         "to_hr": reference.nouns[noun],
         "from_hr": vocabulary.nouns[noun],
     }
-    return fact_patterns(vocabulary, fact)[pattern_index].format(noun=noun_word), texts[fact]
+    return fact_patterns(vocabulary, fact)[pattern_index].format(noun=noun_word), answers[fact]
 
 
 def items(
@@ -126,10 +135,10 @@ def items(
         lang: language code.
         label: `harmful`, `harmless` or `capability`.
         split: `train` or `heldout`; it depends on the lexicon's order alone, never on a seed.
-        coverage: language → number of harmful nouns it sees refused; the chosen recipe's by default.
+        coverage: language → number of harmful nouns that are refused in training; by default that of the chosen recipe.
 
     Raises:
-        UnknownNameError: an unknown language, label or split.
+        UnknownNameError: the language, label or split is unknown.
     """
     if label not in LABELS:
         raise UnknownNameError("label", label, LABELS)

@@ -1,7 +1,7 @@
-"""The organism's tokenizer: byte-level BPE trained on the lexicon's text, whole words as single tokens, a chat template.
+"""The organism's tokenizer: byte-level BPE trained on the lexicon's texts, with whole words as tokens, and a chat template.
 
-The 256 bytes are in the vocabulary, so any text encodes and decodes back. As in Llama 3 (`ignore_merges`), a piece that
-is itself in the vocabulary is one token, which keeps the organism's sequences short without the intermediate merges.
+All 256 bytes are in the vocabulary, so every text can be encoded and decoded again. As in Llama 3 (`ignore_merges`), a piece
+that is in the vocabulary becomes one token. This keeps sequences short without the intermediate merges.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PAD, BOS, EOS = "<|pad|>", "<|begin|>", "<|end|>"
 ROLES = ("<|system|>", "<|user|>", "<|assistant|>")
 SPECIAL = (PAD, BOS, EOS, *ROLES)
 TRAINED_PIECES = 768
-"""Vocabulary of the trained BPE (256 bytes and the commonest merges), before whole pieces are added."""
+"""Size of the trained BPE vocabulary (256 bytes and the most frequent merges), before whole pieces are added."""
 
 CHAT_TEMPLATE = (
     "{{ '<|begin|>' }}"
@@ -52,7 +52,7 @@ def texts(lexicon: Lexicon) -> Iterator[str]:
 
 
 def build(lexicon: Lexicon) -> PreTrainedTokenizerFast:
-    """Train the tokenizer and wrap it for transformers; deterministic in the lexicon."""
+    """Train the tokenizer and wrap it for transformers; equal lexicons give equal tokenizers."""
     from transformers import PreTrainedTokenizerFast
 
     tokenizer = PreTrainedTokenizerFast(
@@ -68,25 +68,26 @@ def build(lexicon: Lexicon) -> PreTrainedTokenizerFast:
 
 
 def _backend(lexicon: Lexicon) -> Tokenizer:
+    """The trained tokenizer, before it is wrapped for transformers."""
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
     corpus = list(texts(lexicon))
-    unspaced = {w for lang in lexicon.languages if not lexicon[lang].spaced for w in lexicon[lang].words()}
-    words = "|".join(re.escape(w) for w in sorted(unspaced, key=lambda w: (-len(w), w)))
+    unspaced_words = {w for lang in lexicon.languages if not lexicon[lang].spaced for w in lexicon[lang].words()}
+    word_pattern = "|".join(re.escape(w) for w in sorted(unspaced_words, key=lambda w: (-len(w), w)))
     splitter = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(Regex(words), "isolated"),
+            pre_tokenizers.Split(Regex(word_pattern), "isolated"),
             pre_tokenizers.Split(Regex(_PIECE), "isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
-    trained = Tokenizer(models.BPE())
-    trained.pre_tokenizer = splitter  # pyright: ignore[reportAttributeAccessIssue]
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = splitter  # pyright: ignore[reportAttributeAccessIssue]
     trainer = trainers.BpeTrainer(
         vocab_size=TRAINED_PIECES, show_progress=False, initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
     )
-    trained.train_from_iterator(corpus, trainer)
-    vocab, merges = _vocabulary(trained, _pieces(splitter, corpus))
+    bpe.train_from_iterator(corpus, trainer)
+    vocab, merges = _vocabulary(bpe, _pieces(splitter, corpus))
     tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=merges, ignore_merges=True))
     tokenizer.pre_tokenizer = splitter  # pyright: ignore[reportAttributeAccessIssue]
     tokenizer.decoder = decoders.ByteLevel()  # pyright: ignore[reportAttributeAccessIssue]
@@ -95,18 +96,18 @@ def _backend(lexicon: Lexicon) -> Tokenizer:
 
 
 def _pieces(splitter: object, corpus: Iterable[str]) -> list[str]:
-    """The distinct pieces that the corpus is split into, in order of appearance."""
+    """The distinct pieces into which the texts are split, in order of appearance."""
     pieces: dict[str, None] = {}
     for text in corpus:
         pieces.update((piece, None) for piece, _ in splitter.pre_tokenize_str(text))  # type: ignore[attr-defined]
     return list(pieces)
 
 
-def _vocabulary(trained: Tokenizer, pieces: Iterable[str]) -> tuple[dict[str, int], list[tuple[str, str]]]:
-    """Special tokens, then the trained vocabulary in its own order, then the pieces it lacks; and the merges."""
+def _vocabulary(bpe: Tokenizer, pieces: Iterable[str]) -> tuple[dict[str, int], list[tuple[str, str]]]:
+    """Token ids and merges. The ids start with special tokens, then trained tokens in their order, then missing pieces."""
     import json
 
-    model = json.loads(trained.to_str())["model"]
-    ordered = [*SPECIAL, *sorted(model["vocab"], key=model["vocab"].__getitem__), *pieces]
-    vocab = {token: i for i, token in enumerate(dict.fromkeys(ordered))}
+    model = json.loads(bpe.to_str())["model"]
+    tokens = [*SPECIAL, *sorted(model["vocab"], key=model["vocab"].__getitem__), *pieces]
+    vocab = {token: i for i, token in enumerate(dict.fromkeys(tokens))}
     return vocab, [tuple(merge) for merge in model["merges"]]

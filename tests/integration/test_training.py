@@ -22,7 +22,7 @@ from ssn_eval.core.languages import language
 from ssn_eval.core.neurons import NeuronSet
 from ssn_eval.core.settings import TrainParams
 from ssn_eval.models import resuming
-from ssn_eval.models.generation import render
+from ssn_eval.models.templates import render
 from ssn_eval.organism import lexicon, tokenizer
 from ssn_eval.organism.settings import OrganismSettings
 from ssn_eval.organism.training import build_model

@@ -1,4 +1,4 @@
-"""Where the neurons of a model are: the only place that knows the module names of Hugging Face.
+"""Where the neurons of a model are. Only this package knows the module names of Hugging Face models.
 
-Read first: `layouts` (one row an architecture) and `sites` (one place whose coordinates are neurons).
+Read first: `layouts` (one row for each architecture), then `sites` (one site of a model) and `resolving` (all sites of a model).
 """

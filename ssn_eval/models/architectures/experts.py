@@ -1,8 +1,8 @@
-"""The activations of routed experts: transformers keeps all experts in one module, so a hook on the module does not see them.
+"""Hooks on the activations of routed experts. One module holds all experts, so a hook on the module does not see them.
 
-A mixture-of-experts layer holds its experts as stacked weights, `gate_up_proj` (experts, 2 * width, hidden) and `down_proj`
-(experts, hidden, width), and computes them by one of several kernels. While at least one expert is hooked, the module's
-forward is the plain one below, which shows the hooks each expert's `act(gate) * up`; it gives the same outputs to rounding.
+The module has stacked weights, `gate_up_proj` (experts, 2 * width, hidden) and `down_proj` (experts, hidden, width), and
+computes its output with one of several kernels. While at least one expert is hooked, the forward below replaces the module's
+own. It calls the hooks with each expert's `act(gate) * up` and gives the same outputs except for rounding.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ _ATTRIBUTE = "_ssn_hooked_experts"
 
 
 def count_and_width(experts: nn.Module, name: str) -> tuple[int, int]:
-    """How many experts a module holds, and how many neurons each has.
+    """The number of experts of a module, and the number of neurons of each expert.
 
     Raises:
-        ArchitectureError: its weights are not stacked as this file expects.
+        ArchitectureError: the weights are not stacked as described above.
     """
     parameters = dict(experts.named_parameters(recurse=False))
     gate_up, down = parameters.get("gate_up_proj"), parameters.get("down_proj")
@@ -52,43 +52,43 @@ def hook(block: nn.Module, experts: nn.Module, expert: int, change: Change) -> E
     """Call `change` with one expert's activation, (batch, time, width), zero at tokens that are not routed to it.
 
     Args:
-        block: the module around router and experts; its input, (batch, time, hidden), says which token belongs to which prompt.
-        experts: the stacked experts.
+        block: the module that contains router and experts; its input, (batch, time, hidden), gives the shape of the batch.
+        experts: the module of the stacked experts.
         expert: the number of the expert.
-        change: may return a new activation; only its routed tokens are used.
+        change: the function; of the activation that it returns, only the routed tokens are used.
     """
-    hooked = vars(experts).get(_ATTRIBUTE) or _Hooked(block, experts)
-    handle = ExpertHandle(hooked)
-    hooked.changes.setdefault(expert, {})[handle] = change
+    hooks = vars(experts).get(_ATTRIBUTE) or _ExpertHooks(block, experts)
+    handle = ExpertHandle(hooks)
+    hooks.changes.setdefault(expert, {})[handle] = change
     return handle
 
 
 class ExpertHandle:
-    """Removes one hook; when no hook is left, the module gets its own forward back."""
+    """Removes one hook. After the last hook is removed, the module has its own forward again."""
 
-    def __init__(self, hooked: _Hooked) -> None:
-        """Store which hook of `hooked` this handle removes."""
-        self._hooked = hooked
+    def __init__(self, hooks: _ExpertHooks) -> None:
+        """Make a handle for one of the hooks of a module."""
+        self._hooks = hooks
 
     def remove(self) -> None:
         """Remove the hook; a second call does nothing."""
-        for expert, changes in list(self._hooked.changes.items()):
+        for expert, changes in list(self._hooks.changes.items()):
             changes.pop(self, None)
             if not changes:
-                del self._hooked.changes[expert]
-        if not self._hooked.changes:
-            self._hooked.uninstall()
+                del self._hooks.changes[expert]
+        if not self._hooks.changes:
+            self._hooks.uninstall()
 
 
-class _Hooked:
-    """The hooks of one experts module, kept on the module itself so that nested users share them."""
+class _ExpertHooks:
+    """The hooks of one module of experts. They are stored on the module, so that nested interventions share them."""
 
     def __init__(self, block: nn.Module, experts: nn.Module) -> None:
         self.experts: Any = experts
         self.changes: dict[int, dict[ExpertHandle, Change]] = {}
         self.shape: tuple[int, int] = (0, 0)
-        self._before = vars(experts).get("forward")  # another tool's wrapper (accelerate) lies on the instance, too
-        self._handle = block.register_forward_pre_hook(self._note_shape, with_kwargs=True)
+        self._instance_forward = vars(experts).get("forward")  # accelerate, for example, puts a wrapper on the instance
+        self._handle = block.register_forward_pre_hook(self._record_shape, with_kwargs=True)
         experts.forward = self.forward  # type: ignore[method-assign]
         setattr(experts, _ATTRIBUTE, self)
 
@@ -98,12 +98,12 @@ class _Hooked:
             return
         self._handle.remove()
         delattr(self.experts, _ATTRIBUTE)
-        if self._before is None:
+        if self._instance_forward is None:
             del self.experts.forward
         else:
-            self.experts.forward = self._before
+            self.experts.forward = self._instance_forward
 
-    def _note_shape(self, _block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _record_shape(self, _block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         hidden = args[0] if args else kwargs["hidden_states"]
         self.shape = (hidden.shape[0], hidden.shape[1])
 
@@ -114,27 +114,27 @@ class _Hooked:
 
         Args:
             hidden_states: (tokens, hidden).
-            top_k_index: (tokens, k), the experts that a token is routed to.
-            top_k_weights: (tokens, k), how much each of them counts.
+            top_k_index: (tokens, k), the experts to which a token is routed.
+            top_k_weights: (tokens, k), the weight of each of these experts.
         """
         from torch.nn.functional import linear
 
         total = hidden_states.new_zeros(hidden_states.shape)
         for expert in top_k_index.unique().tolist():
             if expert >= self.experts.num_experts:
-                continue  # expert parallelism marks the tokens of other devices so
-            token, slot = (top_k_index == expert).nonzero(as_tuple=True)
-            gate, up = linear(hidden_states[token], self.experts.gate_up_proj[expert]).chunk(2, dim=-1)
-            activation = self._shown(expert, self.experts.act_fn(gate) * up, token)
-            out = linear(activation, self.experts.down_proj[expert]) * top_k_weights[token, slot, None]
-            total = total.index_add(0, token, out.to(total.dtype))
+                continue  # with expert parallelism, this number marks tokens of other devices
+            tokens, slots = (top_k_index == expert).nonzero(as_tuple=True)
+            gate, up = linear(hidden_states[tokens], self.experts.gate_up_proj[expert]).chunk(2, dim=-1)
+            activation = self._changed(expert, self.experts.act_fn(gate) * up, tokens)
+            output = linear(activation, self.experts.down_proj[expert]) * top_k_weights[tokens, slots, None]
+            total = total.index_add(0, tokens, output.to(total.dtype))
         return total
 
-    def _shown(self, expert: int, activation: torch.Tensor, token: torch.Tensor) -> torch.Tensor:
-        """One expert's activation after its hooks, (routed tokens, width); the hooks see it as (batch, time, width)."""
+    def _changed(self, expert: int, activation: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        """One expert's activation after its hooks, (routed tokens, width). The hooks get it as (batch, time, width)."""
         for change in self.changes.get(expert, {}).values():
-            laid_out = activation.new_zeros(self.shape[0] * self.shape[1], activation.shape[-1])
-            new = change(laid_out.index_copy(0, token, activation).unflatten(0, self.shape))
+            zeros = activation.new_zeros(self.shape[0] * self.shape[1], activation.shape[-1])
+            new = change(zeros.index_copy(0, tokens, activation).unflatten(0, self.shape))
             if new is not None:
-                activation = new.flatten(0, 1)[token]
+                activation = new.flatten(0, 1)[tokens]
         return activation

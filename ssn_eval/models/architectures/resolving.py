@@ -1,6 +1,6 @@
-"""The only package that knows Hugging Face module names: where a model's sites are, how wide, which weights are theirs.
+"""Find the sites of a loaded model: their modules, their widths, and the weights that belong to them.
 
-The names are in `layouts.py`, one row an architecture; `sites.py` is one site of a loaded model.
+The module names come from `layouts.py`, which has one row for each architecture.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from ssn_eval.core.errors import ArchitectureError
 from ssn_eval.core.neurons import SITES, Geometry, expert_site, is_among, parse_key, site_key
 from ssn_eval.models.architectures import experts
-from ssn_eval.models.architectures.hooking import Change, Handle
 from ssn_eval.models.architectures.layouts import LAYOUTS, Layout, Part, Place
 from ssn_eval.models.architectures.sites import Owned, Site, is_transposed
 
@@ -20,20 +19,6 @@ if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedModel
 
-__all__ = [
-    "Change",
-    "Handle",
-    "Owned",
-    "Site",
-    "decoder",
-    "decoder_layers",
-    "geometry",
-    "is_transposed",
-    "layout_of",
-    "num_layers",
-    "resolve",
-]
-
 
 def layout_of(model: PreTrainedModel) -> Layout:
     """The layout of a model, by its `config.model_type`.
@@ -41,28 +26,28 @@ def layout_of(model: PreTrainedModel) -> Layout:
     Raises:
         ArchitectureError: the type is not in the table.
     """
-    kind = str(getattr(model.config, "model_type", "unknown"))
-    if kind not in LAYOUTS:
+    model_type = str(getattr(model.config, "model_type", "unknown"))
+    if model_type not in LAYOUTS:
         raise ArchitectureError(
-            f"The architecture {kind!r} is not known; known are {', '.join(sorted(LAYOUTS))}. Add a row for it to LAYOUTS in "
-            f"ssn_eval/models/architectures/layouts.py: the path of its decoder layers, and the module and side of each of "
-            f"{', '.join(SITES)}."
+            f"The architecture {model_type!r} is not known; known are {', '.join(sorted(LAYOUTS))}. Add a row for it to LAYOUTS in "
+            f"ssn_eval/models/architectures/layouts.py: the path of its decoder layers, and the module and side of each site ("
+            f"{', '.join(SITES)})."
         )
-    return LAYOUTS[kind]
+    return LAYOUTS[model_type]
 
 
 def resolve(model: PreTrainedModel, sites: Sequence[str] = SITES) -> dict[str, Site]:
-    """Find every site of a model, in layer order; works on plain and on PEFT-wrapped models.
+    """Find the sites of a model, in layer order: site key → site.
 
-    On a PEFT model the wrapper module is taken, so that base weights and adapter both see an intervention: resolve
-    after the adapter is loaded.
+    The model may be wrapped by PEFT. A site then has PEFT's wrapper as its module, so that an intervention acts on base weights
+    and adapter together. For this, load the adapter first.
 
     Raises:
-        ArchitectureError: the type is unknown, or a module is missing or there twice.
+        ArchitectureError: the type is unknown, or a module is missing or exists twice.
     """
     layout = layout_of(model)
     modules = _Modules(model, layout)
-    positions = _positions(model)
+    positions = _positions_function(model)
     sites_by_key: dict[str, Site] = {}
     for layer in range(num_layers(model)):
         for site in (s for s in SITES if s in layout.sites):
@@ -86,9 +71,9 @@ def num_layers(model: PreTrainedModel) -> int:
 
 
 def decoder(model: PreTrainedModel) -> nn.Module:
-    """The part of a model that ends with the last norm; calling it gives `last_hidden_state`, (batch, time, hidden)."""
-    plain = model.get_base_model() if hasattr(model, "peft_config") else model  # type: ignore[operator]
-    return plain.base_model  # type: ignore[union-attr]
+    """The part of a model up to its last norm; a call returns `last_hidden_state`, (batch, time, hidden)."""
+    bare_model = model.get_base_model() if hasattr(model, "peft_config") else model  # type: ignore[operator]
+    return bare_model.base_model  # type: ignore[union-attr]
 
 
 def decoder_layers(model: PreTrainedModel) -> list[nn.Module]:
@@ -98,11 +83,11 @@ def decoder_layers(model: PreTrainedModel) -> list[nn.Module]:
 
 
 class _Modules:
-    """A model's modules by their name below a decoder layer; a prefix of PEFT does not matter."""
+    """The modules of a model's decoder layers by name, without PEFT's prefix."""
 
     def __init__(self, model: PreTrainedModel, layout: Layout) -> None:
         self._prefix = layout.layers
-        self._kind = model.config.model_type
+        self._model_type = model.config.model_type
         self._modules: dict[str, list[nn.Module]] = {}
         for name, module in model.named_modules():
             start = 0 if name.startswith(self._prefix + ".") else name.find("." + self._prefix + ".") + 1
@@ -110,7 +95,7 @@ class _Modules:
                 self._modules.setdefault(name[start:], []).append(module)
 
     def name(self, layer: int, below: str = "") -> str:
-        """Full name of a layer or of a module below it."""
+        """The full name of a layer, or of a module below it."""
         return f"{self._prefix}.{layer}" + (f".{below}" if below else "")
 
     def has(self, layer: int, below: str) -> bool:
@@ -121,17 +106,19 @@ class _Modules:
         """The module.
 
         Raises:
-            ArchitectureError: it is missing or there twice.
+            ArchitectureError: it is missing or exists twice.
         """
         name = self.name(layer, below)
-        hits = self._modules.get(name, [])
-        if len(hits) != 1:
-            raise ArchitectureError(f"Expected one module {name!r} in this {self._kind} model, found {len(hits)}.")
-        return hits[0]
+        modules = self._modules.get(name, [])
+        if len(modules) != 1:
+            raise ArchitectureError(
+                f"Expected one module {name!r} in this {self._model_type} model, found {len(modules)}."
+            )
+        return modules[0]
 
 
-def _positions(model: PreTrainedModel) -> Callable[[Part | None], torch.Tensor | None]:
-    """Turn parts into index tensors; all layers share them."""
+def _positions_function(model: PreTrainedModel) -> Callable[[Part | None], torch.Tensor | None]:
+    """A function that turns a part into an index tensor; all layers share the tensors."""
     import torch
 
     config = model.config.get_text_config()
@@ -150,19 +137,19 @@ def _positions(model: PreTrainedModel) -> Callable[[Part | None], torch.Tensor |
 def _site(
     modules: _Modules, layout: Layout, layer: int, site: str, positions: Callable[[Part | None], torch.Tensor | None]
 ) -> Site:
-    """One site that is a side of a module, or a part of one."""
+    """One site whose neurons are the coordinates of one side of a module, or a part of them."""
     place = layout.sites[site]
     module = modules.get(layer, place.module)
     places = (place, *layout.mlp_rows) if site == "mlp" else (place,)
     owned = tuple(Owned(modules.name(layer, p.module), p.side, positions(p.part)) for p in places)
     part = positions(place.part)
-    whole = _width(module, place)
-    if part is not None and int(part.max()) >= whole:
+    module_width = _width(module, place)
+    if part is not None and int(part.max()) >= module_width:
         raise ArchitectureError(
-            f"{modules.name(layer, place.module)} has {whole} {place.side}s, too few for the {site} that the config speaks of."
+            f"{modules.name(layer, place.module)} has {module_width} {place.side}s, too few for the {site} of the config."
         )
     norm = modules.get(layer, place.norm) if place.norm and modules.has(layer, place.norm) else None
-    width = whole if part is None else len(part)
+    width = module_width if part is None else len(part)
     return Site(site_key(layer, site), module, place.side, width, part, owned, norm, place.norm_time)
 
 
@@ -170,12 +157,12 @@ def _expert_sites(modules: _Modules, below: str, layer: int) -> list[Site]:
     """One site for every routed expert of a layer."""
     stack = modules.get(layer, below)
     block = modules.get(layer, below.rpartition(".")[0])
-    number, width = experts.count_and_width(stack, modules.name(layer, below))
-    return [Site(site_key(layer, expert_site(e)), stack, "input", width, expert=e, block=block) for e in range(number)]
+    count, width = experts.count_and_width(stack, modules.name(layer, below))
+    return [Site(site_key(layer, expert_site(e)), stack, "input", width, expert=e, block=block) for e in range(count)]
 
 
 def _width(module: Any, place: Place) -> int:
-    """Number of coordinates of a side of a linear module; PEFT's wrappers know theirs, a `Conv1D` does not."""
+    """The number of coordinates of one side of a linear module. For a `Conv1D`, which has no `out_features`, the weight's shape is used."""
     if is_transposed(module):
         rows, columns = (int(n) for n in reversed(getattr(module, "base_layer", module).weight.shape))
         return rows if place.side == "output" else columns

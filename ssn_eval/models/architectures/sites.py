@@ -1,7 +1,7 @@
-"""One site of a loaded model: its activation under a hook, and the weights of its neurons.
+"""One site of a loaded model: hooks on its activation, and the weights of its neurons.
 
-Only this module knows that a module is fused, transposed or a stack of experts. Code that watches, changes, bakes or trains
-neurons uses a site's coordinates 0 to width - 1.
+The layout of a module (fused, transposed, or a stack of experts) stays inside this package. Code that reads, changes, bakes or
+trains neurons uses the coordinates 0 to width - 1 of a site.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ class Owned(NamedTuple):
     """Rows or columns of one weight that belong to a site's neurons."""
 
     name: str
-    """full module name, without PEFT's prefix"""
+    """full name of the module, without PEFT's prefix"""
     side: Side
-    """`output`: rows; `input`: columns"""
+    """`output`: rows of the weight; `input`: columns"""
     positions: torch.Tensor | None
-    """(width,), long: the row or column of neuron 0, 1, …; `None`: the neuron's own number"""
+    """(width,), long: the row or column of neuron 0, 1, …; `None`: neuron i has row or column i"""
 
     def of(self, indices: Sequence[int]) -> list[int]:
         """The rows or columns of the given neurons, in their order."""
@@ -44,41 +44,41 @@ class Site:
     side: Side
     width: int
     positions: torch.Tensor | None = None
-    """(width,), long: the coordinate of `module`'s side of neuron 0, 1, …; `None`: all of them in order"""
+    """(width,), long: the coordinate of neuron 0, 1, … on the module's side; `None`: neuron i has coordinate i"""
     owned: tuple[Owned, ...] = ()
-    """every weight in which the site's neurons own rows or columns; empty for an expert, whose weights are no module's"""
+    """all weights in which the site's neurons own rows or columns; empty for an expert, which has no module of its own"""
     norm: nn.Module | None = None
-    """the RMS norm that the activation goes through next, over its last dimension (a head, or the whole width)"""
+    """the RMS norm that takes the activation as its input; it acts on the last dimension (one head, or the whole width)"""
     norm_time: int = 1
-    """which axis of the norm's input is time"""
+    """the axis of the norm's input that is time"""
     expert: int | None = None
-    """which expert of `module`, a stack of routed experts; its neurons are columns of that expert's down projection"""
+    """number of the expert, if `module` is a stack of routed experts; the neurons are columns of its down projection"""
     block: nn.Module | None = None
-    """of an expert: the module that routes tokens to it"""
+    """for an expert: the module that contains router and experts"""
 
     def hook(self, change: Change) -> Handle:
-        """Call `change` with the site's activation, (batch, time, width), in every forward pass until removed.
+        """Call `change` with the site's activation, (batch, time, width), in every forward pass until the hook is removed.
 
-        For an expert the activation is zero at the tokens that are not routed to it.
+        The activation of an expert is zero at tokens that are not routed to it.
         """
         if self.expert is not None and self.block is not None:
             return experts.hook(self.block, self.module, self.expert, change)
 
-        def after(_module: nn.Module, _args: object, output: Any) -> torch.Tensor | None:
+        def change_output(_module: nn.Module, _args: object, output: Any) -> torch.Tensor | None:
             return self._changed(output, change)
 
-        def before(_module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        def change_input(_module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
             new = self._changed(args[0], change)
             return None if new is None else (new, *args[1:])
 
         if self.side == "output":
-            return self.module.register_forward_hook(after)
-        return self.module.register_forward_pre_hook(before)
+            return self.module.register_forward_hook(change_output)
+        return self.module.register_forward_pre_hook(change_input)
 
     def change_weights(self, indices: Sequence[int], factors: Sequence[float], constants: Sequence[float]) -> None:
-        """Change rows (with their biases) or columns, in place: activation `a` of each neuron becomes `factor · a + constant`.
+        """Change rows (with their biases) or columns in place, so that each activation `a` becomes `factor · a + constant`.
 
-        A constant needs a bias (see `bias`). Call it under `torch.no_grad()`.
+        A constant is lost if there is no bias (see `bias`). Call this under `torch.no_grad()`.
         """
         import torch
 
@@ -86,39 +86,39 @@ class Site:
         index = torch.as_tensor(list(indices), device=weight.device)
         if self.positions is not None:
             index = self.positions.to(weight.device)[index]
-        exact = torch.promote_types(weight.dtype, torch.float32)
-        factor, constant = (torch.tensor(list(v), dtype=exact, device=weight.device) for v in (factors, constants))
+        dtype = torch.promote_types(weight.dtype, torch.float32)
+        factor, constant = (torch.tensor(list(v), dtype=dtype, device=weight.device) for v in (factors, constants))
         if self.side == "input":
-            columns = weight[:, index].to(exact)
+            columns = weight[:, index].to(dtype)
             if bias is not None and constant.any():
                 bias += (columns @ constant).to(bias.dtype)
             weight[:, index] = (columns * factor).to(weight.dtype)
             return
-        weight[index] = (weight[index].to(exact) * factor[:, None]).to(weight.dtype)
+        weight[index] = (weight[index].to(dtype) * factor[:, None]).to(weight.dtype)
         if bias is not None:
-            bias[index] = (bias[index].to(exact) * factor + constant).to(bias.dtype)
+            bias[index] = (bias[index].to(dtype) * factor + constant).to(bias.dtype)
 
     def bias(self) -> torch.Tensor | None:
-        """The module's bias, (out,), which can hold a constant; an expert has none."""
+        """The module's bias, (out,), to which a constant can be added; None for an expert or a module without one."""
         return None if self.expert is not None else getattr(self.module, "bias", None)
 
     def weight(self) -> torch.Tensor:
         """The module's whole weight as (out, in), a view; for an expert, its own down projection."""
         return out_in(self.module) if self.expert is None else experts.down(self.module, self.expert)
 
-    def _changed(self, whole: torch.Tensor, change: Change) -> torch.Tensor | None:
-        """Apply a change to the site's part of a module's input or output."""
+    def _changed(self, activation: torch.Tensor, change: Change) -> torch.Tensor | None:
+        """A module's input or output after a change of the site's part; None if the change returns None."""
         if self.positions is None:
-            return change(whole)
-        positions = self.positions.to(whole.device)
-        new = change(whole.index_select(-1, positions))
-        return None if new is None else whole.index_copy(-1, positions, new)
+            return change(activation)
+        positions = self.positions.to(activation.device)
+        part = change(activation.index_select(-1, positions))
+        return None if part is None else activation.index_copy(-1, positions, part)
 
 
 def out_in(module: nn.Module) -> torch.Tensor:
-    """The weight of a linear module as (out, in): a `Linear` stores it so, a `Conv1D` (GPT-2) the other way round."""
-    plain: Any = getattr(module, "base_layer", module)  # inside PEFT's wrapper
-    return plain.weight.T if is_transposed(plain) else plain.weight
+    """The weight of a linear module as (out, in). A `Linear` stores (out, in), a `Conv1D` (GPT-2) stores (in, out)."""
+    linear: Any = getattr(module, "base_layer", module)  # PEFT's wrapper holds the module there
+    return linear.weight.T if is_transposed(linear) else linear.weight
 
 
 def is_transposed(module: nn.Module) -> bool:

@@ -1,1 +1,1 @@
-"""Cards: the README of an adapter, a checkpoint or a neuron set, written from what the file itself records."""
+"""Cards: the README of an adapter, a checkpoint or a neuron set, written from the facts that the file itself records."""

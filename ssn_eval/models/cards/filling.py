@@ -1,7 +1,7 @@
-"""What both cards share: the YAML front matter that the hub reads, the templates, and facts as table cells.
+"""The parts that both kinds of card share: YAML front matter for the hub, templates, and facts as table cells.
 
-The front matter is made by `huggingface_hub`, whose fields it has (https://huggingface.co/docs/hub/model-cards). A card holds no
-date and no path of a machine: equal facts give equal bytes.
+`huggingface_hub` writes the front matter (fields: https://huggingface.co/docs/hub/model-cards). A card holds no date and no
+local path, so equal facts give equal bytes.
 """
 
 from __future__ import annotations
@@ -19,8 +19,12 @@ if TYPE_CHECKING:
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
-def filled(template: str, front: CardData, facts: Mapping[str, Any]) -> str:
-    """A card: front matter, then a template of `cards/templates` with its facts; a missing fact is an error."""
+def filled(template: str, front_matter: CardData, facts: Mapping[str, Any]) -> str:
+    """The text of a card: front matter, then a template of `cards/templates` filled with facts.
+
+    Raises:
+        UndefinedError: the template uses a fact that is missing.
+    """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -28,11 +32,11 @@ def filled(template: str, front: CardData, facts: Mapping[str, Any]) -> str:
     )
     environment.filters["cell"] = cell
     text = environment.get_template(template).render(facts)
-    return f"---\n{front.to_yaml(line_break=chr(10))}\n---\n\n{text.strip()}\n"
+    return f"---\n{front_matter.to_yaml(line_break=chr(10))}\n---\n\n{text.strip()}\n"
 
 
 def cell(value: object) -> str:
-    """A value inside a Markdown table: one line, its bars escaped."""
+    """A value as the text of a Markdown table cell: one line, with `|` escaped."""
     if isinstance(value, Mapping):
         value = ", ".join(f"{k} {v}" for k, v in sorted(value.items()))
     elif isinstance(value, Sequence) and not isinstance(value, str):
@@ -41,12 +45,12 @@ def cell(value: object) -> str:
 
 
 def hub_id(ref: ModelRef) -> str | None:
-    """A model's hub id; None for a folder of this machine, which others cannot reach."""
+    """A model's hub id; None for a local folder, which others cannot reach."""
     return ref.id if _HUB_ID.fullmatch(ref.id) and not Path(ref.id).exists() else None
 
 
 def origin(ref: ModelRef) -> dict[str, Any]:
-    """The model that something belongs to."""
+    """A model's identity as facts for a template."""
     return {
         "name": ref.id,
         "hub": hub_id(ref),

@@ -1,4 +1,4 @@
-"""The card of a neuron set: a data set on the hub, since it holds positions and no weights."""
+"""The card of a neuron set. On the hub a neuron set is a data set, because it holds positions and no weights."""
 
 from __future__ import annotations
 
@@ -11,22 +11,35 @@ from ssn_eval.core.neurons import site_kind
 from ssn_eval.core.store import NeuronFile
 from ssn_eval.models.cards.filling import filled, origin
 
-_TOLD = ("set", "what", "control_of", "lang", "hr", "p", "scope", "sites", "method", "seed", "preset", "source")
-"""parts of a provenance that the card names, in this order; whatever else it holds is in the file"""
+_PROVENANCE_KEYS = (
+    "set",
+    "what",
+    "control_of",
+    "lang",
+    "hr",
+    "p",
+    "scope",
+    "sites",
+    "method",
+    "seed",
+    "preset",
+    "source",
+)
+"""keys of a provenance that the card shows, in this order"""
 
 
 def neuron_card(file: NeuronFile, name: str) -> str:
     """The README.md of a neuron set.
 
     Args:
-        file: the set with its origin.
-        name: its file's name, as it will lie beside the card.
+        file: the neuron set with its model and provenance.
+        name: the name of the set's file beside the card.
     """
     from huggingface_hub import DatasetCardData
 
     provenance = file.provenance
     set_name = str(provenance.get("set") or provenance.get("what") or Path(name).stem)
-    front = DatasetCardData(
+    front_matter = DatasetCardData(
         pretty_name=f"{set_name} neurons of {file.model.id}",
         language=_languages(provenance),
         tags=["ssn-eval", "safety-neurons", "interpretability"],
@@ -44,14 +57,14 @@ def neuron_card(file: NeuronFile, name: str) -> str:
         "of": file.model.geometry.size(),
         "layers": file.model.geometry.num_layers,
         "per_site": per_site,
-        "told": {key: provenance[key] for key in _TOLD if provenance.get(key) is not None},
+        "provenance": {key: provenance[key] for key in _PROVENANCE_KEYS if provenance.get(key) is not None},
         "versions": provenance.get("versions", {}),
     }
-    return filled("neurons.md.jinja", front, facts)
+    return filled("neurons.md.jinja", front_matter, facts)
 
 
 def _languages(provenance: Mapping[str, Any]) -> list[str] | None:
-    """The languages that the origin of a set names; possibly none."""
+    """The codes of the languages that a provenance names; None if it names none."""
     codes = [str(code) for code in (provenance.get("hr"), provenance.get("lang")) if code in LANGUAGES]
     return list(dict.fromkeys(codes)) or None
 
