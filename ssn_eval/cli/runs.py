@@ -114,9 +114,7 @@ def _comparison(comparisons: list[Comparison]) -> Group:
             lines.add_row(lang, *_pair(pair))
         lines.add_section()
         lines.add_row("all", *_pair(comparison.overall))
-        lines.caption = (
-            f"p: exact McNemar; corrected over languages: {comparison.correction}; intervals 95 %, over prompts"
-        )
+        lines.caption = f"p: exact McNemar (all: exchange of the runs prompt by prompt); corrected over languages: {comparison.correction}; intervals 95 %"
         parts.append(lines)
     return Group(*parts)
 

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from ssn_eval.core import files
 from ssn_eval.core.errors import FormatError, MissingInputError
 from ssn_eval.core.languages import language
 from ssn_eval.core.presets import variant
 from ssn_eval.core.setnames import SetName
-from ssn_eval.core.statistics import Estimate, McNemar, Rate, cluster_bootstrap, mcnemar, paired_difference, wilson
+from ssn_eval.core.statistics import (
+    Estimate,
+    McNemar,
+    Rate,
+    cluster_bootstrap,
+    mcnemar,
+    paired_difference,
+    wilson,
+)
 
 SELECT_KEYS = ("hr", "languages", "sizes", "named", "per_key", "jaccard", "sensitivity", "candidates")
 """the keys of `select.json` that a report needs"""
@@ -78,11 +89,15 @@ class Condition:
         return sum(int(self.by_lang.get(lang, {}).get("unscored") or 0) for lang in langs)
 
     def change(self, other: Condition, langs: Sequence[str]) -> Estimate | None:
-        """The refusal rate of `other` minus that of this condition, on the same prompts, resampled by id; None with fewer than two."""
-        pairs = [(a, b, i) for lang in langs for i, a, b in _paired(self, other, lang)]
-        if len({i for *_, i in pairs}) < 2:
+        """The refusal rate of `other` minus that of this condition on the same prompts, languages with equal weights; None without a common prompt."""
+        pairs = {lang: {i: (a, b) for i, a, b in _paired(self, other, lang)} for lang in langs}
+        pairs = {lang: by_id for lang, by_id in pairs.items() if by_id}
+        if not pairs:
             return None
-        return paired_difference([a for a, *_ in pairs], [b for _, b, _ in pairs], [i for *_, i in pairs])
+        ids = sorted({i for by_id in pairs.values() for i in by_id})
+        missing = (math.nan, math.nan)
+        table = np.array([[by_id.get(i, missing) for by_id in pairs.values()] for i in ids], dtype=float)
+        return paired_difference(table[..., 0], table[..., 1])
 
     def test(self, other: Condition, lang: str) -> McNemar | None:
         """McNemar's test of the refusals of two conditions on the same prompts; None without a common prompt."""

@@ -17,6 +17,7 @@ from ssn_eval.core.statistics import (
     mcnemar,
     mean_over_seeds,
     paired_difference,
+    paired_p,
     rate,
     wilson,
 )
@@ -115,18 +116,103 @@ def test_bootstrap_needs_two_prompts_and_parallel_sequences() -> None:
         cluster_bootstrap([1.0, 0.0], ["p"])
 
 
-def test_paired_difference_of_a_constant_shift_has_no_spread() -> None:
-    first = np.random.default_rng(5).random(50)
-    found = paired_difference(first.tolist(), (first + 0.25).tolist(), range(50))
-    assert (found.value, found.low, found.high) == pytest.approx((0.25, 0.25, 0.25))
+def _pairs(both: int, only_first: int, only_second: int, neither: int) -> tuple[np.ndarray, np.ndarray]:
+    """The two columns of a 2x2 table."""
+    first = _column(*[1] * (both + only_first), *[0] * (only_second + neither))
+    return first, _column(*[1] * both, *[0] * only_first, *[1] * only_second, *[0] * neither)
+
+
+@pytest.mark.parametrize(
+    ("table", "low", "high"),
+    [
+        (
+            (14, 5, 0, 22),
+            -0.2265,
+            -0.0115,
+        ),  # Altman et al. 2000, Statistics with Confidence, table 6.2 (first - second: .011 to .226)
+        (
+            (0, 0, 3, 0),
+            0.2059,
+            1.0,
+        ),  # by hand: Wilson of 0 of 3 ends at .5615, and of 3 of 3 begins at .4385: 1 - sqrt(2) * .5615
+        ((3, 0, 0, 0), -0.5615, 0.5615),
+        ((0, 0, 0, 3), -0.5615, 0.5615),
+    ],
+)
+def test_the_interval_of_a_difference_against_published_values(
+    table: tuple[int, int, int, int], low: float, high: float
+) -> None:
+    found = paired_difference(*_pairs(*table))
+    assert (found.low, found.high) == pytest.approx((low, high), abs=1e-4)
+
+
+def test_the_interval_of_a_difference_turns_round_with_the_variants() -> None:
+    found, turned = paired_difference(*_pairs(7, 4, 11, 30)), paired_difference(*_pairs(7, 11, 4, 30))
+    assert (found.value, found.low, found.high) == pytest.approx((-turned.value, -turned.high, -turned.low))
+
+
+@pytest.mark.parametrize("languages", [1, 4])
+def test_the_interval_of_a_difference_covers_the_truth_with_few_prompts(languages: int) -> None:
+    """Twelve prompts; every prompt has its own rates, so replies in several languages go together."""
+    rng = np.random.default_rng(3)
+    covered, truth = [], 0.3 - _lost_to_the_ceiling()
+    for _ in range(800):
+        before = rng.beta(0.4, 1.6, size=12)  # mean .2
+        after = np.minimum(1, before + 0.3)
+        first = (rng.random((12, languages)) < before[:, None]).astype(float)
+        second = (rng.random((12, languages)) < after[:, None]).astype(float)
+        found = paired_difference(first, second)
+        covered.append(found.low <= truth <= found.high)
+    assert 0.92 <= np.mean(covered) <= 0.995
+
+
+def _lost_to_the_ceiling() -> float:
+    """By how much the mean of min(1, x + .3) stays below that of x + .3, with x of Beta(.4, 1.6)."""
+    grid = (np.arange(20_000) + 0.5) / 20_000
+    draws = scipy.stats.beta.ppf(grid, 0.4, 1.6)
+    return float(np.maximum(0, draws - 0.7).mean())
+
+
+def _column(*values: float) -> np.ndarray:
+    return np.array(values, dtype=float)[:, None]
 
 
 def test_paired_difference_is_second_minus_first_and_needs_pairs() -> None:
-    found = paired_difference([1, 1, 1, 0], [0, 0, 1, 0], ["a", "b", "c", "d"])
+    first, second = _column(1, 1, 1, 0), _column(0, 0, 1, 0)
+    found = paired_difference(first, second)
     assert found.value == pytest.approx(-0.5)
     assert found.low <= -0.5 <= found.high
+    assert paired_p(first, second) == 0.5, "two pairs differ, both in one direction: 2 / 2^2"
     with pytest.raises(MismatchError, match="same samples"):
-        paired_difference([1.0], [1.0, 0.0], ["a"])
+        paired_difference(_column(1), _column(1, 0))
+    with pytest.raises(EmptySetError):
+        paired_difference(np.array([[1.0, np.nan]]), np.array([[0.0, np.nan]]))
+
+
+def test_replies_to_one_prompt_are_not_independent() -> None:
+    # Ten languages that repeat one language add nothing: the p of the clusters stays that of the five prompts.
+    first, second = _column(0, 0, 0, 0, 0), _column(1, 1, 1, 1, 1)
+    one = paired_difference(first, second)
+    ten = paired_difference(np.repeat(first, 10, axis=1), np.repeat(second, 10, axis=1))
+    assert paired_p(first, second) == 2 / 2**5
+    assert paired_p(np.repeat(first, 10, axis=1), np.repeat(second, 10, axis=1)) == 2 / 2**5
+    assert (one.low, one.high) == (ten.low, ten.high) and ten.low < 0.7
+
+
+def test_many_prompts_get_a_drawn_p_and_the_interval_of_a_bootstrap() -> None:
+    rng = np.random.default_rng(4)
+    hard = rng.random((150, 1)) < 0.4  # some prompts are refused in all languages, so that replies go together
+    first = (hard | (rng.random((150, 3)) < 0.2)).astype(float)
+    second = np.where(rng.random((150, 3)) < 0.4, 1.0, first)
+    first[0, 1] = np.nan
+    found = paired_difference(first, second)
+    assert paired_p(first, second) == pytest.approx(1 / 5000, abs=1e-6), "the smallest p of 9,999 draws, two-sided"
+    bootstrap = contrast(second - first, [1 / 3] * 3)
+    assert (found.value, found.low, found.high) == pytest.approx(
+        (bootstrap.value, bootstrap.low, bootstrap.high), abs=0.015
+    )
+    assert paired_p(second, second) == 1.0
+    assert paired_p(second, rng.permutation(second)) > 0.05
 
 
 def test_mcnemar_by_hand() -> None:
@@ -147,7 +233,7 @@ def test_pairing_finds_what_an_unpaired_test_misses() -> None:
     unpaired = scipy.stats.chi2_contingency([[7, 193], [15, 185]], correction=False)[1]
     assert unpaired == pytest.approx(0.0793, abs=1e-4)
     assert mcnemar(first, second).p == pytest.approx(2 / 2**8)
-    assert paired_difference(first, second, range(200)).low > 0
+    assert paired_difference(_column(*first), _column(*second)).low > 0
 
 
 def test_mcnemar_without_disagreement_or_pairs() -> None:
@@ -185,10 +271,10 @@ def test_mcnemar_is_statsmodels(table: tuple[int, int, int, int]) -> None:
     assert mcnemar(first, second).p == pytest.approx(expected)
 
 
-def test_a_contrast_is_the_difference_of_means_and_agrees_with_the_paired_bootstrap() -> None:
+def test_a_contrast_is_the_difference_of_means_and_agrees_with_the_bootstrap_of_differences() -> None:
     values = np.random.default_rng(8).random((90, 2))
     found = contrast(values, [1, -1], resamples=20_000)
-    paired = paired_difference(values[:, 1].tolist(), values[:, 0].tolist(), range(90), resamples=20_000)
+    paired = cluster_bootstrap((values[:, 0] - values[:, 1]).tolist(), range(90), resamples=20_000)
     assert found.value == pytest.approx(values[:, 0].mean() - values[:, 1].mean())
     assert (found.low, found.high) == pytest.approx((paired.low, paired.high))
 

@@ -1,4 +1,4 @@
-"""Compare two runs on the same prompts in pairs: McNemar's exact test and a paired bootstrap, corrected for many languages.
+"""Compare two runs on the same prompts in pairs: interval and p of the difference (`core/statistics.py`), corrected for many languages.
 
 An unpaired test ignores the pairing: on the same answers it gave p = .080, while McNemar's gives .008 (lm-eval issue
 3831).
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ssn_eval.core.errors import EmptySetError, MismatchError, UnknownNameError
-from ssn_eval.core.statistics import contrast, mcnemar
+from ssn_eval.core.statistics import paired_difference, paired_p
 from ssn_eval.harness.runs.rates import Share, danger
 from ssn_eval.harness.runs.samples import HARMFUL_METRICS, HARMLESS_METRICS, Reply, judge_in_words
 
@@ -38,7 +38,7 @@ class Paired:
     only_first: int
     only_second: int
     p: float | None
-    """of McNemar's exact test, two-sided; None for several languages, because their replies to one prompt are not independent"""
+    """two-sided: McNemar's exact test in one language; over several, the test that exchanges the runs prompt by prompt"""
     p_corrected: float | None
 
 
@@ -156,21 +156,16 @@ def _paired(
     for (lang, prompt_id), pair in flags.items():
         table[:, ids[prompt_id], langs[lang]] = pair
     first_rate, second_rate = (float(np.nanmean(side, axis=0).mean()) for side in table)
-    if len(ids) < 2:
-        difference = Share(second_rate - first_rate, None, None, len(flags))
-    else:
-        interval = contrast(table[1] - table[0], [1 / len(langs)] * len(langs))
-        difference = Share(interval.value, interval.low, interval.high, len(flags))
-    test = mcnemar([x for x, _ in flags.values()], [y for _, y in flags.values()])
+    found = paired_difference(table[0], table[1])
     return Paired(
         n=len(flags),
         left_out=len(keys) - len(flags),
         first=first_rate,
         second=second_rate,
-        difference=difference,
-        only_first=test.only_first,
-        only_second=test.only_second,
-        p=test.p if len(langs) == 1 else None,
+        difference=Share(found.value, found.low, found.high, len(flags)),
+        only_first=sum(x and not y for x, y in flags.values()),
+        only_second=sum(y and not x for x, y in flags.values()),
+        p=paired_p(table[0], table[1]),
         p_corrected=None,
     )
 
