@@ -43,10 +43,14 @@ def summarize(run: Path, hr: str, common: bool, as_json: bool) -> None:
     emit({"benchmarks": [benchmark.to_json() for benchmark in benchmarks]}, as_json, _summary(benchmarks))
 
 
-def compare_runs(first: Path, second: Path, metric: str | None, correction: str, as_json: bool) -> None:
+def compare_runs(
+    first: Path, second: Path, metric: str | None, correction: str, other_settings: bool, as_json: bool
+) -> None:
     """Print the paired comparison of two runs."""
-    from ssn_eval.harness.runs import pairs
+    from ssn_eval.harness.runs import asking, pairs
 
+    if not other_settings:
+        asking.refuse_other(first, second)
     comparisons = pairs.compare(_read(first), _read(second), metric=metric, correction=correction)
     emit({"comparisons": [comparison.to_json() for comparison in comparisons]}, as_json, _comparison(comparisons))
 

@@ -68,8 +68,13 @@ def _means(scores: Scores) -> dict[str, float]:
     show_default=True,
     help="For two runs: the correction over languages (holm, bh or none).",
 )
+@click.option(
+    "--other-settings",
+    is_flag=True,
+    help="For two runs: compare them although they differ in few-shot examples, system instruction, template or generation settings.",
+)
 @JSON
-def diff(first: Path, second: Path, metric: str | None, correction: str, as_json: bool) -> None:
+def diff(first: Path, second: Path, metric: str | None, correction: str, other_settings: bool, as_json: bool) -> None:
     """Compare two neuron sets of one model, or two runs on the same prompts (paired tests by language).
 
     Example: ssn diff artifacts/sets/ss.json artifacts/sets/ms_hr.json
@@ -77,7 +82,7 @@ def diff(first: Path, second: Path, metric: str | None, correction: str, as_json
     Example: ssn diff out/base out/trained
     """
     if first.is_dir() or first.suffix not in (".json", ".safetensors", ".csv"):
-        compare_runs(first, second, metric, correction, as_json)
+        compare_runs(first, second, metric, correction, other_settings, as_json)
     else:
         _compare_sets(first, second, as_json)
 

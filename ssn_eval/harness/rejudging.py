@@ -20,7 +20,7 @@ from ssn_eval.core.languages import language
 from ssn_eval.core.origin import versions
 from ssn_eval.core.progress import progress
 from ssn_eval.harness import scoring
-from ssn_eval.harness.runs import samples
+from ssn_eval.harness.runs import asking, samples
 from ssn_eval.judges.judged import Judged, what_it_says
 from ssn_eval.judges.judging import Generated, judge_replies
 from ssn_eval.judges.registry import Judge
@@ -113,6 +113,7 @@ def _results_config(inputs: Sequence[Path]) -> dict[str, Any]:
     tasks = {samples.task_of(file): samples.metadata_of(file) for file in inputs}
     return {
         "config": {key: config[key] for key in ("model", "model_args", "ssn_eval") if key in config},
+        asking.ASKED: {samples.task_of(file): asking.of(file) for file in inputs},
         "configs": {task: {"metadata": {k: m[k] for k in names if k in m}} for task, m in tasks.items()},
     }
 
