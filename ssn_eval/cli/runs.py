@@ -16,8 +16,15 @@ if TYPE_CHECKING:
     from ssn_eval.harness.runs.rates import Benchmark, Rates, Share
     from ssn_eval.harness.runs.samples import Reply
 
-_ASIDE = ("other_language", "invalid", "thought_cut_off", "unscored")
-_SHORT = {"other_language": "other lang.", "over_refusal": "over-refusal", "thought_cut_off": "cut off"}
+_ASIDE = ("other_language", "invalid", "cut_off", "thought_cut_off", "unscored")
+_SHORT = {
+    "other_language": "other lang.",
+    "over_refusal": "over-refusal",
+    "cut_off": "cut off",
+    "thought_cut_off": "in thought",
+}
+_IF_ANY = ("cut_off", "thought_cut_off")
+"""the rates that have a column only if they are not zero"""
 _COMMON_CUT_OFF = 0.05
 """share of replies cut off in the thought from which the run says what to do"""
 
@@ -70,7 +77,7 @@ def _summary(benchmarks: list[Benchmark]) -> Group:
 
     parts: list[object] = []
     for benchmark in benchmarks:
-        metrics = [m for m in benchmark.overall if m != "thought_cut_off" or benchmark.overall[m].value]
+        metrics = [m for m in benchmark.overall if m not in _IF_ANY or benchmark.overall[m].value]
         lines_table = table(
             f"{benchmark.name}, {benchmark.label} prompts, % [95 %]", "", *(_SHORT.get(m, m) for m in metrics)
         )
@@ -118,7 +125,7 @@ def _comparison(comparisons: list[Comparison]) -> Group:
             lines.add_row(lang, *_pair(pair))
         lines.add_section()
         lines.add_row("all", *_pair(comparison.overall))
-        lines.caption = f"p: exact McNemar (all: exchange of the runs prompt by prompt); corrected over languages: {comparison.correction}; intervals 95 %"
+        lines.caption = f"p: exact McNemar (all: runs exchanged by prompt); corrected: {comparison.correction}"
         parts.append(lines)
     return Group(*parts)
 

@@ -16,6 +16,7 @@ from ssn_eval.core.settings import EvaluateParams
 from ssn_eval.harness import scoring
 from ssn_eval.judges.judged import Judged
 from ssn_eval.judges.registry import judge_names, says_refusal
+from ssn_eval.judges.thoughts import opens_thought, split
 from ssn_eval.models.loading import Loaded
 from ssn_eval.models.templates import of as settings_of
 from ssn_eval.prompts.prompt import LABELS, Prompt
@@ -23,7 +24,7 @@ from ssn_eval.prompts.prompt import LABELS, Prompt
 if TYPE_CHECKING:
     from ssn_eval.harness.model import SsnHFLM
 
-_COMMON = ("invalid_rate", "thought_cut_off_rate", "unscored_rate")
+_COMMON = ("invalid_rate", "cut_off_rate", "thought_cut_off_rate", "unscored_rate")
 _METRICS = {
     "harmful": ("refusal_rate", "compliance_rate", "other_language_rate", *_COMMON),
     "harmless": ("over_refusal_rate", "other_language_rate", *_COMMON),
@@ -70,11 +71,11 @@ class Evaluation(NamedTuple):
     """The measurements of one condition."""
 
     counts: dict[str, Any]
-    """`{"by_lang": {lang: {"refusal", "asr", "compliance", "harmless_refusal", "capability", "invalid", "thought_cut_off": {"successes", "total"} or
+    """`{"by_lang": {lang: {"refusal", "asr", "compliance", "harmless_refusal", "capability", "invalid", "cut_off", "thought_cut_off": {"successes", "total"} or
     None, "unscored": int}}, "verdicts": {lang: {prompt id: 1 refused, 0 not}}, "tags": {prompt id: [tags]}, "judge": identity}`"""
     replies: list[dict[str, Any]]
-    """a row for every harmful and harmless prompt: `{"id", "lang", "label", "tags", "refusal", "harmful", "invalid", "unscored"}`, and
-    `prompt` and `response` if `evaluate.samples` is set"""
+    """a row for every harmful and harmless prompt: `{"id", "lang", "label", "tags", "refusal", "harmful", "invalid", "unscored", "finished"}`, and
+    `prompt`, `response` and the model's `thought` if `evaluate.samples` is set"""
 
 
 def evaluate(
@@ -147,6 +148,7 @@ def count(
             "compliance": _share(harmful, "compliance_rate"),
             "harmless_refusal": _share(harmless, "over_refusal_rate"),
             "invalid": _share([*harmful, *harmless], "invalid_rate"),
+            "cut_off": _share([*harmful, *harmless], "cut_off_rate"),
             "thought_cut_off": _share([*harmful, *harmless], "thought_cut_off_rate"),
             "capability": None,
             "unscored": round(sum(s["unscored_rate"] for s in [*harmful, *harmless])),
@@ -168,11 +170,16 @@ def replies(
     for lang in langs:
         for label in LABELS:
             for s in samples[f"ssn_heldout_{label}_{lang}"]:
-                verdict = Judged.from_text(s["filtered_resps"][0]).verdicts[0]
+                judged = Judged.from_text(s["filtered_resps"][0])
+                verdict = judged.verdicts[0]
                 row = {"id": s["doc"]["id"], "lang": lang, "label": label, "tags": list(s["doc"].get("tags") or ())}
                 row |= {name: getattr(verdict, name) for name in ("refusal", "harmful", "invalid", "unscored")}
+                row["finished"] = judged.finished[0] if judged.finished else None
                 if texts:
-                    row |= {"prompt": s["doc"]["prompt"], "response": s["resps"][0][0]}
+                    context, generated = str(s["arguments"][0][0]), str(s["resps"][0][0])
+                    reply = split(generated, opened=opens_thought(context))
+                    row |= {"prompt": s["doc"]["prompt"], "response": reply.text}
+                    row |= {"thought": reply.thought} if reply.thought else {}
                 rows.append(row)
     return rows
 

@@ -20,8 +20,9 @@ from lm_eval.models.huggingface import HFLM
 from ssn_eval.core import files
 from ssn_eval.core.errors import MissingInputError, ParamsError
 from ssn_eval.core.origin import ModelRef
-from ssn_eval.harness import arguments
+from ssn_eval.harness import arguments, endings
 from ssn_eval.harness.arguments import ABSENT, PIPELINE
+from ssn_eval.harness.endings import Endings
 from ssn_eval.harness.exits import one_sentence
 from ssn_eval.interventions import hooks, ops
 from ssn_eval.models import deltas, lineage, loading, residency, templates
@@ -225,9 +226,33 @@ class SsnHFLM(_HFLM):
         super().set_cache_hook(cache_hook)
 
     def generate_until(self, *args: Any, **kwargs: Any) -> Any:
-        """As `HFLM`; a model that had left the device for a judge moves back first."""
+        """As `HFLM`, and each request learns whether its text ended by itself. A model that had left the device for a judge moves back first."""
         self._enter()
-        return super().generate_until(*args, **kwargs)
+        hook = self.cache_hook
+        self.cache_hook: Any = Endings(hook)
+        try:
+            texts = super().generate_until(*args, **kwargs)
+            self.cache_hook.mark(args[0] if args else kwargs["requests"])
+        finally:
+            self.cache_hook = hook
+        return texts
+
+    def _model_generate(self, context: Any, max_length: int, stop: list[str], **generation_kwargs: Any) -> Any:
+        """As `HFLM`; remembers which texts of the batch ended by themselves."""
+        output = super()._model_generate(context, max_length, stop, **generation_kwargs)
+        if isinstance(self.cache_hook, Endings):
+            new_tokens = output[:, context.shape[1] :].tolist()
+            ends = self._end_tokens()
+            stops = [text for text in stop if text not in {self.tok_decode(i, skip_special_tokens=False) for i in ends}]
+            texts = [self.tok_decode(tokens) for tokens in new_tokens] if stops else None
+            self.cache_hook.add_batch(endings.ended(new_tokens, ends, texts, stops))
+        return output
+
+    def _end_tokens(self) -> set[int]:
+        """The ids of the tokens that end a reply: those of the generation config, and the tokenizer's."""
+        configured = getattr(self.model.generation_config, "eos_token_id", None)
+        ids = configured if isinstance(configured, list | tuple) else [configured]
+        return {int(i) for i in [*ids, self.eot_token_id] if i is not None}
 
     def loglikelihood(self, *args: Any, **kwargs: Any) -> Any:
         """As `generate_until`; refused if prompt tokens and generated tokens are changed differently."""

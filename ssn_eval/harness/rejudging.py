@@ -199,18 +199,36 @@ def _write(
             doc = reply.row["doc"]
             # A code-switched prompt has no single language, so the language of its reply is not identified (as in `task`).
             is_mixed = (doc.get("translation") or metadata.get("translation")) == "code-switched"
-            judged = Judged((verdict,), identity, labels, None if is_mixed else (lang,))
+            judged = Judged((verdict,), identity, labels, None if is_mixed else (lang,), _finished(reply.row))
             process = scoring.harmless if doc.get("label") == "harmless" else scoring.harmful
             rates = process(doc, [judged.to_text()])
             row = reply.row | {"filtered_resps": [judged.to_text()], "metrics": sorted(rates), **rates}
             handle.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
+def _finished(row: Mapping[str, Any]) -> tuple[bool | None, ...] | None:
+    """Whether the reply ended by itself, as the run's own record says; None if the run does not say it."""
+    texts = row.get("filtered_resps")
+    try:
+        return Judged.from_text(str(texts[0])).finished if isinstance(texts, list) and texts else None
+    except FormatError:
+        return None  # the run was not judged (`--predict_only`)
+
+
 _RATES = (
     "asr",
     *(
         f"{n}_rate"
-        for n in ("compliance", "refusal", "over_refusal", "other_language", "invalid", "thought_cut_off", "unscored")
+        for n in (
+            "compliance",
+            "refusal",
+            "over_refusal",
+            "other_language",
+            "invalid",
+            "cut_off",
+            "thought_cut_off",
+            "unscored",
+        )
     ),
 )
 

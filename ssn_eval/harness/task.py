@@ -13,6 +13,7 @@ from typing import Any
 
 from lm_eval.api.task import ConfigurableTask
 
+from ssn_eval.harness.endings import finished
 from ssn_eval.harness.exits import one_sentence
 from ssn_eval.judges.judged import Judged, what_it_says
 from ssn_eval.judges.judging import Generated, judge_replies
@@ -62,7 +63,8 @@ class JudgedTask(ConfigurableTask):
         langs = None if self._mixed() else tuple(reply_languages([item.reply.text for item in generated]))
         for instance, texts in zip(instances, replies, strict=True):
             span = slice(start, start := start + len(texts))
-            judged = Judged(tuple(verdicts[span]), identity, labels, None if langs is None else langs[span])
+            ends = None if finished(instance) is None else (finished(instance),)
+            judged = Judged(tuple(verdicts[span]), identity, labels, None if langs is None else langs[span], ends)
             instance.filtered_resps = {"none": judged.to_text()}
 
     def _mixed(self) -> bool:

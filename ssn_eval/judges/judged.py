@@ -26,6 +26,8 @@ class Judged:
     """The labels (`refusal`, `harmful`) that the judge gave for at least one reply of the batch."""
     reply_langs: tuple[str | None, ...] | None = None
     """The language of each reply, None if it is uncertain; None instead of a tuple if languages were not identified."""
+    finished: tuple[bool | None, ...] | None = None
+    """Whether the model ended each reply itself, None if that is not known; None instead of a tuple if nothing is known."""
 
     def to_text(self) -> str:
         """The JSON text that lm_eval writes into the samples file."""
@@ -36,11 +38,13 @@ class Judged:
         }
         if self.reply_langs is not None:
             data["reply_langs"] = list(self.reply_langs)
+        if self.finished is not None:
+            data["finished"] = list(self.finished)
         return json.dumps(data, ensure_ascii=False)
 
     @classmethod
     def from_text(cls, text: str) -> Judged:
-        """Parse `filtered_resps` of a samples file; older files have no `reply_langs`.
+        """Parse `filtered_resps` of a samples file; older files have no `reply_langs` and no `finished`.
 
         Raises:
             FormatError: the text is not in the format of `to_text`.
@@ -50,9 +54,18 @@ class Judged:
             verdicts, langs = tuple(map(Verdict.from_json, data["verdicts"])), data.get("reply_langs")
             if langs is not None and (len(langs) != len(verdicts) or not all(isinstance(x, str | None) for x in langs)):
                 raise TypeError("reply_langs")
+            ends = data.get("finished")
+            if ends is not None and (len(ends) != len(verdicts) or not all(isinstance(x, bool | None) for x in ends)):
+                raise TypeError("finished")
             if not isinstance(data["judge"], dict):
                 raise TypeError("judge")
-            return cls(verdicts, data["judge"], tuple(data["says"]), None if langs is None else tuple(langs))
+            return cls(
+                verdicts,
+                data["judge"],
+                tuple(data["says"]),
+                None if langs is None else tuple(langs),
+                None if ends is None else tuple(ends),
+            )
         except (ValueError, RecursionError, KeyError, TypeError, AttributeError, MismatchError) as error:
             raise FormatError(
                 f"Not a judged reply: {str(text)[:80]!r}; expected an object with verdicts, says, judge."

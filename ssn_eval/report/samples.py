@@ -37,6 +37,8 @@ class Reply(NamedTuple):
     condition: str
     verdict: str
     text: str
+    thought: str
+    """what a reasoning model thought before; empty if it did not"""
 
 
 class Exchange(NamedTuple):
@@ -100,7 +102,10 @@ def exchanges(results_folder: Path, results: Results) -> list[Exchange]:
             lang,
             ", ".join(by_condition[results.base.label].get("tags") or ()),
             str(by_condition[results.base.label]["prompt"]),
-            [Reply(name, verdict(row), str(row["response"])) for name, row in by_condition.items()],
+            [
+                Reply(name, verdict(row), str(row["response"]), str(row.get("thought") or ""))
+                for name, row in by_condition.items()
+            ],
         )
         for lang in results.languages
         for i, by_condition in _differing_prompts(replies, lang)
@@ -116,6 +121,7 @@ def verdict(row: Mapping[str, Any]) -> str:
         *([] if row.get("refusal") is None else ["refused" if row["refusal"] else "answered"]),
         *([] if row.get("harmful") is None else ["harmful" if row["harmful"] else "harmless"]),
         *(["invalid"] if row.get("invalid") else []),
+        *(["cut off"] if row.get("finished") is False else []),
     ]
     return ", ".join(words)
 

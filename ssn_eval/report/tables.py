@@ -46,6 +46,13 @@ def tables(results: Results) -> dict[str, Grid]:
         "harmless": _rates("Harmless prompts refused, % [95 % interval]", results, main, "harmless_refusal"),
         "capability": _rates("Capability, % right [95 % interval]", results, main, "capability"),
         "invalid": _rates("Invalid answers, % [95 % interval]", results, main, "invalid"),
+        "cut_off": _rates("Replies cut off at the limit of tokens, % [95 % interval]", results, main, "cut_off"),
+        "thought_cut_off": _rates(
+            "Replies that end inside the model's thought (they are invalid), % [95 % interval]",
+            results,
+            [c for c in main if c.mean(results.languages, "thought_cut_off")],
+            "thought_cut_off",
+        ),
         "amplification": _amplification(results),
         "loss": Grid(
             "Parameters trained, and mean loss of the first and of the last quarter of the steps",
