@@ -40,7 +40,7 @@ class PromptParams:
     )
     limit: int | None = setting(None, "The largest number of ids of each label and split.")
     replay_tokens: int = setting(
-        32, "The largest number of tokens of an answer that the base model writes for training."
+        256, "The largest number of tokens of an answer that the base model writes for training."
     )
     seed: int = setting(0, "Seed of the split and of every draw.")
 
@@ -186,7 +186,7 @@ class EvaluateParams:
 
     judge: str = setting("refusal", "The judge of the replies.")
     batch_size: int = setting(256, "Replies generated at once.")
-    max_new_tokens: int = setting(48, "The largest number of tokens of a reply.")
+    max_new_tokens: int = setting(256, "The largest number of tokens of a reply.")
     limit: int | None = setting(None, "The largest number of prompts of each language and task.")
     capability: str | None = setting(
         "organism_capability", "An lm_eval task or group that measures general capability, or null for none."

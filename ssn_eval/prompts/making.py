@@ -52,7 +52,7 @@ def make_pairs(
     refusals: Mapping[str, Sequence[str]] | None = None,
     replay: float = 1.0,
     benign: int | None = None,
-    max_new_tokens: int = 32,
+    max_new_tokens: int = 256,
     batch_size: int = 64,
     limit: int | None = None,
     seed: int = 0,
