@@ -32,8 +32,8 @@ def emit(value: object, as_json: bool, shown: str | RenderableType) -> None:
 
 
 def is_terminal() -> bool:
-    """Whether a person reads stdout."""
-    return sys.stdout.isatty()
+    """Whether a person reads stdout; a closed stdout has no reader."""
+    return sys.stdout is not None and sys.stdout.isatty()
 
 
 def draw(shown: RenderableType) -> None:

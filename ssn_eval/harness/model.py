@@ -9,7 +9,7 @@ arguments; `arguments.py` reads them.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import torch
 from lm_eval.models.huggingface import HFLM
 
 from ssn_eval.core import files
-from ssn_eval.core.errors import MissingInputError, ParamsError
+from ssn_eval.core.errors import FormatError, MissingInputError, ParamsError
 from ssn_eval.core.origin import ModelRef
 from ssn_eval.harness import arguments, endings
 from ssn_eval.harness.arguments import ABSENT, PIPELINE
@@ -26,7 +26,9 @@ from ssn_eval.harness.endings import Endings
 from ssn_eval.harness.exits import one_sentence
 from ssn_eval.interventions import hooks, ops
 from ssn_eval.models import deltas, lineage, loading, residency, templates
+from ssn_eval.models.generation import NO_PENALTY
 from ssn_eval.models.loading import Loaded, ModelSpec
+from ssn_eval.models.tokens import leave_out_end
 from ssn_eval.training.adapters.folder import load_adapter
 
 _MARK = "ssn_eval: condition"
@@ -34,6 +36,10 @@ _MARK = "ssn_eval: condition"
 
 logger = logging.getLogger(__name__)
 _HFLM: Any = HFLM  # lm_eval's registration hides the class's type
+
+
+_REPORT: Mapping[str, Any] = {"output_loading_info": True, "ignore_mismatched_sizes": True}
+"""arguments of `from_pretrained` that give `loading.refuse_incomplete` its report"""
 
 
 class SsnHFLM(_HFLM):
@@ -96,12 +102,25 @@ class SsnHFLM(_HFLM):
                 kwargs["device"] = "cuda" if torch.cuda.is_available() else "cpu"
             try:
                 super().__init__(self._weights(pretrained, kwargs), **kwargs)
+                self._refuse_endless()
+                if leave_out_end(self.tokenizer):
+                    logger.warning("ssn_hf: the tokenizer would add an end token behind every prompt; it is left out.")
                 self._bind_template()
             except OSError as error:
                 first_line = str(error).strip().splitlines()[0]
                 raise MissingInputError(
                     f"Could not load the model {pretrained or 'of the pipeline'!r}: {first_line}"
                 ) from error
+            except loading.UNREADABLE as error:
+                raise loading.unreadable(str(pretrained or "The pipeline's model"), error) from error
+
+    def _refuse_endless(self) -> None:
+        """Stop if neither the tokenizer nor the model has an end token: lm_eval needs one."""
+        if self.tokenizer.eos_token_id is None:
+            raise FormatError(
+                f"The tokenizer of {self._spec.pretrained if self._spec else 'this model'} has no end token, so lm_eval cannot tell where a "
+                f"reply ends; set eos_token in its tokenizer_config.json."
+            )
 
     def _bind_template(self) -> None:
         """Give the tokenizer lm_eval's template settings; thinking is off unless these settings turn it on.
@@ -170,7 +189,7 @@ class SsnHFLM(_HFLM):
     def _create_model(self, pretrained: str, **kwargs: Any) -> None:
         """Load as `HFLM`, add the delta or the adapter, then attach the hooks: an intervention acts on base and adapter together."""
         has_report = not any(kwargs.get(name) for name in ("peft", "delta", "autogptq", "gptqmodel"))
-        super()._create_model(pretrained=pretrained, **kwargs, **({"output_loading_info": True} if has_report else {}))
+        super()._create_model(pretrained=pretrained, **kwargs, **(_REPORT if has_report else {}))
         if has_report:
             model_and_report: Any = self._model
             self._model, report = model_and_report
@@ -238,7 +257,9 @@ class SsnHFLM(_HFLM):
         return texts
 
     def _model_generate(self, context: Any, max_length: int, stop: list[str], **generation_kwargs: Any) -> Any:
-        """As `HFLM`; remembers which texts of the batch ended by themselves."""
+        """As `HFLM`; greedy decoding has no penalties unless they are asked for. Remembers which texts ended by themselves."""
+        if not generation_kwargs.get("do_sample") and not generation_kwargs.get("temperature"):
+            generation_kwargs = {**NO_PENALTY, **generation_kwargs}
         output = super()._model_generate(context, max_length, stop, **generation_kwargs)
         if isinstance(self.cache_hook, Endings):
             new_tokens = output[:, context.shape[1] :].tolist()

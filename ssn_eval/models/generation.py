@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ssn_eval.core.progress import progress
@@ -10,6 +10,9 @@ from ssn_eval.models import templates
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+NO_PENALTY: Mapping[str, Any] = {"repetition_penalty": 1.0, "no_repeat_ngram_size": 0}
+"""greedy decoding takes the likeliest token; a model's own generation config may say otherwise (Qwen2.5 ships a penalty)"""
 
 
 class Completion(NamedTuple):
@@ -66,8 +69,9 @@ def complete(
                 input_ids=prompt_ids,
                 attention_mask=batch["attention_mask"],
                 max_new_tokens=max_new_tokens,
-                do_sample=False,
                 pad_token_id=tokenizer.pad_token_id,
+                do_sample=False,
+                **NO_PENALTY,
             )
             for i, ids in zip(rows, sequences[:, prompt_ids.shape[1] :], strict=True):
                 text = str(tokenizer.decode(ids, skip_special_tokens=True)).strip()

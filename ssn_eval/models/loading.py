@@ -17,6 +17,7 @@ from ssn_eval.core.origin import ModelRef
 from ssn_eval.core.progress import waiting
 from ssn_eval.models import memory, templates
 from ssn_eval.models.templates import Template
+from ssn_eval.models.tokens import leave_out_end
 
 if TYPE_CHECKING:
     import torch
@@ -154,7 +155,7 @@ def load(
         try:
             return _load(spec, device, device_map, trust_remote_code)
         except (*UNREADABLE, SafetensorError) as error:
-            raise FormatError(f"{spec.name} cannot be read as a model: {_first_line(error)}") from error
+            raise unreadable(spec.name, error) from error
 
 
 def load_model(
@@ -192,6 +193,11 @@ def check_device(device: str | None) -> None:
         raise ParamsError(f"torch cannot use the device {device!r}: {_first_line(error)}") from error
 
 
+def unreadable(name: str, error: BaseException) -> FormatError:
+    """The error for a model that cannot be read; its message ends with the first line of the library's own error."""
+    return FormatError(f"{name} cannot be read as a model: {_first_line(error)}")
+
+
 def _first_line(error: BaseException) -> str:
     line = str(error).strip().split("\n")[0]
     return f"no entry {line}" if isinstance(error, KeyError) else line
@@ -219,6 +225,7 @@ def _load(spec: ModelSpec, device: str | None, device_map: str | None, trust_rem
             dtype=located.dtype,
             device_map=device_map,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # `refuse_incomplete` names them
             **weight_options,
             **options,
         )
@@ -230,6 +237,7 @@ def _load(spec: ModelSpec, device: str | None, device_map: str | None, trust_rem
         model = _unquantized(model)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
+    leave_out_end(tokenizer)
     templates.bind(tokenizer, spec.template)
     if device_map is None:
         model.to(target_device)  # type: ignore[arg-type]

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from ssn_eval.core.errors import EmptySetError, ParamsError
 from ssn_eval.core.languages import language
+from ssn_eval.core.settings import PromptParams
 from ssn_eval.models.loading import Loaded
 from ssn_eval.prompts.answers import benign_pairs
 from ssn_eval.prompts.pairs import Pair, common, safety_pairs
@@ -52,7 +53,7 @@ def make_pairs(
     refusals: Mapping[str, Sequence[str]] | None = None,
     replay: float = 1.0,
     benign: int | None = None,
-    max_new_tokens: int = 256,
+    max_new_tokens: int = PromptParams.replay_tokens,
     batch_size: int = 64,
     limit: int | None = None,
     seed: int = 0,

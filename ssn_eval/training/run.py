@@ -13,7 +13,7 @@ from ssn_eval.core import files, processes
 from ssn_eval.core.errors import ParamsError
 from ssn_eval.core.methods import Method, method_for
 from ssn_eval.core.origin import versions
-from ssn_eval.core.settings import TrainParams
+from ssn_eval.core.settings import PromptParams, TrainParams
 from ssn_eval.core.statistics import ends
 from ssn_eval.core.store import NeuronFile
 from ssn_eval.models import lineage
@@ -38,7 +38,7 @@ class Trained(NamedTuple):
 class Answering(NamedTuple):
     """How the base model's rejected answers are generated."""
 
-    max_new_tokens: int = 32
+    max_new_tokens: int = PromptParams.replay_tokens
     batch_size: int = 64
 
 
