@@ -21,18 +21,13 @@ def _read(path: Path, lang: str, label: Label, _split: Split) -> list[Prompt]:
     return [
         Prompt(f"multijail-{row['id']}", lang, label, row[lang].strip(), tags=listed(row["tags"], path))
         for row in rows
-        if row[lang]
     ]
 
 
 MULTIJAIL = Source(
     name="multijail",
     languages=LANGUAGES,
-    host="hub",
-    repo="DAMO-NLP-SG/MultiJail",
-    revision="93d65c778925d55973b9ff30c7bccc8545494eb6",
-    files=lambda _lang, _label, _split: ("MultiJail.csv",),
+    files=lambda _lang, _label, _split: ("data/MultiJail.csv",),
     read=_read,
     local="MultiJail.csv",
-    pull="dvc pull data/MultiJail.csv.dvc",
 )

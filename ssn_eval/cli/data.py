@@ -1,0 +1,120 @@
+"""`ssn data`: the benchmarks on this machine, their files from the source, and your own prompts as a task."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ssn_eval.cli.group import Group
+from ssn_eval.cli.options import CommaSeparated
+from ssn_eval.cli.output import FILE, JSON, emit, table
+
+if TYPE_CHECKING:
+    from ssn_eval.prompts.benchmarks.fetching import Remote
+
+BRING = """\
+Without a network: fetch with --into FOLDER on another machine, or download the addresses above under
+the names above; then copy the folder and set SSN_DATA_DIR to it (or call it `data`)."""
+
+
+@click.group(cls=Group)
+def data() -> None:
+    """Benchmarks: which there are, where they lie, how to get them; and your own prompts.
+
+    lm_eval's tasks, ssn and the pipeline look in the same places: the folder that SSN_DATA_DIR names, ./data, the
+    user's cache; what is in none of them is fetched into the cache when it is needed.
+    """
+
+
+@data.command("list")
+@JSON
+def list_(as_json: bool) -> None:
+    """List the benchmarks: languages, prompts, licence, and whether they are on this machine.
+
+    Example: ssn data list
+    """
+    from ssn_eval.prompts.benchmarks.catalogue import SOURCES
+    from ssn_eval.prompts.benchmarks.presence import presence
+
+    shown = table("", "benchmark", "prompts", "languages", "licence", "here", "place")
+    value: dict[str, Any] = {}
+    for name, source in SOURCES.items():
+        here = presence(source)
+        place = here.place.as_posix() if here.place else ""
+        shown.add_row(name, source.pin.size, " ".join(source.languages), source.pin.licence, str(here), place)
+        value[name] = {
+            "prompts": source.pin.size,
+            "languages": list(source.languages),
+            "labels": list(source.labels),
+            "licence": source.pin.licence,
+            "repo": source.pin.repo,
+            "revision": source.pin.revision,
+            **here.to_json(),
+        }
+    emit(value, as_json, shown)
+
+
+@data.command()
+@click.argument("names", nargs=-1, required=True, metavar="NAME…")
+@click.option("--langs", type=CommaSeparated(), help="Only these languages, where they are files of their own.")
+@click.option("--into", type=click.Path(path_type=Path, file_okay=False),
+              help="A folder for SSN_DATA_DIR, to copy to other machines; by default the user's cache.")  # fmt: skip
+@click.option("--print-sources", is_flag=True, help="Fetch nothing; print address, name and checksum of every file.")
+@JSON
+def fetch(
+    names: tuple[str, ...], langs: list[str] | None, into: Path | None, print_sources: bool, as_json: bool
+) -> None:
+    """Fetch benchmarks from their sources, at the pinned commit, and check every file. A file that is there stays.
+
+    Example: ssn data fetch multijail --print-sources
+    """
+    from ssn_eval.core.progress import progress
+    from ssn_eval.prompts.benchmarks.catalogue import source
+    from ssn_eval.prompts.benchmarks.copies import cache_folder
+    from ssn_eval.prompts.benchmarks.presence import bring, chosen
+
+    wanted = [remote for name in names for remote in chosen(source(name), langs, into)]
+    if print_sources:
+        base = into or cache_folder()
+        emit([_row(remote, base) for remote in wanted], as_json, _sources(wanted))
+        return
+    with progress(f"fetching {', '.join(names)}", len(wanted)) as advance:
+        fetched = bring(wanted, advance)
+    place = into or cache_folder()
+    result = {
+        "place": place.as_posix(),
+        "fetched": [path.as_posix() for path in fetched],
+        "already_there": len(wanted) - len(fetched),
+    }
+    use = f"; set SSN_DATA_DIR={into} to use it" if into else ""
+    sentence = f"{len(fetched)} files fetched and checked, {len(wanted) - len(fetched)} were there → {place}{use}"
+    emit(result, as_json, sentence)
+
+
+def _row(remote: Remote, base: Path) -> dict[str, Any]:
+    known = remote.known
+    return {
+        "address": remote.address,
+        "name": _name(remote),
+        "place": remote.target.as_posix(),
+        "bytes": known.size if known else None,
+        "sha256": known.digest if known else None,
+    }
+
+
+def _sources(wanted: list[Remote]) -> str:
+    lines: list[str] = []
+    for remote in wanted:
+        check = f"{remote.known}, {remote.known.size:,} bytes" if remote.known else "checked against the host's list of the commit"
+        lines += [remote.address, f"  as {_name(remote)} ({check})"]
+    return "\n".join([*lines, BRING])
+
+
+def _name(remote: Remote) -> str:
+    """The file's name in a folder of local copies."""
+    from ssn_eval.prompts.benchmarks.catalogue import SOURCES
+    from ssn_eval.prompts.benchmarks.copies import local_name
+
+    return next(local_name(source, remote.path) for source in SOURCES.values() if source.pin is remote.pin)
