@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,8 @@ import click
 from ssn_eval.cli.group import Group
 from ssn_eval.cli.options import CommaSeparated
 from ssn_eval.cli.output import FILE, JSON, emit, table
+
+LABELS = ("harmful", "harmless")
 
 if TYPE_CHECKING:
     from ssn_eval.prompts.benchmarks.fetching import Remote
@@ -93,6 +96,48 @@ def fetch(
     emit(result, as_json, sentence)
 
 
+@data.command()
+@click.argument("table", type=FILE, metavar="FILE")
+@click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="A new folder.")
+@click.option("--name", help="The name of the task.  [default: the name of the file]")
+@click.option("--langs", type=CommaSeparated(), help="Only these languages.  [default: all that the file has]")
+@click.option("--lang", help="The language of the column prompt, if there is no column lang.")
+@click.option("--label", type=click.Choice(LABELS), help="What the prompts are, if there is no column label.")
+@JSON
+def add(
+    table: Path, out: Path, name: str | None, langs: list[str] | None, lang: str | None, label: Any, as_json: bool
+) -> None:
+    """Make an lm_eval task and a prompt file of your own table (.csv or .jsonl).
+
+    The table has a column for each language (en, th, …), or a column prompt and one language (--lang, or a column
+    lang). Columns id, label, split and tags are read too. The same id, or the same row, in another language is the
+    translation.
+
+    Example: ssn data add own.csv --label harmful --out own
+    """
+    from ssn_eval.harness.own_task import refuse_name, write_tasks
+    from ssn_eval.prompts.tables import read_table
+
+    task = name or re.sub(r"\W+", "_", table.stem.lower())
+    refuse_name(task, out)
+    prompts = read_table(table, langs=langs, lang=lang, label=label)
+    written = write_tasks(out, task, prompts)
+    codes = list(dict.fromkeys(p.lang for p in prompts))
+    result = {
+        "out": out.as_posix(),
+        "prompts": written.prompts.as_posix(),
+        "tasks": written.tasks,
+        "languages": codes,
+        "count": len(prompts),
+    }
+    sentence = (
+        f"{len(prompts)} prompts in {', '.join(codes)} → {out}\n"
+        f"Measure a model on them: lm_eval --model ssn_hf --model_args pretrained=MODEL --tasks {out} --apply_chat_template\n"
+        f"As a prompt file (--prompts, prompts.harmful, prompts.harmless): {written.prompts}"
+    )
+    emit(result, as_json, sentence)
+
+
 def _row(remote: Remote, base: Path) -> dict[str, Any]:
     known = remote.known
     return {
@@ -107,7 +152,11 @@ def _row(remote: Remote, base: Path) -> dict[str, Any]:
 def _sources(wanted: list[Remote]) -> str:
     lines: list[str] = []
     for remote in wanted:
-        check = f"{remote.known}, {remote.known.size:,} bytes" if remote.known else "checked against the host's list of the commit"
+        check = (
+            f"{remote.known}, {remote.known.size:,} bytes"
+            if remote.known
+            else "checked against the host's list of the commit"
+        )
         lines += [remote.address, f"  as {_name(remote)} ({check})"]
     return "\n".join([*lines, BRING])
 

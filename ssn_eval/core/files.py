@@ -93,8 +93,8 @@ def atomic(path: Path) -> Iterator[Path]:
             yield temporary
             if temporary.is_dir():
                 _remove(path)
-            elif path.is_dir():
-                raise ParamsError(f"{path} is a folder, and a file is written here; name a file in it.")
+            else:
+                refuse_folder(path)
             temporary.replace(path)
         except OSError as error:
             if error.filename in (temporary, str(temporary)):
@@ -102,6 +102,16 @@ def atomic(path: Path) -> Iterator[Path]:
             raise
         finally:
             _remove(temporary)
+
+
+def refuse_folder(path: Path) -> None:
+    """Stop if a file cannot be written because its name is that of a folder; for commands that work long before they write.
+
+    Raises:
+        ParamsError: names the folder.
+    """
+    if path.is_dir():
+        raise ParamsError(f"{path} is a folder, but a file is written here; name a file in it.")
 
 
 def write_text(path: Path, text: str) -> None:

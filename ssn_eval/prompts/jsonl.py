@@ -42,7 +42,10 @@ def write_jsonl(path: Path, prompts: Iterable[Prompt]) -> None:
 def _parse(line: str, place: str) -> Prompt:
     row = files.parse_json(line, place, "a prompt")
     if not isinstance(row, Mapping) or not all(isinstance(row.get(k), str) for k in ("id", "lang", "label", "prompt")):
-        raise FormatError(f"{place} is not a prompt; expected an object with the texts id, lang, label and prompt.")
+        raise FormatError(
+            f"{place} is not a prompt; expected an object with the texts id, lang, label and prompt "
+            "(of a table of your own, `ssn data add` makes such a file)."
+        )
     if row["label"] not in LABELS:
         raise FormatError(f"{place} has the label {row['label']!r}; expected one of {', '.join(LABELS)}.")
     language(row["lang"])
@@ -51,4 +54,3 @@ def _parse(line: str, place: str) -> Prompt:
     if not isinstance(tags, (list, tuple)) or not all(isinstance(v, (str, type(None))) for v in (split, response)):
         raise FormatError(f"{place} has a split or response that is no text, or tags that are no list.")
     return Prompt(row["id"], row["lang"], row["label"], row["prompt"], split, tuple(map(str, tags)), response)
-

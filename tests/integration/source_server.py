@@ -81,7 +81,8 @@ def running(monkeypatch: pytest.MonkeyPatch) -> Iterator[SourceServer]:
     monkeypatch.setattr(fetching, "API", f"{base}/api")
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", f"{base}/hub")
     monkeypatch.setattr(
-        "huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", f"{base}/hub/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        "huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE",
+        f"{base}/hub/{{repo_id}}/resolve/{{revision}}/{{filename}}",
     )
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
@@ -95,7 +96,8 @@ def running(monkeypatch: pytest.MonkeyPatch) -> Iterator[SourceServer]:
 def pin(monkeypatch: pytest.MonkeyPatch, source: Source, contents: dict[str, bytes]) -> None:
     """Let the table of sources name these contents for a benchmark, and no other file."""
     checksums = {
-        path: Checksum("sha256", hashlib.sha256(content).hexdigest(), len(content)) for path, content in contents.items()
+        path: Checksum("sha256", hashlib.sha256(content).hexdigest(), len(content))
+        for path, content in contents.items()
     }
     rows = {**table.pins(), source.name: changed(source.pin, files=checksums)}
     monkeypatch.setattr("ssn_eval.prompts.benchmarks.source.pins", lambda: rows)

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from project import copy_of_project
 from test_dvc import SMALL, commit
 
-UNREACHABLE = {name: "http://127.0.0.1:9" for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")}
+UNREACHABLE = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), "http://127.0.0.1:9")
 """no server listens there"""
 LANGS = ("en", "zh")
 

@@ -13,14 +13,15 @@ from ssn_eval.prompts.prompt import Label, Prompt
 
 LANGUAGES = ("en", "zh", "it", "vi", "ar", "ko", "th", "bn", "sw", "jv")
 
+FORM = "MultiJail's CSV (of a table of your own, `ssn data add` makes a prompt file)"
+
 
 def _read(path: Path, lang: str, label: Label, _split: Split) -> list[Prompt]:
-    rows = csv_rows(path, ("id", "tags", "en"), "MultiJail's CSV")
+    rows = csv_rows(path, ("id", "tags", "en"), FORM)
     if lang not in rows[0]:
         raise UnknownNameError("MultiJail language", lang, [code for code in LANGUAGES if code in rows[0]])
     return [
-        Prompt(f"multijail-{row['id']}", lang, label, row[lang].strip(), tags=listed(row["tags"], path))
-        for row in rows
+        Prompt(f"multijail-{row['id']}", lang, label, row[lang].strip(), tags=listed(row["tags"], path)) for row in rows
     ]
 
 

@@ -60,7 +60,9 @@ def presence(source: Source) -> Presence:
         places = {remote.path: remote.target for remote in remotes(source) if remote.target.is_file()}
         copy = cache_folder() / source.name if places else None
     pins = source.pin.files
-    other = sum(checksum is not None and not checksum.fits(places[path]) for path, checksum in pins.items() if path in places)
+    other = sum(
+        checksum is not None and not checksum.fits(places[path]) for path, checksum in pins.items() if path in places
+    )
     return Presence(copy, False, len(places), other, total)
 
 
