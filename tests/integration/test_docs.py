@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -44,10 +45,18 @@ def test_every_page_is_there(site):
         assert (site / page.relative_to(ROOT / "docs").with_suffix(".html")).is_file(), page
 
 
+def leaves(group: click.Group, path: str = "") -> Iterator[tuple[str, click.Command]]:
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from leaves(command, f"{path}{name} ")
+        else:
+            yield path + name, command
+
+
 def test_every_command_and_option_is_in_the_reference(site):
     text = (site / "reference" / "cli.html").read_text(encoding="utf-8")
-    for name, command in main.commands.items():
-        assert f'id="ssn-{name}"' in text, name
+    for name, command in leaves(main):
+        assert f'id="ssn-{name.replace(" ", "-")}"' in text, name
         for option in (o for p in command.params if isinstance(p, click.Option) for o in p.opts if o.startswith("--")):
             assert option in text, f"ssn {name} {option}"
 
@@ -85,7 +94,11 @@ def test_a_command_and_its_options_exist(typed: Typed):
         assert name in ("COMMAND", "…"), typed
         return
     assert name in main.commands, f"there is no ssn {name}"
-    known = {o for p in main.commands[name].params for o in p.opts} | {"--help", "--quiet"}
+    command = main.commands[name]
+    if isinstance(command, click.Group):
+        assert rest and rest[0] in command.commands, f"there is no ssn {name} {' '.join(rest[:1])}"
+        command = command.commands[rest[0]]
+    known = {o for p in command.params for o in p.opts} | {"--help", "--quiet"}
     for word in rest:
         if word.startswith("--"):
             assert word.partition("=")[0] in known, f"ssn {name} has no {word}"

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any, cast
 
-import lm_eval
 import pytest
 from click.testing import CliRunner, Result
+from lm_eval import evaluator
 from lm_eval.config.evaluate_config import EvaluatorConfig
 from test_harness_tasks import Scripted
 
@@ -41,14 +42,13 @@ def add(*words: str) -> Result:
     return CliRunner().invoke(main, ["data", "add", *words])
 
 
-def results(*tasks: str, include: str | None = None) -> dict[str, dict[str, float]]:
+def results(*tasks: str, include: str | None = None) -> dict[str, Any]:
     """What lm_eval's own command does with `--tasks` and `--include_path`, with a scripted model."""
     config = EvaluatorConfig(tasks=list(tasks), include_path=include)
     manager = config.process_tasks()
-    found = lm_eval.simple_evaluate(
-        model=Scripted({}), tasks=config.tasks, task_manager=manager, bootstrap_iters=0, log_samples=True
+    found: Any = evaluator.simple_evaluate(
+        model=Scripted({}), tasks=cast("Any", config.tasks), task_manager=manager, bootstrap_iters=0, log_samples=True
     )
-    assert found
     return {**found["results"], "samples": {name: len(docs) for name, docs in found["samples"].items()}}
 
 
@@ -96,7 +96,7 @@ def test_a_prompt_column_with_labels_gives_tasks_of_both_kinds_and_leaves_out_wh
     ]
     found = results("own")
     assert found["samples"] == {"mine_harmful": 1, "mine_harmless": 1}
-    assert "asr,none" in found["mine_harmful"] and "over_refusal_rate,none" in found["mine_harmless"]
+    assert "compliance_rate,none" in found["mine_harmful"] and "over_refusal_rate,none" in found["mine_harmless"]
 
 
 def test_rows_without_ids_are_numbered_alike_in_every_language(here: Path) -> None:

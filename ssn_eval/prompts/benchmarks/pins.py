@@ -64,7 +64,7 @@ class Pin:
 @functools.cache
 def pins() -> Mapping[str, Pin]:
     """Benchmark → its pin, in the order of the table."""
-    table = json.loads(resources.files(__package__).joinpath(TABLE).read_text(encoding="utf-8"))
+    table = json.loads(resources.files("ssn_eval.prompts.benchmarks").joinpath(TABLE).read_text(encoding="utf-8"))
     return {name: _pin(row) for name, row in table.items()}
 
 
