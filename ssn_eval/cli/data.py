@@ -80,8 +80,7 @@ def fetch(
 
     wanted = [remote for name in names for remote in chosen(source(name), langs, into)]
     if print_sources:
-        base = into or cache_folder()
-        emit([_row(remote, base) for remote in wanted], as_json, _sources(wanted))
+        emit({"files": [_row(remote) for remote in wanted]}, as_json, _sources(wanted))
         return
     with progress(f"fetching {', '.join(names)}", len(wanted)) as advance:
         fetched = bring(wanted, advance)
@@ -138,7 +137,7 @@ def add(
     emit(result, as_json, sentence)
 
 
-def _row(remote: Remote, base: Path) -> dict[str, Any]:
+def _row(remote: Remote) -> dict[str, Any]:
     known = remote.known
     return {
         "address": remote.address,

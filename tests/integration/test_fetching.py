@@ -225,7 +225,7 @@ def test_another_revision_is_fetched_beside_the_pinned_one(here: Path, server: s
 
 
 def test_some_languages_of_a_benchmark_need_only_their_files(here: Path) -> None:
-    shown = json.loads(ssn("fetch", "polyrefuse", "--langs", "th", "--print-sources", "--json").stdout)
+    shown = json.loads(ssn("fetch", "polyrefuse", "--langs", "th", "--print-sources", "--json").stdout)["files"]
     assert len(shown) == 5 and all(row["name"].endswith("_th.json") and len(row["sha256"]) == 64 for row in shown)
     wrong = ssn("fetch", "polyrefuse", "--langs", "thai")
     assert wrong.exit_code == 2 and "Unknown language of polyrefuse 'thai'" in wrong.stderr
