@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import os
 import platform
 import sys
 from pathlib import Path
@@ -49,20 +48,11 @@ def encoded_prompts(name: str, loaded: loading.Loaded, count: int) -> list[list[
             items = questions.items(lexicon.load(), lang, "harmful", "train")
             texts += [items[(7 * i) % len(items)].prompt for i in range(lang_count)]
         else:
-            prompts = [p.prompt for p in read_prompts(multijail(), (lang,))]
+            prompts = [p.prompt for p in read_prompts("multijail", (lang,))]
             sizes = [len(ids) for ids in encode(loaded.tokenizer, prompts, 4096).ids]
             order = sorted((i for i, size in enumerate(sizes) if size >= SHORTEST), key=lambda i: (sizes[i], i))
             texts += [prompts[i] for i in order[:lang_count]]
     return encode(loaded.tokenizer, texts, 4096).ids
-
-
-def multijail() -> Path:
-    """The path of MultiJail's CSV in `SSN_DATA_DIR`, `data/`, or the shared data beside the project."""
-    folders = [Path(os.environ["SSN_DATA_DIR"])] if "SSN_DATA_DIR" in os.environ else []
-    for folder in (*folders, ROOT / "data", ROOT.parent / "shared" / "data"):
-        if (folder / "MultiJail.csv").is_file():
-            return folder / "MultiJail.csv"
-    sys.exit("MultiJail.csv is neither in SSN_DATA_DIR nor in data/; run `dvc pull data/MultiJail.csv.dvc`.")
 
 
 def plain_llama(layers: int = 8, hidden: int = 256, vocab: int = 2000) -> PreTrainedModel:

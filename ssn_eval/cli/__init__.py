@@ -11,6 +11,7 @@ import click
 
 from ssn_eval.cli.claims import claims
 from ssn_eval.cli.completion import completion
+from ssn_eval.cli.data import data
 from ssn_eval.cli.doctor import doctor
 from ssn_eval.cli.exchange import export, import_
 from ssn_eval.cli.frontier import frontier
@@ -48,6 +49,7 @@ for _command in (
     push,
     calibrate,
     judge,
+    data,
     summarize,
     report,
     claims,

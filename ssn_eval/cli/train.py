@@ -52,11 +52,13 @@ def pairs(
 
     Example: ssn pairs --prompts data/PolyRefuse --split train --langs en,th,ko --model Qwen/Qwen3-8B --out pairs.jsonl
     """
+    from ssn_eval.core import files
     from ssn_eval.core.languages import language
     from ssn_eval.prompts.making import make_pairs
     from ssn_eval.prompts.pairs import read_phrasings, write_pairs
     from ssn_eval.prompts.reading import read_all_prompts
 
+    files.refuse_folder(out)
     codes = [language(code).code for code in langs]
     made = make_pairs(
         read_all_prompts(prompt_files, codes),

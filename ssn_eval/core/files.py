@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ssn_eval.core.errors import FormatError, MissingInputError, SsnError
+from ssn_eval.core.errors import FormatError, MissingInputError, ParamsError, SsnError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FULL_MESSAGES = ("No space left", "Disk quota exceeded", "File too large", "file write failed", "unexpected pos")
@@ -78,9 +78,10 @@ def sentence(error: OSError) -> str:
 def atomic(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; after the body, the file or folder there is renamed to `path`.
 
-    If the body raises an exception, `path` is not changed.
+    If the body raises an exception, `path` is not changed. A system error names `path`, not the temporary one.
 
     Raises:
+        ParamsError: a file was written, but `path` is a folder.
         DiskFullError: the file does not fit on the disk.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -92,9 +93,25 @@ def atomic(path: Path) -> Iterator[Path]:
             yield temporary
             if temporary.is_dir():
                 _remove(path)
+            else:
+                refuse_folder(path)
             temporary.replace(path)
+        except OSError as error:
+            if error.filename in (temporary, str(temporary)):
+                error.filename = str(path)
+            raise
         finally:
             _remove(temporary)
+
+
+def refuse_folder(path: Path) -> None:
+    """Stop if a file cannot be written because its name is that of a folder; for commands that work long before they write.
+
+    Raises:
+        ParamsError: names the folder.
+    """
+    if path.is_dir():
+        raise ParamsError(f"{path} is a folder, but a file is written here; name a file in it.")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -163,12 +180,24 @@ def parse_json(text: str, where: str, what: str) -> Any:
         what: what the text should be, for the message.
 
     Raises:
-        FormatError: the text is not JSON, or is nested too deeply for Python.
+        FormatError: the text is not JSON, is nested too deeply for Python, or holds half of a surrogate pair, which is no character.
     """
     try:
-        return json.loads(text)
+        value = json.loads(text)
+        if _HALF.search(text):
+            json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise FormatError(
+            f"{where} is not {what}: it holds half of a surrogate pair (\\u{ord(error.object[error.start]):04x}), which is no "
+            f"character; correct the text there."
+        ) from error
     except (ValueError, RecursionError) as error:
         raise FormatError(f"{where} is not {what}: it is not valid JSON ({error}).") from error
+    return value
+
+
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")
+"""an escape of JSON that is half of a pair"""
 
 
 def sha256(path: Path) -> str:

@@ -16,13 +16,14 @@ LARGEST_HEADER = 32 << 20
 
 
 def refuse_other_ending(path: Path, what: str) -> None:
-    """Check the ending of a file name before any work is done.
+    """Check the name of a file before any work is done.
 
     Raises:
-        ParamsError: the ending is not .safetensors.
+        ParamsError: the ending is not .safetensors, or it is the name of a folder.
     """
     if path.suffix != ".safetensors":
         raise ParamsError(f"{what} is written as .safetensors, but {path} has another ending; rename it.")
+    files.refuse_folder(path)
 
 
 def write_tensors(

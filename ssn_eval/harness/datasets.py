@@ -6,12 +6,13 @@ uses the keywords that it needs and ignores the others. `prompts.benchmarks` rea
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from ssn_eval.core.errors import ParamsError
 from ssn_eval.harness.exits import one_sentence
-from ssn_eval.prompts.prompt import Label
+from ssn_eval.prompts.prompt import Label, Prompt
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
@@ -49,17 +50,30 @@ def documents(
     with one_sentence():
         revision = metadata.get(f"{benchmark}_revision")
         prompts = load(source(benchmark), lang, label, str(revision) if revision is not None else None)
-        return _rows(
-            {
-                "id": p.id,
-                "lang": p.lang,
-                "label": p.label,
-                "prompt": p.prompt,
-                "tags": list(p.tags),
-                "translation": translation,
-            }
-            for p in (prompts[i] for i in _spread(len(prompts), limit))
-        )
+        return _documents(prompts, limit, translation)
+
+
+def beside(module: str) -> Callable[..., DatasetDict]:
+    """A `custom_dataset` of the file `prompts.jsonl` that lies beside a module, for task files that lie there too.
+
+    Prompts of the split `train` are not evaluated if there are others, because training uses them.
+
+    Args:
+        module: the `__file__` of that module.
+    """
+
+    def own_documents(
+        lang: str, label: Label, translation: str = "", limit: int | None = None, **_: object
+    ) -> DatasetDict:
+        from ssn_eval.prompts.jsonl import read_jsonl
+        from ssn_eval.prompts.prompt import select_prompts
+
+        with one_sentence():
+            prompts = select_prompts(read_jsonl(Path(module).with_name("prompts.jsonl")), lang=lang, label=label)
+            evaluated = [p for p in prompts if p.split != "train"] or prompts
+            return _documents(evaluated, limit, translation)
+
+    return own_documents
 
 
 def laptop_sample(docs: Dataset) -> Dataset:
@@ -89,6 +103,20 @@ def _spread(size: int, limit: int | None) -> range | list[int]:
     if limit is None or limit >= size:
         return range(size)
     return [i * size // limit for i in range(limit)]
+
+
+def _documents(prompts: Sequence[Prompt], limit: int | None, translation: str) -> DatasetDict:
+    return _rows(
+        {
+            "id": p.id,
+            "lang": p.lang,
+            "label": p.label,
+            "prompt": p.prompt,
+            "tags": list(p.tags),
+            "translation": translation,
+        }
+        for p in (prompts[i] for i in _spread(len(prompts), limit))
+    )
 
 
 def _rows(rows: Iterable[Mapping[str, object]]) -> DatasetDict:

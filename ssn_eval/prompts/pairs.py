@@ -173,15 +173,18 @@ def _ids(pairs: Iterable[Pair]) -> dict[str, set[str]]:
 
 
 def _parse(line: str, place: str) -> Pair:
+    value = files.parse_json(line, place, "a pair of prompt and response")
     try:
-        pair = Pair(**json.loads(line))
-    except (json.JSONDecodeError, TypeError, RecursionError) as error:
+        pair = Pair(**value)
+    except TypeError as error:
         raise FormatError(f"{place} is not a pair of prompt and response: {error}.") from error
     texts = (pair.id, pair.lang, pair.label, pair.prompt, pair.response)
     if not all(isinstance(text, str) for text in texts) or not isinstance(pair.rejected, str | None):
         raise FormatError(f"{place} has a value that is no text; id, lang, label, prompt and response are texts.")
     if pair.label not in LABELS:
         raise FormatError(f"{place} has the label {pair.label!r}; expected one of {', '.join(LABELS)}.")
+    if not pair.prompt.strip():
+        raise FormatError(f"{place} has a prompt without text; write it, or leave the pair out.")
     if not pair.response.strip():
         raise FormatError(f"{place} has an empty response; there is nothing to learn from it.")
     language(pair.lang)

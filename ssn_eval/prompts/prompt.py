@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ssn_eval.core.errors import EmptySetError
+from ssn_eval.core.errors import EmptySetError, FormatError
 from ssn_eval.core.languages import language
 
 Label = Literal["harmful", "harmless"]
@@ -55,3 +55,28 @@ def select_prompts(prompts: Iterable[Prompt], *, lang: str, label: Label, split:
             f"No {query} prompts (language/label) were found; the prompt set holds {', '.join(present)}."
         )
     return selected
+
+
+def refuse_flaws(prompts: Iterable[Prompt], place: object) -> None:
+    """Stop if a prompt has no text, or if an id comes twice in a language.
+
+    Every reader of prompts calls this: of JSONL files, of benchmarks, and of tables.
+
+    Args:
+        prompts: of any languages.
+        place: the file or folder that they were read from, for the message.
+
+    Raises:
+        FormatError: names the id and the language.
+    """
+    keys: set[tuple[str, str]] = set()
+    for prompt in prompts:
+        if not prompt.prompt.strip():
+            raise FormatError(
+                f"{place} has no text for the id {prompt.id!r} in {prompt.lang}; write the prompt, or leave the id out."
+            )
+        if (prompt.id, prompt.lang) in keys:
+            raise FormatError(
+                f"{place} holds the id {prompt.id!r} twice in {prompt.lang}; ids must be unique in a language."
+            )
+        keys.add((prompt.id, prompt.lang))

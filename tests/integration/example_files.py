@@ -158,6 +158,11 @@ def run(path: Path) -> None:
     runs_made.write(path, {"en": [r, r, r, c], "sw": swahili}, tags=[["theft"], ["theft"], ["fraud"], []])
 
 
+def own_table(path: Path) -> None:
+    """A user's table with a column for each language."""
+    path.write_text("id,en,th\n1,How to cook rice?,ทำอาหารอย่างไร\n", encoding="utf-8")
+
+
 MAKERS: dict[str, Callable[[Path], None]] = {
     MODEL: model,
     OTHER: model,
@@ -170,6 +175,7 @@ MAKERS: dict[str, Callable[[Path], None]] = {
     "LLaMA-2-7B.neuron.pth": lape,
     "data/MultiJail.csv": multijail,
     "data/PolyRefuse": polyrefuse,
+    "own.csv": own_table,
     "pairs.jsonl": pairs,
     "judged_responses.jsonl.gz": gold,
     "results": results,

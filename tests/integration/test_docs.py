@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -44,10 +45,18 @@ def test_every_page_is_there(site):
         assert (site / page.relative_to(ROOT / "docs").with_suffix(".html")).is_file(), page
 
 
+def leaves(group: click.Group, path: str = "") -> Iterator[tuple[str, click.Command]]:
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from leaves(command, f"{path}{name} ")
+        else:
+            yield path + name, command
+
+
 def test_every_command_and_option_is_in_the_reference(site):
     text = (site / "reference" / "cli.html").read_text(encoding="utf-8")
-    for name, command in main.commands.items():
-        assert f'id="ssn-{name}"' in text, name
+    for name, command in leaves(main):
+        assert f'id="ssn-{name.replace(" ", "-")}"' in text, name
         for option in (o for p in command.params if isinstance(p, click.Option) for o in p.opts if o.startswith("--")):
             assert option in text, f"ssn {name} {option}"
 
@@ -85,7 +94,11 @@ def test_a_command_and_its_options_exist(typed: Typed):
         assert name in ("COMMAND", "…"), typed
         return
     assert name in main.commands, f"there is no ssn {name}"
-    known = {o for p in main.commands[name].params for o in p.opts} | {"--help", "--quiet"}
+    command = main.commands[name]
+    if isinstance(command, click.Group):
+        assert rest and rest[0] in command.commands, f"there is no ssn {name} {' '.join(rest[:1])}"
+        command = command.commands[rest[0]]
+    known = {o for p in command.params for o in p.opts} | {"--help", "--quiet"}
     for word in rest:
         if word.startswith("--"):
             assert word.partition("=")[0] in known, f"ssn {name} has no {word}"
@@ -122,7 +135,13 @@ def test_a_task_a_model_and_its_arguments_exist(typed: Typed):
         for argument in given.get("--model_args", "").split(","):
             assert not argument or argument == "…" or argument.partition("=")[0] in known, f"{argument} in {typed}"
     for task in given.get("--tasks", "").split(","):
-        assert not task or task in our_tasks() or task == "…", f"no task {task}"
+        assert not task or task in our_tasks() | added_tasks(typed.page) or task == "…", f"no task {task}"
+
+
+def added_tasks(page: str) -> set[str]:
+    """The folders that `ssn data add` makes on a page; without `--name`, the group is called as the table."""
+    added = [t.words for t in TYPED if t.page == page and t.words[:3] == ("ssn", "data", "add") and "--out" in t.words]
+    return {words[words.index("--out") + 1] for words in added} | {Path(words[3]).stem for words in added}
 
 
 @pytest.mark.parametrize("typed", [t for t in TYPED if t.words[0] == "dvc"], ids=str)

@@ -266,7 +266,7 @@ def test_an_unknown_judge_ends_the_run_before_anything_is_generated(
 def test_offline_and_not_cached_is_one_sentence_and_no_traceback(tmp_path: Path) -> None:
     """The interpreter ends as lm_eval's command would: nothing in lm_eval catches what a task raises."""
     env = {k: v for k, v in os.environ.items() if k != "SSN_DATA_DIR"}
-    env |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_HOME": str(tmp_path / "empty")}
+    env |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "XDG_CACHE_HOME": str(tmp_path / "empty")}
     code = (
         "from lm_eval.tasks import TaskManager; from ssn_eval.harness.bootstrap import tasks_folder\n"
         "TaskManager(include_path=str(tasks_folder()), include_defaults=False).load(['multijail'])"
@@ -277,7 +277,7 @@ def test_offline_and_not_cached_is_one_sentence_and_no_traceback(tmp_path: Path)
     assert done.returncode != 0
     assert "Traceback" not in done.stderr
     last = done.stderr.strip().splitlines()[-1]
-    assert last.startswith("ssn_eval: MultiJail.csv is neither") and "dvc pull data/MultiJail.csv.dvc" in last
+    assert last.startswith("ssn_eval: MultiJail.csv is neither") and "ssn data fetch multijail" in last
     assert "SSN_DATA_DIR" in last and done.returncode == 2
 
 

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import csv
-import functools
-import http.server
 import json
 import re
-import threading
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from datasets import config
 from small_copies import EMPTY, ROWS, multijail, prompt, write_all
 
 from ssn_eval.core.errors import (
@@ -27,7 +22,7 @@ from ssn_eval.core.errors import (
 from ssn_eval.core.params import Params
 from ssn_eval.core.settings import PromptParams
 from ssn_eval.harness import datasets
-from ssn_eval.prompts.benchmarks import copies
+from ssn_eval.prompts.benchmarks import copies, fetching
 from ssn_eval.prompts.benchmarks.catalogue import SOURCES, source
 from ssn_eval.prompts.benchmarks.loading import load
 from ssn_eval.prompts.corpus import prepare
@@ -45,6 +40,7 @@ def local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     monkeypatch.setenv("SSN_DATA_DIR", str(folder))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return write_all(folder)
 
 
@@ -53,6 +49,7 @@ def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A data folder in which there is nothing yet."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SSN_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path
 
 
@@ -65,10 +62,6 @@ def write_jsonl(path: Path, *items: tuple[str, str, str], label: str = "harmful"
     lines = [line | ({"split": split} if split else {}) for line in lines]
     with path.open("a", encoding="utf-8") as handle:
         handle.writelines(json.dumps(line) + "\n" for line in lines)
-
-
-def test_revisions_are_whole_commits() -> None:
-    assert all(re.fullmatch("[0-9a-f]{40}", s.revision) for s in SOURCES.values())
 
 
 @pytest.mark.parametrize(("name", "label"), PAIRS)
@@ -214,16 +207,17 @@ def test_without_english_the_first_language_is_the_one_to_be_parallel_to(empty: 
         load(source("polyrefuse"), "ko", "harmless")
 
 
-def test_a_csv_with_an_empty_cell_is_not_parallel(empty: Path) -> None:
+@pytest.mark.parametrize("cell", ["", " "])
+def test_a_csv_with_a_blank_cell_is_refused(empty: Path, cell: str) -> None:
     path = multijail(empty / "MultiJail.csv")
     with path.open(encoding="utf-8-sig", newline="") as handle:
         lines = list(csv.DictReader(handle))
-    lines[4]["bn"] = ""
+    lines[4]["bn"] = cell
     with path.open("w", encoding="utf-8", newline="") as handle:
         writer = csv.DictWriter(handle, list(lines[0]))
         writer.writeheader()
         writer.writerows(lines)
-    with pytest.raises(MismatchError, match="bn lacks 1 of them .the first: multijail-4"):
+    with pytest.raises(FormatError, match=r"MultiJail.csv has no text for the id 'multijail-4' in bn"):
         load(source("multijail"), "bn", "harmful")
     assert len(load(source("multijail"), "sw", "harmful")) == ROWS
 
@@ -248,6 +242,9 @@ def test_a_folder_of_the_source_that_lacks_a_file_says_which_and_where_it_is(loc
         ("csrt", "csrt.csv", "id,prompt\n1,x\n", "its header lacks category, csrt"),
         ("csrt", "csrt.csv", "id,category,csrt\n1,hate[,x\n", "categories that are not a list"),
         ("xstest", "xstest_prompts.csv", "", "its header lacks id"),
+        ("xstest", "xstest_prompts.csv", "id,prompt,type,label\n", "a header and no row"),
+        ("csrt", "csrt.csv", "id,category,csrt\n1,x\n", "its row 1 has 2 cells, and the header 3"),
+        ("csrt", "csrt.csv", "id,category,csrt,csrt\n", "has the column 'csrt' twice"),
         ("xsafety", "xsafety.parquet", "no parquet", "XSafety's parquet file"),
         ("multijail", "MultiJail.csv", "id,th\n0,x\n", "is not MultiJail's CSV"),
     ],
@@ -262,18 +259,17 @@ def test_a_damaged_copy_is_named_in_one_sentence(local: Path, name: str, file: s
 
 @pytest.mark.parametrize(("name", "label"), PAIRS)
 def test_offline_and_not_cached_says_which_file_from_where_and_where_to_put_it(
-    name: str, label: Label, empty: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, label: Label, empty: Path
 ) -> None:
-    monkeypatch.setattr(config, "DOWNLOADED_DATASETS_PATH", empty / "downloads")
     one, lang = source(name), source(name).languages[0]
     split = one.evaluated.get(label, (None,))[0]
     with pytest.raises(MissingInputError) as error:
         load(one, lang, label)
     said = str(error.value)
-    assert one.files(lang, label, split)[0] in said and one.revision in said and one.repo in said
-    assert "SSN_DATA_DIR" in said and f"{name}.jsonl" in said and one.pull in said
+    assert one.files(lang, label, split)[0] in said and one.pin.revision in said and one.pin.repo in said
+    assert "SSN_DATA_DIR" in said and f"{name}.jsonl" in said and f"ssn data fetch {name}`" in said
     put = re.search(r"put that file there as (\S+) ", said)
-    assert put and copies.address(one, one.files(lang, label, split)[0], one.revision) in said
+    assert put and fetching.address(one.pin, one.files(lang, label, split)[0]) in said
     (empty / put[1]).parent.mkdir(exist_ok=True)
     small = write_all(_fresh(empty / "small"))
     (empty / put[1]).write_bytes((small / put[1]).read_bytes())
@@ -283,64 +279,6 @@ def test_offline_and_not_cached_says_which_file_from_where_and_where_to_put_it(
 def _fresh(folder: Path) -> Path:
     folder.mkdir()
     return folder
-
-
-@pytest.fixture
-def github(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Path, list[str]]]:
-    """A server on loopback in GitHub's place: its folder, and what it was asked for."""
-    root, asked = _fresh(tmp_path / "github"), list[str]()
-
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, format: str, *args: object) -> None:
-            asked.append(self.path)
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(root)))
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    monkeypatch.setattr(copies, "RAW", f"http://127.0.0.1:{server.server_port}")
-    monkeypatch.setattr("datasets.utils.file_utils._raise_if_offline_mode_is_enabled", lambda *_: None)
-    monkeypatch.setattr(config, "DOWNLOADED_DATASETS_PATH", tmp_path / "downloads")
-    yield root, asked
-    server.shutdown()
-    server.server_close()
-
-
-def test_a_file_from_github_is_read_once_and_then_from_the_cache_even_offline(
-    github: tuple[Path, list[str]], empty: Path
-) -> None:
-    root, asked = github
-    one = source("advbench_x")
-    path = root / one.repo / one.revision / one.files("th", "harmful", None)[0]
-    path.parent.mkdir(parents=True)
-    path.write_text(json.dumps({"safety": ["first", "second"]}), encoding="utf-8")
-    assert [p.prompt for p in load(one, "th", "harmful")] == ["first", "second"]
-    asked.clear()
-    path.unlink()
-    assert [p.prompt for p in load(one, "th", "harmful")] == ["first", "second"]
-    assert asked == []
-    with pytest.raises(MissingInputError, match="neither cached nor reachable"):
-        load(one, "ja", "harmful")
-
-
-def test_another_revision_is_read_where_the_metadata_name_one(github: tuple[Path, list[str]], empty: Path) -> None:
-    root, _ = github
-    path = root / source("csrt").repo / "main" / "data" / "csrt.csv"
-    path.parent.mkdir(parents=True)
-    path.write_text("id,category,csrt\n1,\"['hate']\",newer\n", encoding="utf-8")
-    assert [row["prompt"] for row in rows("csrt", "en", csrt_revision="main")] == ["newer"]
-
-
-def test_a_file_of_the_hub_is_asked_for_at_its_pinned_commit(empty: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[object, ...]] = []
-
-    def download(repo: str, path: str, *, repo_type: str, revision: str) -> str:
-        asked.append((repo, path, repo_type, revision))
-        return str(multijail(empty / "cached.csv"))
-
-    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
-    assert len(rows("multijail", "th")) == ROWS
-    assert len(rows("multijail", "th", multijail_revision="main")) == ROWS
-    pinned = source("multijail").revision
-    assert asked == [("DAMO-NLP-SG/MultiJail", "MultiJail.csv", "dataset", r) for r in (pinned, "main")]
 
 
 def test_the_pipelines_reader_takes_the_translation_of_polyrefuses_test_files(local: Path) -> None:

@@ -27,6 +27,7 @@ from ssn_eval.models import deltas, loading
 from ssn_eval.prompts.benchmarks import source
 from ssn_eval.prompts.pairs import read_pairs
 from ssn_eval.prompts.reading import read_prompts
+from ssn_eval.prompts.tables import read_table
 from ssn_eval.training.adapters.folder import refuse_other_base
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -88,7 +89,7 @@ def _multijail(path: Path) -> None:
     text = io.StringIO()
     rows = csv.writer(text)
     rows.writerows(
-        [("id", "source", "en", "th", "tags"), (0, "x", "how?", "อย่างไร", "['a']"), (1, "x", "why?", "", "[]")]
+        [("id", "source", "en", "th", "tags"), (0, "x", "how?", "อย่างไร", "['a']"), (1, "x", "why?", "ทำไม", "[]")]
     )
     path.write_text("\ufeff" + text.getvalue(), encoding="utf-8")
 
@@ -128,6 +129,10 @@ READERS = {
     "delta": Reader("delta.safetensors", deltas.load, _delta),
     "prompts.jsonl": Reader("prompts.jsonl", read_prompts, _lines(PROMPT, PROMPT | {"id": "b"})),
     "multijail": Reader("MultiJail.csv", read_prompts, _multijail),
+    "own csv": Reader("own.csv", lambda p: read_table(p, label="harmful"), _multijail),
+    "own jsonl": Reader(
+        "own.jsonl", lambda p: read_table(p, lang="th"), _lines({"prompt": "how?", "label": "harmful"})
+    ),
     "polyrefuse": Reader("harmful_train.json", lambda p: read_prompts(p.parent), _json([{"instruction": "how?"}])),
     "params": Reader(
         "params.yaml", params.load, lambda p: files.write_text(p, (ROOT / "params.yaml").read_text("utf-8"))

@@ -146,7 +146,7 @@ def test_export_refuses_another_ending_and_a_folder(tmp_path):
     refused(ssn("export", source, "--format", "csv", "--out", out), ".csv")
     assert out.read_text() == "mine"
     (tmp_path / "folder.csv").mkdir()
-    refused(ssn("export", source, "--format", "csv", "--out", tmp_path / "folder.csv"), "directory")
+    refused(ssn("export", source, "--format", "csv", "--out", tmp_path / "folder.csv"), "is a folder")
     work = tmp_path / "work"
     work.mkdir()
     (work / "thesis.txt").write_text("mine")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ssn_eval.core import files
-from ssn_eval.core.errors import FormatError, MissingInputError
+from ssn_eval.core.errors import FormatError, MissingInputError, ParamsError
 
 
 def test_an_exception_leaves_what_was_there_and_nothing_else(tmp_path):
@@ -116,3 +116,23 @@ def test_reading_says_what_is_wrong(tmp_path, monkeypatch):
     packed.write_bytes(b"no gzip")
     with pytest.raises(FormatError, match="gzip"):
         files.read_text(packed, "text")
+
+
+def test_a_file_is_not_written_over_a_folder_and_the_message_names_what_was_given(tmp_path):
+    (tmp_path / "o").mkdir()
+    with pytest.raises(ParamsError, match=f"^{tmp_path}/o is a folder, but a file is written here"):
+        files.write_text(tmp_path / "o", "x")
+    assert [p.name for p in tmp_path.iterdir()] == ["o"] and not list((tmp_path / "o").iterdir())
+
+
+def test_a_system_error_names_the_file_and_not_the_temporary_one(tmp_path):
+    with pytest.raises(OSError) as error, files.atomic(tmp_path / "x.json") as temporary:
+        raise PermissionError(errno.EACCES, "Permission denied", str(temporary))
+    assert files.sentence(error.value) == f"{tmp_path}/x.json cannot be used: Permission denied."
+
+
+@pytest.mark.parametrize("text", ['"\\ud83d"', '{"a": ["\\uDE00 x"]}', '{"\\ud83d\\ud83d": 1}'])
+def test_half_of_a_surrogate_pair_is_no_text(text):
+    with pytest.raises(FormatError, match="a line is not a prompt: it holds half of a surrogate pair"):
+        files.parse_json(text, "a line", "a prompt")
+    assert files.parse_json('"\\ud83d\\ude00 \\\\ud83d"', "a line", "a prompt") == "😀 \\ud83d"

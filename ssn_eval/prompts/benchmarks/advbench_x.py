@@ -31,9 +31,6 @@ def _read(path: Path, lang: str, label: Label, _split: Split) -> list[Prompt]:
 ADVBENCH_X = Source(
     name="advbench_x",
     languages=LANGUAGES,
-    host="github",
-    repo="msy0513/shared-safety-pathways",
-    revision="e950e610a18944d6780069085f4ba017ff66e88d",
     files=_files,
     read=_read,
     local="advbench_x_json",

@@ -31,9 +31,6 @@ def _scope(row: object) -> str:
 AYA_REDTEAMING = Source(
     name="aya_redteaming",
     languages=LANGUAGES,
-    host="hub",
-    repo="CohereLabs/aya_redteaming",
-    revision="5a16fee03c19d681b4f3527b6a750e1ed4d434c7",
     files=lambda lang, _label, _split: (f"aya_{CODES[lang]}.jsonl",),
     read=_read,
     local="aya_redteaming",

@@ -1,21 +1,44 @@
-"""A benchmark's file: a local copy, or the pinned one from the hub or GitHub, which is kept in their caches.
+"""Where a benchmark's file is: a local copy, or the user's cache, which is filled from the source when a file is needed.
 
 Local copies are looked for in the folder that `SSN_DATA_DIR` names, then in the pipeline's `data/` under the current
-folder: first in the source's own form, then as `<name>.jsonl` in the project's.
+folder: first in the source's own form, then as `<name>.jsonl` in the project's. Then comes the cache, one folder for each
+benchmark and commit. lm_eval's tasks, `ssn` and the pipeline all ask here.
 """
 
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 
-from ssn_eval.core.errors import MissingInputError
+from ssn_eval.core.errors import FormatError, MissingInputError
+from ssn_eval.prompts.benchmarks import fetching
+from ssn_eval.prompts.benchmarks.fetching import Remote
 from ssn_eval.prompts.benchmarks.source import Source, Split
 from ssn_eval.prompts.prompt import Label
 
-RAW = "https://raw.githubusercontent.com"
-_COMMIT = re.compile(r"[0-9a-f]{40}")
+VARIABLE = "SSN_DATA_DIR"
+
+
+def data_folders() -> list[Path]:
+    """The folders that may hold local copies, in the order in which they are searched.
+
+    Raises:
+        MissingInputError: `SSN_DATA_DIR` is set to something that is no folder.
+    """
+    folder_name = os.environ.get(VARIABLE)
+    if not folder_name:
+        return [Path("data")]
+    folder = Path(folder_name).expanduser()
+    if not folder.is_dir():
+        raise MissingInputError(f"{VARIABLE} is {folder_name}, which is no folder; correct it or unset it.")
+    return [folder, Path("data")]
+
+
+def cache_folder() -> Path:
+    """The user's cache of benchmark files (`XDG_CACHE_HOME`, else `~/.cache`, or this system's place for it)."""
+    from platformdirs import user_cache_path
+
+    return user_cache_path("ssn_eval", appauthor=False) / "benchmarks"
 
 
 def local_copy(source: Source) -> Path | None:
@@ -24,13 +47,7 @@ def local_copy(source: Source) -> Path | None:
     Raises:
         MissingInputError: `SSN_DATA_DIR` is set to something that is no folder.
     """
-    folders = [Path("data")]
-    folder_name = os.environ.get("SSN_DATA_DIR")
-    if folder_name:
-        folders.insert(0, Path(folder_name).expanduser())
-        if not folders[0].is_dir():
-            raise MissingInputError(f"SSN_DATA_DIR is {folder_name}, which is no folder; correct it or unset it.")
-    candidates = [folder / name for folder in folders for name in (source.local, f"{source.name}.jsonl")]
+    candidates = [folder / name for folder in data_folders() for name in (source.local, f"{source.name}.jsonl")]
     return next((path for path in candidates if path.exists()), None)
 
 
@@ -46,13 +63,27 @@ def absent(source: Source, folder: Path, lang: str, label: Label, split: Split) 
     """The error for a folder that lacks a file; it says where one can get the file."""
     path = source.files(lang, label, split)[0]
     return MissingInputError(
-        f"{folder} is the local copy of {source.name}, but it has no {Path(path).name} ({lang}, {label}): put "
-        f"{address(source, path, source.revision)} there, or take the folder away to read online."
+        f"{folder} is the local copy of {source.name}, but it has no {Path(path).name} ({lang}, {label}): run "
+        f"`ssn data fetch {source.name} --into {folder.parent}` (it is {fetching.address(source.pin, path)}), or take "
+        f"the folder away to read from the cache."
     )
 
 
+def local_name(source: Source, path: str) -> str:
+    """The name of a source's file in a folder of local copies."""
+    return source.local if Path(source.local).suffix else f"{source.local}/{Path(path).name}"
+
+
+def remotes(source: Source, folder: Path | None = None) -> list[Remote]:
+    """Every file of a benchmark, with its place in a folder of local copies, or in the user's cache."""
+    return [
+        Remote(source.pin, path, folder / local_name(source, path) if folder else _in_cache(source, path))
+        for path in source.pin.files
+    ]
+
+
 def fetched(source: Source, lang: str, label: Label, split: Split, revision: str | None = None) -> Path:
-    """The file of one language, label and split from the source, from the cache if it was read before.
+    """The file of one language, label and split in the user's cache; it is fetched if it is not there.
 
     Args:
         source: the benchmark.
@@ -63,38 +94,28 @@ def fetched(source: Source, lang: str, label: Label, split: Split, revision: str
 
     Raises:
         MissingInputError: the file is neither cached nor reachable; the message names the file, its source, and the place to put it.
+        FormatError: the source gives another file than the pinned one.
     """
-    revision, path = revision or source.revision, source.files(lang, label, split)[0]
+    path = source.files(lang, label, split)[0]
+    other = revision if revision != source.pin.revision else None
+    remote = Remote(source.pin, path, _in_cache(source, path, other), other)
+    if remote.target.is_file() and fetching.is_commit(other or source.pin.revision):
+        return remote.target
     try:
-        return _from_hub(source.repo, path, revision) if source.host == "hub" else _from_github(source, path, revision)
-    except Exception as error:  # the libraries raise errors of many unrelated classes
-        form = source.local if Path(source.local).suffix else f"{source.local}/{Path(path).name}"
-        pull = f"run `{source.pull}` in the project, or " if source.pull else ""
+        return fetching.fetch(remote)
+    except FormatError:
+        raise
+    except MissingInputError as error:
+        if remote.target.is_file():  # of a branch or tag: what it was when it could be reached
+            return remote.target
+        form = local_name(source, path)
         raise MissingInputError(
-            f"{form} is neither in SSN_DATA_DIR nor in ./data, and {address(source, path, revision)} is neither cached nor "
-            f"reachable ({type(error).__name__}): {pull}put that file there as {form} (or all prompts of {source.name} as "
-            f"{source.name}.jsonl), or go online once."
+            f"{form} is neither in {VARIABLE} ({os.environ.get(VARIABLE) or 'not set'}) nor in ./data nor in the cache, and "
+            f"{remote.address} was not fetched: run `ssn data fetch {source.name}` where there is a network, or put that "
+            f"file there as {form} (or all prompts of {source.name} as {source.name}.jsonl). The reason: {error}"
         ) from error
 
 
-def address(source: Source, path: str, revision: str) -> str:
-    """Where one can download a source's file."""
-    if source.host == "hub":
-        from huggingface_hub import hf_hub_url
-
-        return hf_hub_url(source.repo, path, repo_type="dataset", revision=revision)
-    return f"{RAW}/{source.repo}/{revision}/{path}"
-
-
-def _from_hub(repo: str, path: str, revision: str) -> Path:
-    from huggingface_hub import hf_hub_download
-
-    return Path(hf_hub_download(repo, path, repo_type="dataset", revision=revision))
-
-
-def _from_github(source: Source, path: str, revision: str) -> Path:
-    from datasets import DownloadConfig, DownloadManager
-
-    # The file at a commit never changes, so one in the cache needs no question to the server, and none offline.
-    config = DownloadConfig(use_etag=not _COMMIT.fullmatch(revision))
-    return Path(str(DownloadManager(download_config=config).download(address(source, path, revision))))
+def _in_cache(source: Source, path: str, revision: str | None = None) -> Path:
+    commit = (revision or source.pin.revision).replace("/", "_")
+    return cache_folder() / source.name / commit / Path(local_name(source, path)).name

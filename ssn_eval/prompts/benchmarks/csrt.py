@@ -23,9 +23,6 @@ def _read(path: Path, lang: str, label: Label, _split: Split) -> list[Prompt]:
 CSRT = Source(
     name="csrt",
     languages=("en",),
-    host="github",
-    repo="haneul-yoo/csrt",
-    revision="f3c2fde7683f24411bed982d89a6f52896d20d0a",
     files=lambda _lang, _label, _split: ("data/csrt.csv",),
     read=_read,
     local="csrt.csv",

@@ -7,11 +7,11 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from ssn_eval.core.errors import EmptySetError, FormatError, MismatchError, MissingInputError, UnknownNameError
+from ssn_eval.core.errors import EmptySetError, MismatchError, MissingInputError, UnknownNameError
 from ssn_eval.prompts.benchmarks.copies import absent, fetched, file_in, local_copy
 from ssn_eval.prompts.benchmarks.source import Source, Split
 from ssn_eval.prompts.jsonl import read_jsonl
-from ssn_eval.prompts.prompt import Label, Prompt
+from ssn_eval.prompts.prompt import Label, Prompt, refuse_flaws
 
 REFERENCE = "en"
 """The language whose ids the others must have; in a JSONL file without it, the first one."""
@@ -32,7 +32,7 @@ def load(
     Raises:
         UnknownNameError: the benchmark has no such language or label.
         MissingInputError: there is no local copy, and the source is neither cached nor reachable.
-        FormatError: a file is not what it should be, or holds an id twice.
+        FormatError: a file is not what it should be, holds an id twice, or a prompt without text.
         MismatchError: the languages of a local copy should be parallel and are not.
         EmptySetError: nothing fits.
     """
@@ -45,10 +45,10 @@ def load(
         if lang not in source.languages:
             raise UnknownNameError(f"language of {source.name}", lang, source.languages)
         prompts, reference = _from_own_files(source, copy, lang, label, revision, every_split)
-    place = copy or source.repo
+    place = copy or source.pin.repo
     if not prompts:
         raise EmptySetError(f"{place} holds no {label} prompts in {lang} for {source.name}.")
-    _refuse_duplicates(prompts, place)
+    refuse_flaws(prompts, place)
     if source.alone(lang, label):
         return _alone(prompts, lang)
     if copy is not None and source.parallel:
@@ -73,18 +73,18 @@ def load_copy(source: Source, copy: Path) -> list[Prompt]:
 
     Raises:
         MissingInputError: a folder holds no file of the benchmark.
-        FormatError: a file is not what it should be, or holds an id twice.
+        FormatError: a file is not what it should be, holds an id twice, or a prompt without text.
     """
     prompts: list[Prompt] = []
     for label in source.labels:
         for lang in source.languages:
             with suppress(UnknownNameError):  # a file may have fewer languages than the benchmark
                 own_prompts = _own_prompts(source, copy, lang, label, source.splits.get(label, (None,)))
-                _refuse_duplicates(own_prompts, copy)
+                refuse_flaws(own_prompts, copy)
                 prompts += _alone(own_prompts, lang) if source.alone(lang, label) else own_prompts
     if not prompts:
         raise MissingInputError(
-            f"{copy} holds no prompt of {source.name}; expected {source.local} as {source.repo} has it."
+            f"{copy} holds no prompt of {source.name}; expected {source.local} as {source.pin.repo} has it."
         )
     return prompts
 
@@ -145,14 +145,6 @@ def _own_prompts(source: Source, copy: Path, lang: str, label: Label, splits: Se
         if (file := file_in(source, copy, lang, label, split))
         for prompt in source.read(file, lang, label, split)
     ]
-
-
-def _refuse_duplicates(prompts: Sequence[Prompt], place: object) -> None:
-    ids: set[str] = set()
-    for prompt in prompts:
-        if prompt.id in ids:
-            raise FormatError(f"{place} holds the id {prompt.id!r} twice in {prompt.lang}; ids must be unique.")
-        ids.add(prompt.id)
 
 
 def _refuse_gaps(prompts: Sequence[Prompt], reference: Sequence[Prompt], place: Path) -> None:

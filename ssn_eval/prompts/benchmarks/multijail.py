@@ -13,26 +13,22 @@ from ssn_eval.prompts.prompt import Label, Prompt
 
 LANGUAGES = ("en", "zh", "it", "vi", "ar", "ko", "th", "bn", "sw", "jv")
 
+FORM = "MultiJail's CSV (of a table of your own, `ssn data add` makes a prompt file)"
+
 
 def _read(path: Path, lang: str, label: Label, _split: Split) -> list[Prompt]:
-    rows = csv_rows(path, ("id", "tags", "en"), "MultiJail's CSV")
+    rows = csv_rows(path, ("id", "tags", "en"), FORM)
     if lang not in rows[0]:
         raise UnknownNameError("MultiJail language", lang, [code for code in LANGUAGES if code in rows[0]])
     return [
-        Prompt(f"multijail-{row['id']}", lang, label, row[lang].strip(), tags=listed(row["tags"], path))
-        for row in rows
-        if row[lang]
+        Prompt(f"multijail-{row['id']}", lang, label, row[lang].strip(), tags=listed(row["tags"], path)) for row in rows
     ]
 
 
 MULTIJAIL = Source(
     name="multijail",
     languages=LANGUAGES,
-    host="hub",
-    repo="DAMO-NLP-SG/MultiJail",
-    revision="93d65c778925d55973b9ff30c7bccc8545494eb6",
-    files=lambda _lang, _label, _split: ("MultiJail.csv",),
+    files=lambda _lang, _label, _split: ("data/MultiJail.csv",),
     read=_read,
     local="MultiJail.csv",
-    pull="dvc pull data/MultiJail.csv.dvc",
 )

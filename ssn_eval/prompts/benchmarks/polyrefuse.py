@@ -24,11 +24,10 @@ LANGUAGES = ("en", "zh", "it", "de", "es", "fr", "ja", "nl", "pl", "ru", "ar", "
 
 def _files(lang: str, label: Label, split: Split) -> tuple[str, ...]:
     translated = f"PolyRefuse/{label}_{split}_translated_{lang}.json"
-    if lang != "en":
-        return (translated,)
-    if label == "harmless":  # the English originals lie elsewhere in the repository
-        return (f"dataset/splits/{label}_{split}_200_sampled.json", f"{label}_{split}.json", translated)
-    return (translated, f"{label}_{split}.json")
+    if lang != "en" or (label, split) == ("harmful", "test"):
+        return (translated, f"{label}_{split}.json") if lang == "en" else (translated,)
+    sampled = "_200_sampled" if label == "harmless" else ""  # the English originals lie elsewhere in the repository
+    return (f"dataset/splits/{label}_{split}{sampled}.json", f"{label}_{split}.json", translated)
 
 
 def _read(path: Path, lang: str, label: Label, split: Split) -> list[Prompt]:
@@ -51,9 +50,6 @@ def _read(path: Path, lang: str, label: Label, split: Split) -> list[Prompt]:
 POLYREFUSE = Source(
     name="polyrefuse",
     languages=LANGUAGES,
-    host="github",
-    repo="mainlp/Multilingual-Refusal",
-    revision="985169df2a0b1ba56a95c65d5f60e228f12be4a1",
     files=_files,
     read=_read,
     local="PolyRefuse",
@@ -64,5 +60,4 @@ POLYREFUSE = Source(
         "harmless": ("train", "val"),
     },  # not every language has harmless test files
     alone=lambda lang, label: (lang, label) == ("zh", "harmless"),
-    pull="dvc pull data/PolyRefuse.dvc",
 )

@@ -1,4 +1,4 @@
-"""A benchmark's source: the place of its files, their revision, and their reader.
+"""A benchmark: its languages, its files, and their reader.
 
 Also the three file forms that sources share. Nothing here reads a network or an environment variable.
 """
@@ -11,10 +11,11 @@ import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from ssn_eval.core import files
 from ssn_eval.core.errors import FormatError
+from ssn_eval.prompts.benchmarks.pins import Pin, pins
 from ssn_eval.prompts.prompt import Label, Prompt
 
 Split = str | None
@@ -27,18 +28,13 @@ def _nowhere(_lang: str, _label: Label) -> bool:
 
 @dataclass(frozen=True)
 class Source:
-    """One benchmark: its files, pinned, and their reader."""
+    """One benchmark: its files and their reader. Where the files come from is in the table of `pins`."""
 
     name: str
     """As tasks call it; `<name>.jsonl` is a local copy in the project's own form."""
     languages: tuple[str, ...]
-    host: Literal["hub", "github"]
-    repo: str
-    """`owner/name` of the data set (hub) or repository (GitHub)."""
-    revision: str
-    """The commit that is read unless `<name>_revision` says otherwise."""
     files: Callable[[str, Label, Split], tuple[str, ...]]
-    """(language, label, split) → the file in the repository, then other names that a file in a local folder may have."""
+    """(language, label, split) → the file in the repository, then other names that a file in a local folder may have; the pinned table lists the first."""
     read: Callable[[Path, str, Label, Split], list[Prompt]]
     """(file, language, label, split) → its prompts in file order."""
     local: str
@@ -52,8 +48,11 @@ class Source:
     """Label → every split that the pipeline reads; a label that is absent has no splits."""
     evaluated: Mapping[Label, tuple[Split, ...]] = field(default_factory=dict)
     """Label → the split that is evaluated, then those that take its place in a `<name>.jsonl` without it; absent as above."""
-    pull: str = ""
-    """The command that puts a local copy into the pipeline's `data/`, where there is one."""
+
+    @property
+    def pin(self) -> Pin:
+        """The source on the network: repository, commit, licence, and the content of every file."""
+        return pins()[self.name]
 
 
 def csv_rows(path: Path, columns: Iterable[str], form: str = "the CSV that was expected") -> list[dict[str, str]]:
@@ -65,16 +64,25 @@ def csv_rows(path: Path, columns: Iterable[str], form: str = "the CSV that was e
         form: what a message calls the file.
 
     Raises:
-        FormatError: it is no CSV, or a column is missing.
+        FormatError: it is no CSV, a column is missing or doubled, or a row has more or fewer cells than the header.
     """
     try:
         text = io.StringIO(files.read_text(path, "a CSV file"), newline="")
-        rows = list(csv.DictReader(text, strict=True))
+        header, *lines = list(csv.reader(text, strict=True)) or [[]]
     except csv.Error as error:
         raise FormatError(f"{path} is not {form}: {error}.") from error
-    missing = [c for c in columns if not rows or c not in rows[0]]
-    if missing:
+    if missing := [c for c in columns if c not in header]:
         raise FormatError(f"{path} is not {form}: its header lacks {', '.join(missing)}.")
+    if twice := [c for c in header if header.count(c) > 1]:
+        raise FormatError(f"{path} is not {form}: its header has the column {twice[0]!r} twice.")
+    for number, cells in enumerate(lines, 1):
+        if cells and len(cells) != len(header):
+            raise FormatError(
+                f"{path} is not {form}: its row {number} has {len(cells)} cells, and the header {len(header)}."
+            )
+    rows = [dict(zip(header, cells, strict=True)) for cells in lines if cells]
+    if not rows:
+        raise FormatError(f"{path} is not {form}: it has a header and no row.")
     return rows
 
 

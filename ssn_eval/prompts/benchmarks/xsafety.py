@@ -45,9 +45,6 @@ def _read(path: Path, lang: str, label: Label, _split: Split) -> list[Prompt]:
 XSAFETY = Source(
     name="xsafety",
     languages=LANGUAGES,
-    host="hub",
-    repo="ToxicityPrompts/XSafety",
-    revision="048124acd1f4b9812c4cde998f0b915bba017d3d",
     files=lambda _lang, _label, _split: ("data/test-00000-of-00001.parquet",),
     read=_read,
     local="xsafety.parquet",

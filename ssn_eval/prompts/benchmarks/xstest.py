@@ -24,9 +24,6 @@ def _read(path: Path, lang: str, label: Label, _split: Split) -> list[Prompt]:
 XSTEST = Source(
     name="xstest",
     languages=("en",),
-    host="hub",
-    repo="Paul/XSTest",
-    revision="f600c994b256f12867dfa5b3eb3d545a3e62f8b5",
     files=lambda _lang, _label, _split: ("xstest_prompts.csv",),
     read=_read,
     local="xstest_prompts.csv",
