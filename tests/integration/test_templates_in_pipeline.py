@@ -25,7 +25,7 @@ SETTINGS: dict[str, Any] = {
     "languages": ["en", "zh"],
     "prompts": {"harmful": "harmful.jsonl", "harmless": "harmless.jsonl", "heldout": 0.5, "replay_tokens": 3},
     "score": {"prompts": 2, "probes": 1},
-    "select": {"p": 50.0, "random_seeds": [0], "sensitivity": [50]},
+    "select": {"p": 20.0, "random_seeds": [0], "sensitivity": [20]},
     "validate": {"sets": ["ss"], "ops": ["suppress"]},
     "train": {"methods": ["ssn"], "steps": 2, "batch_size": 2, "pairs": 2, "replay": 0},
     "evaluate": {"max_new_tokens": 2, "batch_size": 4, "capability": None},
