@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from ssn_eval.core.errors import FormatError, MismatchError
@@ -69,6 +71,18 @@ class ModelRef:
                 f"{what} was made on {self.id} with weights {self.weights[:12]}, but {live.id} has weights {live.weights[:12]}: "
                 f"same shape, another model. Identify neurons on this model, or pass other_model=True to use them anyway."
             )
+
+
+def code_hash(packages: Sequence[str]) -> str:
+    """A hash of every file of some packages of `ssn_eval`; it changes with the code, whatever its version says."""
+    root = Path(__file__).resolve().parents[1]
+    digest = hashlib.sha256()
+    for package in sorted(packages):
+        for path in sorted((root / package).rglob("*")):
+            if path.is_file() and "__pycache__" not in path.parts:
+                digest.update(f"{path.relative_to(root).as_posix()}\0".encode())
+                digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
 
 
 def versions() -> dict[str, str]:

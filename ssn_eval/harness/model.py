@@ -9,7 +9,8 @@ arguments; `arguments.py` reads them.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -173,6 +174,24 @@ class SsnHFLM(_HFLM):
         with one_sentence():
             templates.bind(lm.tokenizer, replace(spec.template, args=lm.chat_template_args))
         return lm
+
+    @contextmanager
+    def adapted(self, adapter: Path) -> Iterator[SsnHFLM]:
+        """This model with an adapter while the body runs; the adapter is taken off afterwards, and the weights are what they were.
+
+        Raises:
+            SsnError: the model has an adapter already, or this one does not fit.
+        """
+        with one_sentence():
+            if self._adapter or self._checkpoint:
+                raise ParamsError("This model has an adapter or a checkpoint already; load the base model alone.")
+            base: Any = self._model
+            tuned = load_adapter(base, adapter, self._ref, other_weights=self._other_model)
+        self._model, self._adapter = tuned.to(self.device).eval(), str(adapter)
+        try:
+            yield self
+        finally:
+            self._model, self._adapter = tuned.unload(), None
 
     def _weights(self, pretrained: Any, kwargs: dict[str, Any]) -> Any:
         """The model that `HFLM` loads, or the full checkpoint in its place; a checkpoint without a tokenizer gets the base's."""

@@ -1,41 +1,73 @@
-"""Stage 5: suppress and amplify one neuron set, and measure. SET MODEL PROMPTS SETS OUT SAMPLES."""
+"""Stage 5: suppress and amplify every neuron set, and measure. MODEL PROMPTS SETS OUT SAMPLES."""
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ssn_eval.core import files, presets, store
+from ssn_eval.core.neurons import NeuronSet
 from ssn_eval.core.params import Params
+from ssn_eval.core.progress import progress
 from ssn_eval.core.setnames import SetName
 from ssn_eval.interventions.hooks import intervene
-from ssn_eval.interventions.ops import parse_op
+from ssn_eval.interventions.ops import Op, parse_op
 from ssn_eval.stages.common import need, provenance, run_stage
-from ssn_eval.stages.evaluation import heldout, open_model, write_samples
+from ssn_eval.stages.evaluation import Bench, write_samples
+
+if TYPE_CHECKING:
+    from ssn_eval.harness.model import SsnHFLM
 
 
-def main(settings: Params, name: Path, model: Path, prompt_file: Path, sets: Path, out: Path, samples: Path) -> None:
-    """Write `{"set", "size", "conditions": {op: counts}}` and a row for every reply; an empty set has neither."""
-    from ssn_eval.harness.evaluate import evaluate
+def main(settings: Params, model: Path, prompt_file: Path, sets: Path, out: Path, samples: Path) -> None:
+    """Write a file a set: `{"set", "size", "conditions": {op: counts}}` and a row for every reply; an empty set has neither."""
+    neurons_by_set = {name: _neurons(settings, need(sets, "select"), name) for name in settings.validate.sets}
+    ops_by_set = {
+        name: [parse_op(text) for text in settings.validate.ops_of(name)] if neurons else []
+        for name, neurons in neurons_by_set.items()
+    }
+    bench, origin = Bench(settings, model, prompt_file), provenance(settings, prompts=prompt_file)
+    with (
+        files.atomic(out) as results,
+        files.atomic(samples) as replies,
+        progress("validating", sum(map(len, ops_by_set.values()))) as advance,
+    ):
+        for name, neurons in neurons_by_set.items():
+            conditions, rows = {}, []
+            for op in ops_by_set[name]:
+                own = {"neurons": _hash(neurons), "op": str(op)}
+                found = bench.measure(own, lambda neurons=neurons, op=op: _changed(bench, neurons, op))
+                conditions[str(op)] = found["counts"]
+                rows += [{"condition": f"{op} {name}"} | row for row in found["replies"]]
+                advance()
+            content = {"set": name, "size": len(neurons), "conditions": conditions, "provenance": origin}
+            files.write_json(results / f"{name}.json", content)
+            write_samples(replies / f"{name}.jsonl", rows)
 
-    prompts = heldout(prompt_file)
-    ops = [parse_op(text) for text in settings.validate.ops_of(name.as_posix())]
-    path = need(sets, "select") / f"{presets.check_set(name.as_posix(), settings.targets)}.json"
-    if not SetName.parse(name.as_posix()).may_be_missing:
+
+@contextmanager
+def _changed(bench: Bench, neurons: NeuronSet, op: Op) -> Iterator[SsnHFLM]:
+    with bench.base() as lm, intervene(lm.model, neurons, op):
+        yield lm
+
+
+def _neurons(settings: Params, sets: Path, name: str) -> NeuronSet:
+    """The neurons of a set; none if the set may be missing and is.
+
+    Raises:
+        MissingInputError: `select` did not make the set.
+    """
+    path = sets / f"{presets.check_set(name, settings.targets)}.json"
+    if not SetName.parse(name).may_be_missing:
         need(path, "select")
-    origin = provenance(settings, prompts=prompt_file)
-    if not path.is_file() or not (file := store.load_neurons(path)).neurons:
-        files.write_json(out, {"set": str(name), "size": 0, "conditions": {}, "provenance": origin})
-        files.write_text(samples, "")
-        return
-    lm = open_model(settings, model)
-    conditions, rows = {}, []
-    for op in ops:
-        with intervene(lm.model, file.neurons, op):
-            evaluation = evaluate(lm, prompts, settings.languages, settings.evaluate)
-        conditions[str(op)] = evaluation.counts
-        rows += [{"condition": f"{op} {name}"} | row for row in evaluation.replies]
-    files.write_json(out, {"set": str(name), "size": len(file.neurons), "conditions": conditions, "provenance": origin})
-    write_samples(samples, rows)
+    return store.load_neurons(path).neurons if path.is_file() else NeuronSet.of([])
+
+
+def _hash(neurons: NeuronSet) -> str:
+    return hashlib.sha256(repr(sorted(neurons)).encode()).hexdigest()
 
 
 if __name__ == "__main__":
