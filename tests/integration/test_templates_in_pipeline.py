@@ -118,11 +118,11 @@ def test_every_stage_shows_the_model_the_same_text(
     select.main(settings, Path("scores"), sets, Path("select.json"))
     trained, summary = Path("train/ssn"), Path("train.json")
     stage(lambda: train.main(settings, Path("ssn"), model, pairs, sets, trained, summary))
-    stage(lambda: validate.main(settings, Path("ss"), model, rows, sets, Path("ss.json"), Path("ss.jsonl")))
-    results = Path("ssn.json")
-    stage(lambda: evaluate.main(settings, Path("ssn"), model, rows, results, Path("ssn.jsonl"), trained))
+    stage(lambda: validate.main(settings, model, rows, sets, Path("results/validate"), Path("samples/validate")))
+    results = Path("results/evaluate")
+    stage(lambda: evaluate.main(settings, model, rows, Path("train"), results, Path("samples/evaluate")))
     assert set(map(tuple, seen)) <= expected, "evaluation begins with the prompts and nothing else"
 
     template_of = json.loads(Path("sets/ss.json").read_text())["provenance"]["template"]
-    assert template_of == json.loads(results.read_text())["model"]["template"]
+    assert template_of == json.loads((results / "ssn.json").read_text())["model"]["template"]
     assert template_of.get("system_prompt") == system and template_of["chat_template"]

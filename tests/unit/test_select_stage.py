@@ -249,7 +249,6 @@ def test_validate_refuses_a_name_that_no_set_has(folder, monkeypatch, capsys):
     Path("prompts.jsonl").write_text(json.dumps(row))
     Path("sets").mkdir()
     for name, said in (("ss_l", "Did you mean ss_lr"), ("ss_lr", "sets/ss_lr.json is not there yet")):
-        assert (
-            stage(monkeypatch, validate.main, name, "model", "prompts.jsonl", "sets", "out.json", "samples.jsonl") == 2
-        )
-        assert said in capsys.readouterr().err and not Path("out.json").exists()
+        configure(folder, validate={"sets": [name]})
+        assert stage(monkeypatch, validate.main, "model", "prompts.jsonl", "sets", "out", "samples") == 2
+        assert said in capsys.readouterr().err and not Path("out").exists()
