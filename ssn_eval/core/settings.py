@@ -191,6 +191,10 @@ class EvaluateParams:
     capability: str | None = setting(
         "organism_capability", "An lm_eval task or group that measures general capability, or null for none."
     )
+    ability: int = setting(
+        16,
+        "Harmless held-out prompts of each language on which the distance from the base model is measured (KL divergence and perplexity); 0 for none.",
+    )
     samples: bool = setting(
         False,
         "true keeps every prompt and reply in `artifacts/samples`, harmful ones too; false keeps only the verdicts.",

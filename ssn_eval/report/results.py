@@ -45,6 +45,8 @@ class Condition:
     """lang → prompt id → 1 refused, 0 not (harmful held-out prompts)"""
     judge: Mapping[str, Any]
     """the identity of the judge, as far as the file records it"""
+    ability: Mapping[str, Mapping[str, float]]
+    """lang → {"kl", "perplexity", "tokens"}, against the base's own answers to harmless prompts; empty if it was not measured"""
 
     def rate(self, lang: str, what: str) -> Rate | None:
         """A rate with its Wilson interval; None if it was not measured."""
@@ -285,7 +287,7 @@ def _selected(contents: dict[str, Any], names: Collection[str] | None) -> dict[s
 def _condition(name: str, label: str, data: Mapping[str, Any]) -> Condition:
     by_lang = {lang: dict(counts) for lang, counts in data["by_lang"].items()}
     verdicts = {lang: dict(v) for lang, v in data.get("verdicts", {}).items()}
-    return Condition(name, label, by_lang, verdicts, dict(data.get("judge") or {}))
+    return Condition(name, label, by_lang, verdicts, dict(data.get("judge") or {}), dict(data.get("ability") or {}))
 
 
 def _ops(name: str, conditions: Mapping[str, Any]) -> dict[str, Condition]:

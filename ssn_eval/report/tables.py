@@ -53,6 +53,7 @@ def tables(results: Results) -> dict[str, Grid]:
             [c for c in main if c.mean(results.languages, "thought_cut_off")],
             "thought_cut_off",
         ),
+        "ability": _ability(results, main),
         "amplification": _amplification(results),
         "loss": Grid(
             "Parameters trained, and mean loss of the first and of the last quarter of the steps",
@@ -157,6 +158,21 @@ def _rates(caption: str, results: Results, conditions: Iterable[Condition], what
         if any(rates):
             rows.append([c.label, *map(cell, rates), *(percent(m, "") for m in means)])
     return Grid(caption, header, rows)
+
+
+def _ability(results: Results, conditions: Iterable[Condition]) -> Grid:
+    """The distance from the base of every condition in which it was measured."""
+    caption = (
+        "Distance from the base on harmless prompts: KL divergence, nats a token (perplexity of the base's answers)"
+    )
+    rows = []
+    for c in conditions:
+        found = [c.ability.get(lang) for lang in results.languages]
+        if any(found):
+            known = [one["kl"] for one in found if one]
+            cells = [f"{one['kl']:.3f} ({one['perplexity']:.2f})" if one else "–" for one in found]
+            rows.append([c.label, *cells, f"{sum(known) / len(known):.3f}"])
+    return Grid(caption, ["condition", *results.languages, "mean"], rows)
 
 
 def _tests(results: Results) -> Grid:

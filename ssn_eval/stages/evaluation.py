@@ -17,6 +17,7 @@ from ssn_eval.prompts.jsonl import read_jsonl
 from ssn_eval.stages.common import need
 
 if TYPE_CHECKING:
+    from ssn_eval.harness.ability import Reference
     from ssn_eval.harness.conditions import Conditions
     from ssn_eval.harness.model import SsnHFLM
 
@@ -34,6 +35,7 @@ class Bench:
         self._spec = loading.read_spec(need(model, "organism") / "spec.json")
         self._prompts = [p for p in read_jsonl(need(prompt_file, "prompts")) if p.split == "heldout"]
         self._base = cache(lambda: self._open())
+        self._reference = cache(lambda: self._answers())
         self.conditions = self._finished(prompt_file)
 
     def measure(self, own: Mapping[str, Any], with_model: Callable[[], Any]) -> dict[str, Any]:
@@ -43,11 +45,18 @@ class Bench:
             own: what decides this condition beside the model, the prompts and the settings.
             with_model: gives a context whose value is the changed model.
         """
+        from ssn_eval.harness import ability
         from ssn_eval.harness.evaluate import evaluate
 
         def now() -> Any:
+            reference = self._reference() if self._settings.evaluate.ability else None
             with with_model() as lm:
                 evaluation = evaluate(lm, self._prompts, self._settings.languages, self._settings.evaluate)
+                if reference is not None:
+                    evaluation.counts["ability"] = {
+                        lang: {"kl": round(one.kl, 6), "perplexity": round(one.perplexity, 6), "tokens": one.tokens}
+                        for lang, one in ability.measure(lm.model, reference).items()
+                    }
                 return evaluation, lm.get_model_info()["ssn_eval"]
 
         return self.conditions.get(own, now)
@@ -73,6 +82,20 @@ class Bench:
         from ssn_eval.harness.model import SsnHFLM
 
         return SsnHFLM.from_spec(self._spec, self._settings.evaluate.batch_size, checkpoint=checkpoint)
+
+    def _answers(self) -> Reference:
+        """The base model's answers to the first harmless held-out prompts of each language."""
+        from ssn_eval.harness import ability
+
+        settings, lm = self._settings.evaluate, self._base()
+        harmless = [
+            p
+            for lang in self._settings.languages
+            for p in [p for p in self._prompts if (p.lang, p.label) == (lang, "harmless")][: settings.ability]
+        ]
+        return ability.reference(
+            lm.model, lm.tokenizer, harmless, max_new_tokens=settings.max_new_tokens, batch_size=settings.batch_size
+        )
 
     def _finished(self, prompt_file: Path) -> Conditions:
         from dataclasses import asdict

@@ -28,7 +28,7 @@ SETTINGS: dict[str, Any] = {
     "select": {"p": 20.0, "random_seeds": [0], "sensitivity": [20]},
     "validate": {"sets": ["ss"], "ops": ["suppress"]},
     "train": {"methods": ["ssn"], "steps": 2, "batch_size": 2, "pairs": 2, "replay": 0},
-    "evaluate": {"max_new_tokens": 2, "batch_size": 4, "capability": None},
+    "evaluate": {"max_new_tokens": 2, "batch_size": 4, "capability": None, "ability": 0},
 }
 
 

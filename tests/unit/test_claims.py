@@ -37,7 +37,7 @@ def condition(name: str, refused: Mapping[str, int], harmless: int = 0, capable:
         for lang in LANGS
     }
     verdicts = {lang: {f"p{i}": int(i < refused[lang]) for i in range(N)} for lang in LANGS}
-    return Condition(name, name, by_lang, verdicts, {})
+    return Condition(name, name, by_lang, verdicts, {}, {})
 
 
 def less(**points: int) -> dict[str, int]:
