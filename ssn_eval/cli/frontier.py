@@ -15,14 +15,14 @@ from ssn_eval.core.errors import MissingInputError, ParamsError
 @click.command()
 @click.option("--seeds", help="Seeds with commas between them, in place of frontier.seeds.")
 @click.option("--runs", type=FILE, default=Path("claims"), show_default=True, help="The folder of `ssn claims`.")
-@click.option("--as-is", is_flag=True, help="Take the organisms and sets in --runs as they are, without `dvc repro`.")
+@click.option("--as-is", is_flag=True, help="Take the models and sets in --runs as they are, without `dvc repro`.")
 @click.option("--workers", type=click.IntRange(1), help="Processes, one thread each.  [default: one for each core]")
 @click.option(
     "--out", type=FILE, default=Path("frontier/results"), show_default=True, help="The folder of the results."
 )
 @JSON
 def frontier(seeds: str | None, runs: Path, as_is: bool, workers: int | None, out: Path, as_json: bool) -> None:
-    """Compare training methods on the organism: harm refused against harmless refused and capability lost.
+    """Compare training methods on the pipeline's model: harm refused against harmless refused and capability lost.
 
     The section `frontier` of `params.yaml` says what is compared. Finished runs are kept in OUT/cells: a killed sweep resumes, and
     a wider one computes only what is new.

@@ -39,6 +39,8 @@ class Reference(NamedTuple):
     """ids of the base's likeliest tokens at each answer token, `(answer tokens, TOP)`"""
     log_probs: list[torch.Tensor]
     """their log probabilities under the base, float32, in the same shape"""
+    losses: list[float]
+    """the base's own summed negative log likelihood of each answer, nats"""
 
 
 class Ability(NamedTuple):
@@ -75,12 +77,14 @@ def reference(
     ids, starts = [encoded.ids[i] for i in kept], [encoded.prompt_lengths[i] for i in kept]
     top: dict[int, torch.Tensor] = {}
     log_probs: dict[int, torch.Tensor] = {}
+    losses: dict[int, float] = {}
     for i, expected in _expected(model, ids, starts):
         values, indices = expected.topk(min(TOP, expected.shape[-1]), dim=-1)
-        top[i], log_probs[i] = indices.cpu(), values.cpu()
+        top[i], log_probs[i], losses[i] = indices.cpu(), values.cpu(), _loss(expected, ids[i][starts[i] :])
     order = range(len(kept))
+    langs, order = [prompts[i].lang for i in kept], range(len(kept))
     return Reference(
-        [prompts[i].lang for i in kept], ids, starts, [top[i] for i in order], [log_probs[i] for i in order]
+        langs, ids, starts, [top[i] for i in order], [log_probs[i] for i in order], [losses[i] for i in order]
     )
 
 
@@ -90,15 +94,32 @@ def measure(model: PreTrainedModel, base: Reference) -> dict[str, Ability]:
 
     sums: dict[str, torch.Tensor] = {lang: torch.zeros(3, dtype=torch.float64) for lang in base.langs}
     for i, expected in _expected(model, base.ids, base.starts):
-        answer = torch.tensor(base.ids[i][base.starts[i] :], device=expected.device)
-        loss = -expected.gather(-1, answer[:, None]).sum()
+        answer = base.ids[i][base.starts[i] :]
         changed = expected.gather(-1, base.top[i].to(expected.device)).cpu()
         kl = divergence(base.log_probs[i], changed).sum()
-        sums[base.langs[i]] += torch.tensor([float(kl), float(loss), len(answer)], dtype=torch.float64)
-    return {
-        lang: Ability(float(kl / tokens), math.exp(float(loss / tokens)), int(tokens))
-        for lang, (kl, loss, tokens) in sums.items()
-    }
+        sums[base.langs[i]] += torch.tensor([float(kl), _loss(expected, answer), len(answer)], dtype=torch.float64)
+    return {lang: _ability(*found.tolist()) for lang, found in sums.items()}
+
+
+def of_base(base: Reference) -> dict[str, Ability]:
+    """Language → the ability of the base itself: no divergence, and the perplexity of its own answers."""
+    sums = {lang: [0.0, 0] for lang in base.langs}
+    for lang, ids, start, loss in zip(base.langs, base.ids, base.starts, base.losses, strict=True):
+        sums[lang][0] += loss
+        sums[lang][1] += len(ids) - start
+    return {lang: _ability(0.0, loss, tokens) for lang, (loss, tokens) in sums.items()}
+
+
+def _ability(kl: float, loss: float, tokens: float) -> Ability:
+    return Ability(kl / tokens, math.exp(loss / tokens), round(tokens))
+
+
+def _loss(expected: torch.Tensor, answer: Sequence[int]) -> float:
+    """The summed negative log likelihood of an answer's tokens."""
+    import torch
+
+    tokens = torch.tensor(list(answer), device=expected.device)
+    return -float(expected.gather(-1, tokens[:, None]).sum())
 
 
 def divergence(base: torch.Tensor, changed: torch.Tensor) -> torch.Tensor:

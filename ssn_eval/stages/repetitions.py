@@ -24,7 +24,9 @@ from ssn_eval.stages import dvclock
 
 LINKED = ("dvc.yaml", "ssn_eval", "tasks", "data", ".dvcignore")
 SEEDED = ("organism", "score", "train")
-"""sections of `params.yaml` whose `seed` a repetition sets"""
+"""sections of `params.yaml` whose `seed` a repetition of the organism sets"""
+SEEDED_REAL = ("prompts", "score", "train")
+"""the same for a real model: the split of the prompts, the probes, the order of training"""
 
 
 class RepetitionError(SsnError):
@@ -70,7 +72,7 @@ def run(
 def seeded(settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
     """The settings with every repetition seed set."""
     result = dict(settings)
-    for section in SEEDED:
+    for section in SEEDED if settings.get("model", params.ORGANISM) == params.ORGANISM else SEEDED_REAL:
         result[section] = {**(settings.get(section) or {}), "seed": seed}
     return result
 

@@ -16,6 +16,7 @@ from ssn_eval.cli import main
 from ssn_eval.core import files, params, store
 from ssn_eval.core.errors import MissingInputError, ParamsError
 from ssn_eval.core.neurons import NeuronSet
+from ssn_eval.core.sweep import Scenario
 from ssn_eval.models import loading
 from ssn_eval.organism import lexicon, questions, tokenizer
 from ssn_eval.organism.settings import OrganismSettings
@@ -141,7 +142,7 @@ def test_the_command_writes_a_result_a_figure_and_a_table(project, swept, tmp_pa
 
 def test_mistakes(project, tmp_path, monkeypatch):
     settings = params.load(project / "params.yaml")
-    with pytest.raises(ParamsError, match="measured on the organism, but model is smollm2"):
+    with pytest.raises(MissingInputError, match=r"prompts.jsonl is not there; run `ssn frontier`"):
         sweep.sweep(replace(settings, model="smollm2"), folders(project), tmp_path)
     fewer = replace(settings, languages=("en", "zh", "th"))
     with pytest.raises(ParamsError, match="frontier.scenarios.left leaves out jv"):
@@ -160,3 +161,43 @@ def test_mistakes(project, tmp_path, monkeypatch):
         done = CliRunner().invoke(main, ["frontier", "--out", str(tmp_path), *words])
         assert done.exit_code == 2 and said in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_a_real_model_is_measured_on_its_held_out_prompts(tmp_path, monkeypatch):
+    """A tiny model with a chat template, and the prompts and pairs of its own pipeline."""
+    from test_templates_in_pipeline import LLAMA3, prepare
+
+    from ssn_eval.stages import prompts
+
+    monkeypatch.chdir(tmp_path)
+    settings = prepare(tmp_path, LLAMA3, {}, None)
+    artifacts = tmp_path / "claims/seed-0/artifacts"
+    shutil.copytree(tmp_path / "model", artifacts / "model")
+    prompts.main(settings, artifacts / "model", artifacts / "prompts.jsonl", artifacts / "pairs.jsonl")
+    ref = loading.load(loading.ModelSpec("weights", dtype="float32")).ref
+    store.save_neurons(artifacts / "sets/ss.json", store.NeuronFile(CHOSEN, ref))
+    plan = replace(
+        settings.frontier,
+        scenarios={"all": Scenario()},
+        methods=("ssn", "random"),
+        draws=1,
+        lr_factors=(1000.0,),
+        steps=(1, 2),
+        every=(1, 2, 1),
+    )
+    settings = replace(settings, frontier=plan)
+    found = sweep.sweep(settings, {0: tmp_path / "claims/seed-0"}, tmp_path / "out")
+    (base,) = found["base"].values()
+    assert set(base) == {"en", "zh"} and all(rates["capability"] == 1 for rates in base.values())
+    assert {cell["method"] for cell in found["cells"]} == {"ssn", "random"}
+    points = [point for cell in found["cells"] for point in cell["points"]]
+    assert [point["step"] for point in points] == [1, 2] * 2
+    kept_share = [rates["capability"] for point in points for rates in point["by_lang"].values()]
+    assert all(0 < share <= 1 for share in kept_share) and min(kept_share) < 1, kept_share
+    kept = {path: path.read_bytes() for path in (tmp_path / "out/cells").iterdir()}
+    assert len(kept) == 3
+    assert sweep.sweep(settings, {0: tmp_path / "claims/seed-0"}, tmp_path / "out") == found
+    assert {path: path.read_bytes() for path in (tmp_path / "out/cells").iterdir()} == kept
+    other = replace(settings, evaluate=replace(settings.evaluate, max_new_tokens=1))
+    sweep.sweep(other, {0: tmp_path / "claims/seed-0"}, tmp_path / "out")
+    assert len(list((tmp_path / "out/cells").iterdir())) == 6, "other settings of the measurement give other cells"

@@ -12,10 +12,13 @@ from typing import NamedTuple
 from ssn_eval.core import files, store
 from ssn_eval.core.errors import MissingInputError, ParamsError
 from ssn_eval.core.methods import Method
-from ssn_eval.core.params import Params
+from ssn_eval.core.params import ORGANISM, Params
 from ssn_eval.core.setnames import SetName
 from ssn_eval.core.settings import TrainParams
 from ssn_eval.core.sweep import RANDOM, Cell, Scenario, plan
+from ssn_eval.models import loading
+from ssn_eval.models.loading import ModelSpec
+from ssn_eval.stages.frontier.yardstick import HeldOut
 
 FORMAT = "ssn-frontier-cell/1"
 
@@ -28,8 +31,24 @@ class Run(NamedTuple):
 
     @property
     def weights(self) -> Path:
-        """The organism."""
+        """The organism; a real model lies elsewhere."""
         return self.folder / "artifacts" / "model" / "weights"
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The model that the cells train.
+
+        Raises:
+            MissingInputError: the first stage has not run.
+        """
+        if (self.weights / "config.json").is_file():
+            return ModelSpec(str(self.weights), dtype="float32")
+        return loading.read_spec(self.folder / "artifacts" / "model" / "spec.json")
+
+    @property
+    def prompts(self) -> Path:
+        """The prompts with their splits."""
+        return self.folder / "artifacts" / "prompts.jsonl"
 
     @property
     def pairs(self) -> Path:
@@ -51,6 +70,8 @@ class Task(NamedTuple):
     settings: TrainParams
     steps: tuple[int, ...]
     every: tuple[int, int, int]
+    heldout: HeldOut | None = None
+    """the prompts that measure a real model; the organism has its own questions"""
 
     def key(self, hashes: Mapping[str, str]) -> str:
         """The name of the result: a hash of everything that decides it. The contents of files count, their paths do not."""
@@ -64,6 +85,8 @@ class Task(NamedTuple):
             "every": self.every,
             "inputs": dict(hashes),
         }
+        if self.heldout is not None:
+            value["measured"] = self.heldout.to_json()
         return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:20]
 
 
@@ -83,9 +106,16 @@ def tasks(settings: Params, folders: Mapping[int, Path]) -> Iterator[Task]:
             )
     runs = {seed: Run(seed, folder) for seed, folder in folders.items()}
     for run in runs.values():
-        for path in (run.weights / "config.json", run.pairs):
-            if not path.is_file():
+        found = (run.weights / "config.json").is_file() or (run.folder / "artifacts/model/spec.json").is_file()
+        for path, is_there in ((run.weights / "config.json", found), (run.pairs, run.pairs.is_file())):
+            if not is_there:
                 raise MissingInputError(f"{path} is not there; run `ssn frontier` without --as-is, or `ssn claims`.")
+    heldout = {
+        seed: None
+        if settings.model == ORGANISM
+        else HeldOut.of(run.prompts, settings.languages, settings.evaluate, frontier.every)
+        for seed, run in runs.items()
+    }
     for cell in plan(frontier, folders):
         method = settings.method(cell.method)
         method_lr = method.lr or (settings.train.lr_full if method.weights == "full" else settings.train.lr)
@@ -97,6 +127,7 @@ def tasks(settings: Params, folders: Mapping[int, Path]) -> Iterator[Task]:
             _train(settings.train, frontier.scenarios[cell.scenario], frontier.steps[-1], cell.seed),
             frontier.steps,
             frontier.every,
+            heldout[cell.seed],
         )
 
 
@@ -125,7 +156,9 @@ def set_and_control(task: Task) -> tuple[str, int | None]:
 
 def hashes(run: Run) -> dict[str, str]:
     """The hashes of the files that every cell of a seed reads."""
-    return {"weights": files.sha256(run.weights / "model.safetensors"), "pairs": files.sha256(run.pairs)}
+    single = run.weights / "model.safetensors"
+    weights = files.sha256(single) if single.is_file() else loading.weights_hash(loading.locate(run.spec))
+    return {"weights": weights, "pairs": files.sha256(run.pairs)}
 
 
 def inputs(task: Task, common: Mapping[str, str]) -> dict[str, str]:

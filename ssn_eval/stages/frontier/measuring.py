@@ -1,12 +1,11 @@
-"""One cell of a frontier: train a copy of the organism in memory and measure it at chosen steps."""
+"""One cell of a frontier: train a copy of the model in memory and measure it at chosen steps."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ssn_eval.core import origin, store
@@ -14,17 +13,18 @@ from ssn_eval.core.errors import EmptySetError
 from ssn_eval.core.neurons import NeuronSet
 from ssn_eval.identification import selection
 from ssn_eval.models import loading
-from ssn_eval.models.loading import Loaded, ModelSpec
+from ssn_eval.models.loading import Loaded
 from ssn_eval.prompts.answers import with_rejected
 from ssn_eval.prompts.pairs import mix, read_pairs
+from ssn_eval.stages.frontier import yardstick
 from ssn_eval.stages.frontier.cells import FORMAT, Run, Task, set_and_control
+from ssn_eval.stages.frontier.yardstick import HeldOut, Rates
 from ssn_eval.training.fit import fit
 from ssn_eval.training.weights import free
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, TrainerCallback
 
-LABELS = ("harmful", "harmless", "capability")
 REJECTED_TOKENS = 24
 """longest answer that a preference loss holds against a refusal"""
 
@@ -42,17 +42,21 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-@one_thread()
 def compute(task: Task) -> dict[str, Any]:
-    """Train one cell and measure it on the way."""
+    """Train one cell and measure it on the way; the organism with one thread."""
+    with one_thread() if task.heldout is None else nullcontext():
+        return _compute(task)
+
+
+def _compute(task: Task) -> dict[str, Any]:
     started = time.process_time()
-    base, method, settings = _loaded(task.run.weights), task.method, task.settings
+    base, method, settings = _loaded(task.run), task.method, task.settings
     loaded = Loaded(_fresh(base), base.tokenizer, base.ref)
     pairs = mix(read_pairs(task.run.pairs), settings)
     if method.loss != "sft":
         pairs = with_rejected(loaded, pairs, max_new_tokens=REJECTED_TOKENS, batch_size=256, seed=settings.seed)
     freed = free(loaded.model, method, _neurons(task, base))
-    watch = Watch(base, task.steps, task.every)
+    watch = Watch(task.steps, _yardstick(base, task.heldout, task.every))
     curve = fit(
         freed.model,
         loaded.tokenizer,
@@ -76,12 +80,29 @@ def compute(task: Task) -> dict[str, Any]:
     }
 
 
+def _yardstick(base: Loaded, heldout: HeldOut | None, every: tuple[int, int, int]) -> Callable[[Any], Rates]:
+    """A function from a model in training to its rates; the model does not change."""
+    if heldout is None:
+        return lambda model: yardstick.organism(_plain(model), base, every)
+    reference = heldout.reference(base)
+
+    def rates(model: Any) -> Rates:
+        was_training = model.training
+        model.eval()
+        try:
+            return heldout.rates(model, base, reference)
+        finally:
+            model.train(was_training)
+
+    return rates
+
+
 class Watch:
     """Measures a model after chosen steps of its training."""
 
-    def __init__(self, base: Loaded, steps: Sequence[int], every: tuple[int, int, int]) -> None:
-        """Watch for these steps, with the tokenizer of `base`."""
-        self.base, self.steps, self.every = base, set(steps), every
+    def __init__(self, steps: Sequence[int], rates: Callable[[Any], Rates]) -> None:
+        """Watch for these steps, and measure with `rates`."""
+        self.steps, self.rates = set(steps), rates
         self.points: list[dict[str, Any]] = []
 
     def callback(self) -> TrainerCallback:
@@ -95,44 +116,24 @@ class Watch:
 
             def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
                 if state.global_step in watch.steps:
-                    by_lang = measure(_plain(kwargs["model"]), watch.base, watch.every)
-                    watch.points.append({"step": state.global_step, "by_lang": by_lang})
+                    watch.points.append({"step": state.global_step, "by_lang": watch.rates(kwargs["model"])})
 
         return Measure()
 
 
-def measure(model: Any, base: Loaded, every: tuple[int, int, int]) -> dict[str, dict[str, float]]:
-    """Language → rates on held-out questions, each between 0 and 1."""
-    from functools import partial
-
-    from ssn_eval.models import generation
-    from ssn_eval.organism import behaviour, lexicon
-    from ssn_eval.organism.settings import OrganismSettings
-
-    respond = partial(generation.generate, model, base.tokenizer, max_new_tokens=behaviour.MAX_NEW_TOKENS)
-    behaviour_rates = behaviour.measure(
-        lexicon.load(), OrganismSettings().covered_nouns, respond, dict(zip(LABELS, every, strict=True))
-    )
-    return {
-        lang: {
-            "refusal": round(b.refusal, 6),
-            "harmless_refusal": round(b.harmless_refusal, 6),
-            "capability": round(b.capability, 6),
-        }
-        for lang, b in behaviour_rates.by_lang.items()
-    }
-
-
-@one_thread()
-def measure_base(run: Run, every: tuple[int, int, int]) -> dict[str, dict[str, float]]:
-    """The organism of a seed before any training."""
-    base = _loaded(run.weights)
-    return measure(base.model, base, every)
+def measure_base(run: Run, heldout: HeldOut | None, every: tuple[int, int, int]) -> Rates:
+    """The model of a seed before any training."""
+    base = _loaded(run)
+    if heldout is not None:
+        return heldout.rates(base.model, base, heldout.reference(base))
+    with one_thread():
+        return yardstick.organism(base.model, base, every)
 
 
 @lru_cache(maxsize=1)
-def _loaded(weights: Path) -> Loaded:
-    return loading.load(ModelSpec(str(weights), dtype="float32"), device="cpu")
+def _loaded(run: Run) -> Loaded:
+    is_organism = (run.weights / "config.json").is_file()
+    return loading.load(run.spec, device="cpu" if is_organism else None)
 
 
 def _plain(model: Any) -> Any:

@@ -1,12 +1,14 @@
-"""Run a frontier: every cell of the plan is one training run of the organism, measured at several steps in memory.
+"""Run a frontier: every cell of the plan is one training run of the model, measured at several steps in memory.
 
 Each finished cell is a JSON file named by what it depends on (weights, pairs, neurons, method, settings), so that a killed sweep
 resumes, a wider one computes only what is new, and no outdated result is read. Cells run in processes of
-their own, one CPU thread each.
+their own, one CPU thread each; those of a real model run in this process, one after the other.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import multiprocessing
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -14,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from ssn_eval.core import files, progress
-from ssn_eval.core.errors import ParamsError
 from ssn_eval.core.params import ORGANISM, Params
 from ssn_eval.stages.frontier.cells import FORMAT, Run, Task, hashes, inputs, tasks
 from ssn_eval.stages.frontier.measuring import compute, measure_base
+from ssn_eval.stages.frontier.yardstick import HeldOut
 
 
 def sweep(settings: Params, folders: Mapping[int, Path], out: Path, workers: int = 2) -> dict[str, Any]:
@@ -36,23 +38,25 @@ def sweep(settings: Params, folders: Mapping[int, Path], out: Path, workers: int
     Raises:
         MissingInputError: a seed's artefacts are not there.
         EmptySetError: a method's set is empty.
-        ParamsError: the model is no organism, or a scenario leaves out a language that is not there.
+        ParamsError: a scenario leaves out a language that is not there.
     """
-    if settings.model != ORGANISM:
-        raise ParamsError(
-            f"The frontier is measured on the organism, but model is {settings.model}; train and evaluate a real model with "
-            f"`ssn train` and lm_eval, once for each point."
-        )
     all_tasks = list(tasks(settings, folders))
     hashes_by_seed = {seed: hashes(Run(seed, folder)) for seed, folder in folders.items()}
     places = {
         task: out / "cells" / f"{task.key(inputs(task, hashes_by_seed[task.run.seed]))}.json" for task in all_tasks
     }
-    base = [_base_place(Run(seed, folder), settings, out, hashes_by_seed[seed]) for seed, folder in folders.items()]
+    heldout = {task.run.seed: task.heldout for task in all_tasks}
+    runs = [Run(seed, folder) for seed, folder in folders.items()]
+    base = [
+        (run, out / "cells" / _base_name(settings, heldout[run.seed], hashes_by_seed[run.seed]["weights"]))
+        for run in runs
+    ]
     for run, place in base:
         if not place.is_file():
-            files.write_json(place, {"format": FORMAT, "by_lang": measure_base(run, settings.frontier.every)})
-    _compute({task: place for task, place in places.items() if not place.is_file()}, workers)
+            by_lang = measure_base(run, heldout[run.seed], settings.frontier.every)
+            files.write_json(place, {"format": FORMAT, "by_lang": by_lang})
+    todo = {task: place for task, place in places.items() if not place.is_file()}
+    _compute(todo, workers if settings.model == ORGANISM else 1)  # a real model fills the machine
     return {
         "base": {run.seed: files.read_json(place, "a frontier's base")["by_lang"] for run, place in base},
         "cells": [
@@ -89,6 +93,10 @@ def _quiet() -> None:
     logging.set_verbosity_error()
 
 
-def _base_place(run: Run, settings: Params, out: Path, hashes_of_run: Mapping[str, str]) -> tuple[Run, Path]:
+def _base_name(settings: Params, heldout: HeldOut | None, weights: str) -> str:
+    """The name of the file with the rates of an untrained model: everything that decides them."""
     strides = "-".join(map(str, settings.frontier.every))
-    return run, out / "cells" / f"base-{hashes_of_run['weights'][:16]}-{strides}.json"
+    if heldout is None:
+        return f"base-{weights[:16]}-{strides}.json"
+    measured = hashlib.sha256(json.dumps(heldout.to_json(), sort_keys=True).encode()).hexdigest()
+    return f"base-{weights[:16]}-{measured[:16]}.json"
