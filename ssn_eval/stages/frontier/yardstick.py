@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ssn_eval.harness.ability import Reference
 
 Rates = dict[str, dict[str, float]]
-"""language → {"refusal", "harmless_refusal", "capability"}, each between 0 and 1"""
+"""language → {"refusal", "harmless_refusal", "capability"}, each 0 or more; rates end at 1"""
 
 
 def organism(model: Any, base: Loaded, every: Sequence[int]) -> Rates:
@@ -51,7 +51,7 @@ class HeldOut:
     """The held-out prompts of a real model's pipeline.
 
     Capability is the share of the base's likelihood that the model keeps on the base's own answers to harmless prompts: the
-    geometric mean over answer tokens, 1 for the base (`harness/ability.py`).
+    geometric mean over answer tokens, 1 for the base, more where the model likes these answers better (`harness/ability.py`).
     """
 
     prompts: Sequence[Prompt]
@@ -120,7 +120,7 @@ class HeldOut:
             lang: {
                 "refusal": _share(counts["refusal"]),
                 "harmless_refusal": _share(counts["harmless_refusal"]),
-                "capability": round(min(1.0, own[lang].perplexity / kept[lang].perplexity), 6),
+                "capability": round(own[lang].perplexity / kept[lang].perplexity, 6),
             }
             for lang, counts in found.counts["by_lang"].items()
         }
