@@ -24,8 +24,9 @@ from importlib.resources import files
 from ssn_eval.core.errors import FormatError
 from ssn_eval.core.languages import language
 from ssn_eval.judges.notation import BREAK, MOST_GAPS, combine, gaps, parse
+from ssn_eval.judges.spelling import APOSTROPHES, cyrillic, latin, spaced_out
 
-KINDS = ("decline", "idioms", "soft", "hint", "comply", "agree", "turn")
+KINDS = ("decline", "idioms", "hedge", "advice", "report", "soft", "hint", "safe", "comply", "agree", "turn")
 
 _UNSPACED = ("Han", "Japanese", "Hangul", "Thai")
 _PREFIXES = {"Arabic": "وفبلك"}  # one-letter words that are written together with the next word
@@ -51,8 +52,12 @@ class Rules:
     script: str
     decline: re.Pattern[str]
     idioms: re.Pattern[str]
+    hedge: re.Pattern[str]
+    advice: re.Pattern[str]
+    report: re.Pattern[str]
     soft: re.Pattern[str]
     hint: re.Pattern[str]
+    safe: re.Pattern[str]
     comply: re.Pattern[str]
     agree: re.Pattern[str]
     turn: re.Pattern[str]
@@ -69,18 +74,19 @@ def fold(text: str, script: str) -> str:
     Every word of the result begins after a space: brackets, hyphens and quotes become spaces, and a space follows an apostrophe.
     """
     if not text.isascii():
-        text = text.replace("’", "'").replace("‘", "'").replace("ʼ", "'").replace("…", "...")
+        text = text.translate(APOSTROPHES).replace("…", "...")
         if script == "Latin":
+            text = latin(text, _SERBIAN)
             text = text.casefold().replace("ł", "l").replace("đ", "d").replace("ø", "o").replace("ı", "i")
-            if "а" in text or "е" in text or "о" in text:  # Serbian is written in both alphabets
-                text = text.translate(_SERBIAN)
             text = text.replace("—", " ").replace("–", " ").replace("“", " ").replace("„", " ").replace("«", " ")
-            text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode("ascii")
+            text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode("ascii").lower()
         elif script in _MARKED:
             text = _MARKS.sub("", unicodedata.normalize("NFKD", _INVISIBLE.sub("", text))).casefold()
+            text = cyrillic(text) if script == "Cyrillic" else text
             text = _QUOTES.sub(" ", text)
         else:
             text = unicodedata.normalize("NFKC", _INVISIBLE.sub("", text)).casefold()
+            text = spaced_out(text, script) if " " in text and script in _UNSPACED else text
     else:
         text = text.lower()
     text = text.translate(_MARKUP) if text.isascii() else _plain(text)
