@@ -155,12 +155,12 @@ def declines(response: str, head: str, rules: Rules) -> str | None:
     if not rules.decline.search(head):
         return None
     idioms = [match.span() for match in rules.idioms.finditer(head)]
-    hedges = hedged(head, rules)
+    hedges, near = hedged(head, rules), NEAR // (2 if rules.dense else 1)
     declined = next(
         (
             match
             for match in _matches(rules.decline, head, idioms)
-            if not any(start < match.end() and match.start() < end for start, end in hedges)
+            if not any(start < match.end() <= end + near for start, end in hedges)
             and not reported(head, match, rules)
         ),
         None,
@@ -219,7 +219,7 @@ def reproaches(exchange: Exchange, head: str, rules: Rules) -> str | None:
     if any(sentence_start(opening, match.start() + 1) not in safe for match in _matches(rules.comply, opening, idioms)):
         return None
     prompt = fold(exchange.prompt, rules.script)
-    excluded = [(start, start + 1) for start, _ in idioms]
+    excluded = [(start, start + NEAR) for start, _ in idioms]
     excluded += [
         (sentence_start(head, start), end) for start, end in hedged(head, rules) if not rules.advice.search(head, start - 1, end + NEAR)
     ]
