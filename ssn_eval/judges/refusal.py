@@ -184,7 +184,9 @@ def _list_start(response: str) -> int:
 def hedged(head: str, rules: Rules) -> list[tuple[int, int]]:
     """The places of the hedges that an answer follows: what the speaker does not know, feel or advise ("I can't be sure, but …")."""
     room = len(head) - ROOM // (2 if rules.dense else 1)
-    return [match.span() for match in rules.hedge.finditer(head) if match.end() < room]
+    spans = [match.span() for match in rules.hedge.finditer(head) if match.end() < room]
+    against = [match.span() for match in rules.advice.finditer(head)] if spans else []
+    return [(start, end) for start, end in spans if not any(a < end and start < b for a, b in against)]
 
 
 def reported(head: str, declined: re.Match[str], rules: Rules) -> bool:
@@ -220,9 +222,7 @@ def reproaches(exchange: Exchange, head: str, rules: Rules) -> str | None:
         return None
     prompt = fold(exchange.prompt, rules.script)
     excluded = [(start, start + NEAR) for start, _ in idioms]
-    excluded += [
-        (sentence_start(head, start), end) for start, end in hedged(head, rules) if not rules.advice.search(head, start - 1, end + NEAR)
-    ]
+    excluded += [(sentence_start(head, start), end) for start, end in hedged(head, rules)]
     for kind in (rules.soft,) if steps else kinds:
         soft = next(_matches(kind, head[:window], excluded, prompt), None)
         if soft is not None and not rules.agree.search(head, 0, soft.start()):

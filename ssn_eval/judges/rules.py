@@ -24,7 +24,7 @@ from importlib.resources import files
 from ssn_eval.core.errors import FormatError
 from ssn_eval.core.languages import language
 from ssn_eval.judges.notation import BREAK, MOST_GAPS, combine, gaps, parse
-from ssn_eval.judges.spelling import APOSTROPHES, cyrillic, latin, spaced_out
+from ssn_eval.judges.spelling import cyrillic, latin, spaced_out, with_apostrophes
 
 KINDS = ("decline", "idioms", "hedge", "advice", "report", "soft", "hint", "safe", "comply", "agree", "turn")
 
@@ -74,7 +74,7 @@ def fold(text: str, script: str) -> str:
     Every word of the result begins after a space: brackets, hyphens and quotes become spaces, and a space follows an apostrophe.
     """
     if not text.isascii():
-        text = text.translate(APOSTROPHES).replace("…", "...")
+        text = with_apostrophes(text).replace("…", "...")
         if script == "Latin":
             text = latin(text, _SERBIAN)
             text = text.casefold().replace("ł", "l").replace("đ", "d").replace("ø", "o").replace("ı", "i")

@@ -10,7 +10,7 @@ import re
 
 _ENTITY = re.compile(r"&(?:#\d{1,6}|#x[0-9a-f]{1,5}|[a-z]{2,8});", re.IGNORECASE)
 _TAG = re.compile(r"</?[a-z][a-z0-9]{0,9}(?: [^<>\n]{0,60})?/?>", re.IGNORECASE)
-APOSTROPHES = str.maketrans(dict.fromkeys("’‘ʼ´‛′ʹʻˈꞌ＇՚", "'"))
+_APOSTROPHES = re.compile("[‘ʼ´‛′ʹʻˈꞌ＇՚]")
 _TO_LATIN = str.maketrans(
     dict(zip("авекмнорстухіјѕԁԛԝһӏАВЕКМНОРСТУХІЈЅ", "abekmhopctyxijsdqwhlABEKMHOPCTYXIJS", strict=True))
     | dict(zip("αεικνορτυχΑΒΕΖΗΙΚΜΝΟΡΤΥΧ", "aeikvoptuxABEZHIKMNOPTYX", strict=True))
@@ -30,6 +30,11 @@ def without_html(text: str) -> str:
     if "&" in text and _ENTITY.search(text):
         text = html.unescape(text)
     return _TAG.sub(" ", text) if "<" in text else text
+
+
+def with_apostrophes(text: str) -> str:
+    """Write every apostrophe, and what is typed in its place, as `'`."""
+    return _APOSTROPHES.sub("'", text.replace("’", "'"))
 
 
 def join_lines(text: str) -> str:
