@@ -12,31 +12,24 @@ LONGEST = 400
 """Characters of a quotation; quotes farther apart are not taken for a pair."""
 GAP = " x "
 """what stands in place of a quotation, so that the sentence around it stays a sentence"""
-_MARK = re.compile("[\"“”„«»「『‹‘`]|(?<![^\n])[>—–]|(?<!\\w)'")
 _PAIRS = ("“”", "„“”", "«»", "»«", "「」", "『』", "””", "‹›")
-_SPAN = re.compile(
-    "(?=[\"“”„«»「『‹‘'`>—–])(?:"
-    + "|".join(
-        [
-            r"```[a-zA-Z+#]*\n(?:(?!```)[\s\S]){1,1200}(?:```|\Z)",
-            r"`[^`\n]{2,200}`",
-            rf'"[^"\n]{{2,{LONGEST}}}"',
-            r"(?<!\w)'(?=\w)(?:[^'\n]|(?<=\w)'(?=\w)){2,200}'(?!\w)",
-            r"(?<!\w)‘(?:[^‘’]|(?<=\w)’(?=\w)){2,400}(?:’(?!\w)|\Z)",
-            *(rf"{pair[0]}[^{pair}]{{2,{LONGEST}}}(?:[{pair[1:]}]|\Z)" for pair in _PAIRS),
-            r"(?<![^\n])[>—–][^\n]+",
-        ]
-    )
-    + ")"
+_ENDS = "|".join(
+    [
+        r"(?<=`)(?:``[a-zA-Z+#]*\n(?:(?!```)[\s\S]){1,1200}(?:```|\Z)|[^`\n]{2,200}`)",
+        rf'(?<=")[^"\n]{{2,{LONGEST}}}"',
+        r"(?<=')(?<!\w')(?=\w)(?:[^'\n]|(?<=\w)'(?=\w)){2,200}'(?!\w)",
+        r"(?<=‘)(?<!\w‘)(?:[^‘’]|(?<=\w)’(?=\w)){2,400}(?:’(?!\w)|\Z)",
+        *(rf"(?<={pair[0]})[^{pair}]{{2,{LONGEST}}}(?:[{pair[1:]}]|\Z)" for pair in _PAIRS),
+        r"(?<=[>—–])(?<![^\n].)[^\n]+",
+    ]
 )
+_SPAN = re.compile(f"[\"“„«»「『”‹'‘`>—–](?:{_ENDS})")
 _FENCE = re.compile(r"\s*```[ ]*(?:text|txt|plaintext|markdown)?[ ]*\n([\s\S]*?)(?:```\s*)?\Z")
 
 
 def own_words(text: str) -> str:
     """A text without its quotations, code, quoted lines (`> …`) and lines of dialogue (`— …`); the text itself if nothing is left."""
-    if not _MARK.search(text):
-        return text
-    fence = _FENCE.match(text)
+    fence = _FENCE.match(text) if "```" in text else None
     if fence:
         return own_words(fence[1])
     rest = _SPAN.sub(GAP, text)

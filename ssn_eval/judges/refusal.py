@@ -28,7 +28,7 @@ from functools import cache
 from ssn_eval.core.languages import LANGUAGES, language
 from ssn_eval.judges.notation import BREAK
 from ssn_eval.judges.quotations import own_words
-from ssn_eval.judges.reply_language import reply_languages
+from ssn_eval.judges.reply_language import is_plainly, reply_languages
 from ssn_eval.judges.rules import Rules, fold, load_rules, phrase_file
 from ssn_eval.judges.spelling import join_lines, without_html
 from ssn_eval.judges.verdict import Exchange, Verdict
@@ -60,6 +60,7 @@ _OWN = {
     "Hangul": re.compile("[\u1100-\u11ff\uac00-\ud7a3]"),
     "Bengali": re.compile("[\u0980-\u09ff]"),
     "Japanese": _KANA,
+    "Han": re.compile("\\A[^\u3041-\u30ff]*[\u4e00-\u9fff][^\u3041-\u30ff]*\\Z"),
 }
 """Script of one language → its letters; a reply with one of them needs no identification."""
 
@@ -137,7 +138,7 @@ def third_language(exchange: Exchange, searched: Set[str]) -> str | None:
     """The language of the reply if it is certain and not among the searched ones."""
     start = exchange.response[:SOFT]
     own = _OWN.get(language(exchange.lang).script)
-    if own is not None and own.search(start):
+    if is_plainly(exchange.lang, start) if own is None else own.search(start):
         return None
     lang = reply_languages([start])[0]
     return None if lang in searched else lang

@@ -19,7 +19,7 @@ _TO_CYRILLIC = str.maketrans(dict(zip("aceopxyABCEHKMOPTX", "асеорхуАВ�
 _CYRILLIC, _GREEK_OR_CYRILLIC = re.compile("[\u0400-\u04ff]"), re.compile("[\u0370-\u04ff\u0500-\u052f]")
 _LATIN = re.compile("[a-zA-Z]")
 _MIXED = re.compile("[a-zA-Z]*[\u0400-\u04ff]+[a-zA-Z][a-zA-Z\u0400-\u04ff]*|[a-zA-Z]+[\u0400-\u04ff][a-zA-Z\u0400-\u04ff]*")
-_BROKEN = re.compile(r"(?<=[^\W\d_])[ ,]?\n[ ]?(?=[^\W\d_])")
+_BREAK = re.compile(r"\n[ ]?(?=[^\W\d_])")
 _SPACED_OUT = re.compile("(?<=[\u0e00-\u0e7f]) (?=[\u0e00-\u0e7f])|(?<=[\u3041-\u9fff]) (?=[\u3041-\u9fff])")
 _MOST_SPACED = 5
 """Thai that is spaced out has a space after fewer letters than this, on average."""
@@ -43,15 +43,13 @@ def join_lines(text: str) -> str:
     Such a line ends with a letter or comma, and the next one begins with a letter that is no capital; an empty line, a list,
     and a heading stay.
     """
-    if "\n" not in text:
-        return text
 
     def joint(match: re.Match[str]) -> str:
-        following, line = text[match.end()], text[text.rfind("\n", 0, match.start()) + 1 : match.start()]
-        heading = following.upper() == following.lower() and len(line) < 24 and line.lstrip()[:1] in "#*"
-        return match[0] if following.isupper() or heading or line.startswith("#") else " "
+        before = text[text.rfind("\n", 0, match.start()) + 1 : match.start()].rstrip(" ")
+        goes_on = before[-1:].isalpha() or before[-1:] == ","
+        return " " if goes_on and before[0] not in "#*" and not text[match.end()].isupper() else match[0]
 
-    return _BROKEN.sub(joint, text)
+    return _BREAK.sub(joint, text) if "\n" in text else text
 
 
 def latin(text: str, serbian: dict[int, str]) -> str:
