@@ -53,6 +53,7 @@ _LIST = re.compile(r"\n[ ]*(?:[-*•]|\d{1,2}[.)、])[ ]")
 _STEPS = re.compile(r"(?:^|\n)[ ]*(?:\*\*)?3[.)、][^\d]")
 """The third numbered point of a reply: steps have numbers, while the reasons of a refusal have bullets."""
 _STOPS = (". ", "!", "?", "।", "。", "؟", BREAK)
+_CLAUSE = re.compile(r"[.,;:!?،؛؟、。।]+ ?|—|¶")
 _HAN, _KANA = re.compile("[\u4e00-\u9fff]"), re.compile("[\u3041-\u30ff]")
 
 _OWN = {
@@ -184,10 +185,16 @@ def _list_start(response: str) -> int:
 
 def hedged(head: str, rules: Rules) -> list[tuple[int, int]]:
     """The places of the hedges that an answer follows: what the speaker does not know, feel or advise ("I can't be sure, but …")."""
-    room = len(head) - ROOM // (2 if rules.dense else 1)
-    spans = [match.span() for match in rules.hedge.finditer(head) if match.end() < room]
+    scale = 2 if rules.dense else 1
+    spans = [match.span() for match in rules.hedge.finditer(head) if _goes_on(head[match.end() :], ROOM // scale)]
     against = [match.span() for match in rules.advice.finditer(head)] if spans else []
     return [(start, end) for start, end in spans if not any(a < end and start < b for a, b in against)]
+
+
+def _goes_on(rest: str, room: int) -> bool:
+    """Whether what follows a hedge may be an answer: `room` characters, or half as many after a comma or the end of a sentence."""
+    clause = _CLAUSE.search(rest)
+    return len(rest) >= room or (clause is not None and len(rest) - clause.end() >= room // 2)
 
 
 def reported(head: str, declined: re.Match[str], rules: Rules) -> bool:
@@ -195,7 +202,7 @@ def reported(head: str, declined: re.Match[str], rules: Rules) -> bool:
     start = sentence_start(head, declined.start())
     for match in rules.report.finditer(head, start, declined.end() + NEAR):
         between = head[match.end() : declined.start()]
-        if match.start() >= declined.start() or len(between) <= NEAR or between.rstrip().endswith(":"):
+        if match.start() >= declined.start() or len(between) <= NEAR or ":" in head[match.end() - 1 : match.end() + 2]:
             return True
     return False
 

@@ -23,12 +23,12 @@ READ = 300
 _NOT_A_LANGUAGE = "zxx"
 _FREQUENT = {
     "en": "the of to and is that you it are for with this in a",
-    "de": "der die und das ist nicht ein eine sie zu mit den es im",
+    "de": "der die und das ist nicht ein eine sie zu mit den es im von für auf sich du dein ihr oder",
     "nl": "de het een van niet op je dat zijn voor ik ook naar",
     "af": "die van nie 'n het jy wat vir ek jou hulle",
     "sv": "och att det är en som på för inte av du jag",
-    "fr": "le les des est une et vous pour dans il sont avec je",
-    "es": "el los una por las del lo pero muy está y con",
+    "fr": "le les des est une et vous pour dans il sont avec je qui ce cette aux sur du au pas votre vos",
+    "es": "el los una por las del lo pero está y con su sus al más este esta sobre puede tu es son",
     "pt": "o os uma não do da em é com as mas você",
     "it": "il di che è per gli della sono non più un le",
     "pl": "się jest nie że do dla jak przez oraz lub w z",
