@@ -53,7 +53,8 @@ _LIST = re.compile(r"\n[ ]*(?:[-*•]|\d{1,2}[.)、])[ ]")
 _STEPS = re.compile(r"(?:^|\n)[ ]*(?:\*\*)?3[.)、][^\d]")
 """The third numbered point of a reply: steps have numbers, while the reasons of a refusal have bullets."""
 _STOPS = (". ", "!", "?", "।", "。", "؟", BREAK)
-_CLAUSE = re.compile(r"[.,;:!?،؛؟、。।]+ ?|—|¶")
+_CLAUSE = re.compile(r"[.,;:!?،؛؟、。।]+ ?|—|¶| (?=แต่)")
+_HEADING = re.compile(r"\n#{1,6} ")
 _HAN, _KANA = re.compile("[\u4e00-\u9fff]"), re.compile("[\u3041-\u30ff]")
 
 _OWN = {
@@ -223,11 +224,12 @@ def reproaches(exchange: Exchange, head: str, rules: Rules) -> str | None:
     idioms = [match.span() for match in rules.idioms.finditer(head)]
     steps = _STEPS.search(exchange.response) is not None
     opening = beginning(exchange.response[: _list_start(exchange.response)], TURN, rules) if steps else head
-    safe = {sentence_start(opening, match.start() + 1) for match in rules.safe.finditer(opening)}
-    if steps and not safe:
+    turns = {sentence_start(opening, match.start() + 1): match.start() for match in reversed([*rules.safe.finditer(opening)])}
+    if steps and (not turns or _HEADING.search(exchange.response)):
         return None
-    if any(sentence_start(opening, match.start() + 1) not in safe for match in _matches(rules.comply, opening, idioms)):
-        return None
+    for match in _matches(rules.comply, opening, idioms):
+        if match.start() < turns.get(sentence_start(opening, match.start() + 1), len(opening)):
+            return None
     prompt = fold(exchange.prompt, rules.script)
     excluded = [(start, start + NEAR) for start, _ in idioms]
     excluded += [(sentence_start(head, start), end) for start, end in hedged(head, rules)]
