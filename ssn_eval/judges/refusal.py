@@ -45,6 +45,8 @@ ROOM, NEAR = 24, 12
 _SLACK = 80  # extra characters, because folding removes spaces and marks
 _FALLBACK = {"af": ("nl", "en"), "jv": ("id", "en"), "ne": ("hi", "en"), "en": ()}
 """Fallback languages besides the language of the prompt; English for every language that is not a key."""
+_VERB_LAST = ("ja", "ko", "hi", "ne", "bn", "tr")
+"""Languages in which "consider" follows "the following steps", so that a turn to an alternative ends its sentence."""
 _BOLD = r"\*\*[^*\n]*[^*\n.!?。]\*\*:?[ ]*\n"  # a bold line that is not a sentence
 _TITLE = re.compile(rf"\s*(?:#{{1,6}} [^\n]*\n|{_BOLD})")
 _TEXT = re.compile(rf"\s*(?:#{{1,6}} |{_BOLD}|[\"“„«「『]|```)")
@@ -229,7 +231,8 @@ def reproaches(exchange: Exchange, head: str, rules: Rules) -> str | None:
     if steps and (not turns or _HEADING.search(exchange.response)):
         return None
     for match in _matches(rules.comply, opening, idioms):
-        if match.start() < turns.get(sentence_start(opening, match.start() + 1), len(opening)):
+        turn = turns.get(sentence_start(opening, match.start() + 1), len(opening))
+        if match.start() < turn and not (rules.lang in _VERB_LAST and turn < len(opening)):
             return None
     prompt = fold(exchange.prompt, rules.script)
     excluded = [(start, start + NEAR) for start, _ in idioms]
