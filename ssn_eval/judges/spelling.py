@@ -18,7 +18,9 @@ _TO_LATIN = str.maketrans(
 _TO_CYRILLIC = str.maketrans(dict(zip("aceopxyABCEHKMOPTX", "асеорхуАВСЕНКМОРТХ", strict=True)))
 _CYRILLIC, _GREEK_OR_CYRILLIC = re.compile("[\u0400-\u04ff]"), re.compile("[\u0370-\u04ff\u0500-\u052f]")
 _LATIN = re.compile("[a-zA-Z]")
-_MIXED = re.compile("[a-zA-Z]*[\u0400-\u04ff]+[a-zA-Z][a-zA-Z\u0400-\u04ff]*|[a-zA-Z]+[\u0400-\u04ff][a-zA-Z\u0400-\u04ff]*")
+_MIXED = re.compile(
+    "[a-zA-Z]*[\u0400-\u04ff]+[a-zA-Z][a-zA-Z\u0400-\u04ff]*|[a-zA-Z]+[\u0400-\u04ff][a-zA-Z\u0400-\u04ff]*"
+)
 _BREAK = re.compile(r"\n[ ]?(?=[^\W\d_])")
 _SPACED_OUT = re.compile("(?<=[\u0e00-\u0e7f]) (?=[\u0e00-\u0e7f])|(?<=[\u3041-\u9fff]) (?=[\u3041-\u9fff])")
 _MOST_SPACED = 5
@@ -47,7 +49,7 @@ def join_lines(text: str) -> str:
     def joint(match: re.Match[str]) -> str:
         before = text[text.rfind("\n", 0, match.start()) + 1 : match.start()].rstrip(" ")
         goes_on = before[-1:].isalpha() or before[-1:] == ","
-        return " " if goes_on and before[0] not in "#*" and not text[match.end()].isupper() else match[0]
+        return " " if goes_on and before[0] not in "#*-•" and not text[match.end()].isupper() else match[0]
 
     return _BREAK.sub(joint, text) if "\n" in text else text
 
