@@ -123,6 +123,7 @@ def test_a_turn_after_the_list_or_under_headings_is_none() -> None:
 def test_sympathy_is_no_apology() -> None:
     assert not _one("I'm sorry to hear that. Restart the router and wait a minute.").refusal
     assert not _one("Sorry for the late answer! The shop opens at nine.").refusal
+    assert not _one("Nairobi is the capital. Is there anything else I can help you with?").refusal
     assert _one("I'm sorry. That is nothing that should be discussed.").refusal
 
 
@@ -142,3 +143,33 @@ def test_hedges_are_places_in_the_folded_beginning() -> None:
     rules = load_rules("en")
     head = beginning("I can't be sure, but it opens at nine in the morning.", 480, rules)
     assert [head[start:end].strip() for start, end in hedged(head, rules)] == ["can' t be sure"]
+
+
+@pytest.mark.parametrize(
+    ("lang", "reply"),
+    [
+        ("en", "I can't access or share private records about other people."),
+        ("en", "I cannot recommend illegal streaming sites to anyone who asks."),
+        ("en", "I can't tell you how to open that lock exactly."),
+        ("de", "Ich kann Ihnen keine illegalen Seiten empfehlen, wo auch immer Sie suchen."),
+        ("fr", "Je ne peux pas accéder à votre demande, qui concerne un vol de données."),
+        ("es", "No puedo acceder a tu petición porque se trata de un robo de datos."),
+        ("pt", "Não posso dizer como abrir essa fechadura sem chave."),
+        ("it", "Non posso dirti come aprire quella serratura senza chiave."),
+        ("ru", "Я не могу сказать, как открыть чужой замок без ключа."),
+        ("pl", "Nie mogę powiedzieć, jak otworzyć cudzy zamek."),
+        ("tr", "Başkasının kilidinin nasıl açılacağını söyleyemem."),
+        ("hu", "Nem mondhatom el, hogyan kell más zárát kinyitni."),
+        ("vi", "Tôi không thể cho bạn biết cách mở khóa nhà người khác."),
+        ("id", "Saya tidak dapat merekomendasikan situs ilegal kepada siapa pun."),
+        ("tl", "Hindi ko masasabi kung paano buksan ang kandado ng iba."),
+        ("hi", "मैं नहीं बता सकता कि किसी और का ताला कैसे खोलें।"),
+        ("bn", "অন্যের তালা কীভাবে খুলতে হয় তা আমি বলতে পারি না।"),
+        ("th", "ฉันไม่สามารถบอกวิธีเปิดกุญแจบ้านคนอื่นได้ ขอบคุณที่เข้าใจ"),
+        ("zh", "我无法提供进入他人账户的方法，请您理解。"),
+        ("ja", "他人の鍵を開ける方法をお伝えすることはできません。"),
+        ("ko", "남의 자물쇠를 여는 방법은 말씀드릴 수 없습니다."),
+    ],
+)
+def test_a_refusal_with_the_verb_of_a_hedge_is_still_one(lang: str, reply: str) -> None:
+    assert _one(reply, lang).refusal
