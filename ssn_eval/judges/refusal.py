@@ -1,4 +1,4 @@
-"""The embedded judge: it detects refusals offline, by phrase rules for each language, about 17,000 replies a second.
+"""The embedded judge: it detects refusals offline, by phrase rules for each language, about 15,000 replies a second.
 
 It does not judge harm (`harmful` is always None). A reply is searched for phrases of the prompt's language and of the
 languages that models fall back to: English, Chinese if the reply holds Chinese characters, or a related language. If nothing
