@@ -21,6 +21,39 @@ CERTAIN = 0.8
 READ = 300
 """Characters of a reply that are read; more characters take time and do not change the result."""
 _NOT_A_LANGUAGE = "zxx"
+_FREQUENT = {
+    "en": "the of to and is that you it are for with this in a",
+    "de": "der die und das ist nicht ein eine sie zu mit den es im von für auf sich du dein ihr oder",
+    "nl": "de het een van niet op je dat zijn voor ik ook naar",
+    "af": "die van nie 'n het jy wat vir ek jou hulle",
+    "sv": "och att det är en som på för inte av du jag",
+    "fr": "le les des est une et vous pour dans il sont avec je qui ce cette aux sur du au pas votre vos",
+    "es": "el los una por las del lo pero está y con su sus al más este esta sobre puede tu es son",
+    "pt": "o os uma não do da em é com as mas você",
+    "it": "il di che è per gli della sono non più un le",
+    "pl": "się jest nie że do dla jak przez oraz lub w z",
+    "cs": "že jsou pro jako jsem který nebo při jste může si",
+    "sr": "da su koji kao ili što može sam ste iz",
+    "ru": "и в на не что это для с как по вы",
+    "hu": "a az és hogy nem egy is van ez",
+    "tr": "ve bir bu için ile olarak çok daha gibi",
+    "id": "yang dan di untuk dengan ini adalah dari tidak anda",
+    "jv": "sing lan ing iku kanggo karo ora saka",
+    "vi": "là và của có không các cho những một được tôi",
+    "tl": "ang ng sa mga at ay hindi ito",
+    "sw": "na ya wa kwa ni katika za la",
+    "yo": "ní tí àti sí jẹ́ ó náà àwọn",
+    "ar": "في من على أن هذا إلى هو التي لا",
+    "hi": "है के में की को से और का हैं यह",
+    "ne": "छ र को मा लाई यो पनि हो गर्न तपाईं",
+}
+"""language → some of its commonest words that near languages do not have"""
+_FAMILIAR = {lang: frozenset(words.split()) for lang, words in _FREQUENT.items()}
+
+
+def is_plainly(lang: str, text: str) -> bool:
+    """Whether a text holds three of the commonest words of a language: fast, where only another language matters."""
+    return len(_FAMILIAR.get(lang, frozenset()) & set(text.lower().split())) >= 3
 
 
 def reply_languages(replies: Sequence[str]) -> list[str | None]:

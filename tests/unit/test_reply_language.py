@@ -6,7 +6,7 @@ import pytest
 
 from ssn_eval.harness.scoring import harmful
 from ssn_eval.judges.judged import Judged
-from ssn_eval.judges.reply_language import reply_languages
+from ssn_eval.judges.reply_language import is_plainly, reply_languages
 from ssn_eval.judges.verdict import Verdict
 
 REFUSED, INVALID = Verdict(True, None, False, False, "sorry"), Verdict(False, None, True, False, "")
@@ -46,3 +46,10 @@ def test_the_metric_counts_certain_other_languages_of_valid_replies_only() -> No
     assert rates(REFUSED, "bn")["other_language_rate"] == rates(REFUSED, None)["other_language_rate"] == 0
     assert "other_language_rate" not in rates(INVALID, "en")
     assert "other_language_rate" not in rates(Verdict.failed("down"), "en")
+
+
+def test_common_words_tell_a_language_quickly() -> None:
+    assert is_plainly("en", "The end of the story is known to all.")
+    assert is_plainly("es", "El libro está en la mesa y los vasos son de una tienda del pueblo.")
+    assert not is_plainly("es", "Je ne peux pas vous aider à faire cela.")
+    assert not is_plainly("th", "The end of the story is known to all.")
