@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ssn_eval.core import files, presets, store
 from ssn_eval.core.neurons import NeuronSet
 from ssn_eval.core.params import Params
 from ssn_eval.core.progress import progress
 from ssn_eval.core.setnames import SetName
-from ssn_eval.interventions.hooks import intervene
-from ssn_eval.interventions.ops import Op, parse_op
+from ssn_eval.interventions.ops import parse_op
 from ssn_eval.stages.common import need, provenance, run_stage
-from ssn_eval.stages.evaluation import Bench, write_samples
-
-if TYPE_CHECKING:
-    from ssn_eval.harness.model import SsnHFLM
+from ssn_eval.stages.evaluation import bench_of, write_samples
 
 
 def main(settings: Params, model: Path, prompt_file: Path, sets: Path, out: Path, samples: Path) -> None:
@@ -29,7 +21,7 @@ def main(settings: Params, model: Path, prompt_file: Path, sets: Path, out: Path
         name: [parse_op(text) for text in settings.validate.ops_of(name)] if neurons else []
         for name, neurons in neurons_by_set.items()
     }
-    bench, origin = Bench(settings, model, prompt_file), provenance(settings, prompts=prompt_file)
+    bench, origin = bench_of(settings, model, prompt_file), provenance(settings, prompts=prompt_file)
     with (
         files.atomic(out) as results,
         files.atomic(samples) as replies,
@@ -38,20 +30,13 @@ def main(settings: Params, model: Path, prompt_file: Path, sets: Path, out: Path
         for name, neurons in neurons_by_set.items():
             conditions, rows = {}, []
             for op in ops_by_set[name]:
-                own = {"neurons": _hash(neurons), "op": str(op)}
-                found = bench.measure(own, lambda neurons=neurons, op=op: _changed(bench, neurons, op))
+                found = bench.intervened(neurons, op)
                 conditions[str(op)] = found["counts"]
                 rows += [{"condition": f"{op} {name}"} | row for row in found["replies"]]
                 advance()
             content = {"set": name, "size": len(neurons), "conditions": conditions, "provenance": origin}
             files.write_json(results / f"{name}.json", content)
             write_samples(replies / f"{name}.jsonl", rows)
-
-
-@contextmanager
-def _changed(bench: Bench, neurons: NeuronSet, op: Op) -> Iterator[SsnHFLM]:
-    with bench.base() as lm, intervene(lm.model, neurons, op):
-        yield lm
 
 
 def _neurons(settings: Params, sets: Path, name: str) -> NeuronSet:
@@ -64,10 +49,6 @@ def _neurons(settings: Params, sets: Path, name: str) -> NeuronSet:
     if not SetName.parse(name).may_be_missing:
         need(path, "select")
     return store.load_neurons(path).neurons if path.is_file() else NeuronSet.of([])
-
-
-def _hash(neurons: NeuronSet) -> str:
-    return hashlib.sha256(repr(sorted(neurons)).encode()).hexdigest()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,148 @@
+"""One model on one list of prompts: every condition of it is measured once, with one load (`conditions`).
+
+The model is loaded when the first condition that is not finished needs it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ssn_eval.core import files
+from ssn_eval.core.neurons import NeuronSet
+from ssn_eval.core.settings import EvaluateParams
+from ssn_eval.harness.conditions import CACHE, Conditions
+from ssn_eval.interventions.hooks import intervene
+from ssn_eval.interventions.ops import Op
+from ssn_eval.judges.registry import get_judge
+from ssn_eval.models import loading
+from ssn_eval.models.loading import ModelSpec
+from ssn_eval.prompts.prompt import Prompt
+
+if TYPE_CHECKING:
+    from ssn_eval.harness.ability import Reference
+    from ssn_eval.harness.model import SsnHFLM
+
+Measured = dict[str, Any]
+"""`{"counts", "replies", "model"}`: the parts of `Evaluation`, and `ssn_hf`'s description of the model"""
+
+
+class Bench:
+    """A model, prompts, and the settings of their evaluation."""
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        prompts: Sequence[Prompt],
+        languages: Sequence[str],
+        settings: EvaluateParams,
+        folder: Path = CACHE,
+    ) -> None:
+        """Nothing is loaded yet.
+
+        Args:
+            spec: the model.
+            prompts: harmful and harmless prompts of every language.
+            languages: the languages that are measured.
+            settings: of the evaluation.
+            folder: where finished conditions lie.
+        """
+        self._spec, self._prompts, self._languages, self._settings = spec, list(prompts), tuple(languages), settings
+        self._base = cache(lambda: self._open())
+        self._reference = cache(lambda: self._answers())
+        self._conditions = cache(lambda: self._finished(folder))
+
+    def unchanged(self) -> Measured:
+        """The model as it is."""
+        return self._measure({}, lambda: self._as_is())
+
+    def intervened(self, neurons: NeuronSet, op: Op) -> Measured:
+        """The model with an intervention on some neurons."""
+        own = {"neurons": hashlib.sha256(repr(sorted(neurons)).encode()).hexdigest(), "op": str(op)}
+        return self._measure(own, lambda: self._with(neurons, op))
+
+    def trained(self, folder: Path) -> Measured:
+        """The model with an adapter, or a full checkpoint in its place."""
+        is_full = is_checkpoint(folder)
+        own = {"trained": files.sha256(folder)}
+        return self._measure(own, lambda: self._replaced(folder) if is_full else self._base().adapted(folder))
+
+    def _measure(self, own: Mapping[str, Any], with_model: Callable[[], AbstractContextManager[SsnHFLM]]) -> Measured:
+        from ssn_eval.harness import ability
+        from ssn_eval.harness.evaluate import evaluate
+
+        def now() -> Any:
+            reference = self._reference() if self._settings.ability else None
+            with with_model() as lm:
+                evaluation = evaluate(lm, self._prompts, self._languages, self._settings)
+                if reference is not None:
+                    evaluation.counts["ability"] = {
+                        lang: {"kl": round(one.kl, 6), "perplexity": round(one.perplexity, 6), "tokens": one.tokens}
+                        for lang, one in ability.measure(lm.model, reference).items()
+                    }
+                return evaluation, lm.get_model_info()["ssn_eval"]
+
+        return self._conditions().get(own, now)
+
+    @contextmanager
+    def _as_is(self) -> Iterator[SsnHFLM]:
+        yield self._base()
+
+    @contextmanager
+    def _with(self, neurons: NeuronSet, op: Op) -> Iterator[SsnHFLM]:
+        lm = self._base()
+        with intervene(lm.model, neurons, op):
+            yield lm
+
+    @contextmanager
+    def _replaced(self, folder: Path) -> Iterator[SsnHFLM]:
+        """A full checkpoint. The model is dropped first, because both may not fit into memory."""
+        self._base.cache_clear()
+        yield self._open(folder)
+
+    def _open(self, checkpoint: Path | None = None) -> SsnHFLM:
+        from ssn_eval.harness.model import SsnHFLM
+
+        return SsnHFLM.from_spec(self._spec, self._settings.batch_size, checkpoint=checkpoint)
+
+    def _answers(self) -> Reference:
+        """The base model's answers to the first harmless prompts of each language."""
+        from ssn_eval.harness import ability
+
+        settings, lm = self._settings, self._base()
+        harmless = [
+            p
+            for lang in self._languages
+            for p in [p for p in self._prompts if (p.lang, p.label) == (lang, "harmless")][: settings.ability]
+        ]
+        return ability.reference(
+            lm.model, lm.tokenizer, harmless, max_new_tokens=settings.max_new_tokens, batch_size=settings.batch_size
+        )
+
+    def _finished(self, folder: Path) -> Conditions:
+        from ssn_eval.harness.bootstrap import tasks_folder
+
+        prompts = [[p.id, p.lang, p.label, p.prompt, list(p.tags)] for p in self._prompts]
+        return Conditions(
+            folder,
+            {
+                "model": self._spec.to_json(),
+                "weights": loading.weights_hash(loading.locate(self._spec)),
+                "prompts": hashlib.sha256(json.dumps(prompts).encode()).hexdigest(),
+                "languages": list(self._languages),
+                "evaluate": asdict(self._settings),
+                "judge": dict(get_judge(self._settings.judge).identity()),
+                "tasks": files.sha256(Path(tasks_folder())),
+            },
+        )
+
+
+def is_checkpoint(folder: Path) -> bool:
+    """Whether a folder holds a full checkpoint; else it is an adapter."""
+    return (folder / "config.json").is_file()
