@@ -16,6 +16,7 @@ from ssn_eval.cli.doctor import doctor
 from ssn_eval.cli.exchange import export, import_
 from ssn_eval.cli.frontier import frontier
 from ssn_eval.cli.group import Group
+from ssn_eval.cli.harden import harden
 from ssn_eval.cli.identification import identify, select
 from ssn_eval.cli.judging import calibrate, judge
 from ssn_eval.cli.push import push
@@ -45,6 +46,7 @@ for _command in (
     bake,
     merge,
     pairs,
+    harden,
     train,
     push,
     calibrate,

@@ -199,3 +199,26 @@ class EvaluateParams:
         False,
         "true keeps every prompt and reply in `artifacts/samples`, harmful ones too; false keeps only the verdicts.",
     )
+
+
+@dataclass(frozen=True)
+class HardenParams:
+    """How `ssn harden` chooses a dose, and what it costs at most."""
+
+    __pydantic_config__: ClassVar = STRICT
+
+    doses: tuple[float, ...] = setting((1.25, 1.5, 2.0), "The factors that are tried.")
+    over_refusal: float = setting(
+        0.05, "The largest rise of the share of harmless prompts refused, mean over languages (0.05 is five points)."
+    )
+    kl: float = setting(
+        0.2,
+        "The largest distance from the base model on harmless prompts: KL divergence, nats a token, mean over languages.",
+    )
+    controls: int = setting(1, "Matched random sets that get the same dose as a control.")
+
+    def __post_init__(self) -> None:
+        if not self.doses or any(not (math.isfinite(dose) and dose > 0) for dose in self.doses):
+            raise ParamsError(f"doses must be finite numbers above 0, got {list(self.doses)}.")
+        if self.over_refusal < 0 or self.kl < 0 or self.controls < 0:
+            raise ParamsError("over_refusal, kl and controls must be 0 or more.")

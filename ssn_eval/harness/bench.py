@@ -73,6 +73,10 @@ class Bench:
         own = {"trained": files.sha256(folder)}
         return self._measure(own, lambda: self._replaced(folder) if is_full else self._base().adapted(folder))
 
+    def drop(self) -> None:
+        """Take the model out of memory; the next condition that is not finished loads it again."""
+        self._base.cache_clear()
+
     def _measure(self, own: Mapping[str, Any], with_model: Callable[[], AbstractContextManager[SsnHFLM]]) -> Measured:
         from ssn_eval.harness import ability
         from ssn_eval.harness.evaluate import evaluate

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from ssn_eval.core.errors import EmptySetError
 from ssn_eval.core.params import ORGANISM, Params
+from ssn_eval.core.settings import PromptParams
 from ssn_eval.prompts.prompt import LABELS, Label, Prompt
 from ssn_eval.prompts.reading import languages_of, read_prompts
 
@@ -22,24 +23,35 @@ def prepare(settings: Params) -> list[Prompt]:
         MissingInputError: a benchmark's file is not there.
     """
     if settings.model == ORGANISM:
-        prompts = _organism(settings.languages)
-    else:
-        prompts = [p for label in LABELS for p in _read(settings, label)]
-    return _limited(_split(prompts, settings.prompts.heldout, settings.prompts.seed), settings.prompts.limit)
+        return _cut(_organism(settings.languages), settings.prompts)
+    return from_sources(settings.languages, settings.prompts)
 
 
-def _read(settings: Params, label: Label) -> list[Prompt]:
-    """The prompts of one label from the source that the params name."""
-    source = {"harmful": settings.prompts.harmful, "harmless": settings.prompts.harmless}[label]
+def from_sources(languages: Sequence[str], settings: PromptParams) -> list[Prompt]:
+    """All prompts of some languages and both labels from the sources that the settings name, split and cut in the same way.
+
+    Raises:
+        EmptySetError, MissingInputError: as `prepare`.
+    """
+    return _cut([p for label in LABELS for p in _read(languages, settings, label)], settings)
+
+
+def _cut(prompts: Sequence[Prompt], settings: PromptParams) -> list[Prompt]:
+    return _limited(_split(prompts, settings.heldout, settings.seed), settings.limit)
+
+
+def _read(languages: Sequence[str], settings: PromptParams, label: Label) -> list[Prompt]:
+    """The prompts of one label from the source that the settings name."""
+    source = {"harmful": settings.harmful, "harmless": settings.harmless}[label]
     available = languages_of(source, label)
-    missing = [code for code in settings.languages if code not in available]
+    missing = [code for code in languages if code not in available]
     if missing:
-        possible = ",".join(code for code in settings.languages if code in available)
+        possible = ",".join(code for code in languages if code in available)
         raise EmptySetError(
             f"There are no {label} prompts in {', '.join(missing)}: the source prompts.{label} has only "
             f"{', '.join(sorted(available))}. Choose languages that it has (-S 'languages=[{possible}]'), or another source."
         )
-    return read_prompts(source, settings.languages, (label,))
+    return read_prompts(source, languages, (label,))
 
 
 def _organism(langs: Sequence[str]) -> list[Prompt]:

@@ -197,6 +197,7 @@ def test_replies_to_one_prompt_are_not_independent() -> None:
     assert paired_p(first, second) == 2 / 2**5
     assert paired_p(np.repeat(first, 10, axis=1), np.repeat(second, 10, axis=1)) == 2 / 2**5
     assert (one.low, one.high) == (ten.low, ten.high) and ten.low < 0.7
+    assert paired_p(np.array([[0.0, 0], [1, 1]]), np.array([[1.0, 0], [1, 1]])) == 1, "one prompt changed"
 
 
 def test_many_prompts_get_a_drawn_p_and_the_interval_of_a_bootstrap() -> None:
