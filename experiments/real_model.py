@@ -53,18 +53,14 @@ def plan() -> Iterator[tuple[str, str]]:
 
 
 def first(prompts: Sequence[Prompt], langs: Sequence[str], most: Mapping[str, int]) -> list[Prompt]:
-    """The first held-out prompts of every language and label, by id, so that languages get the same ones."""
+    """The first prompts of every language and label by id: the same ids in every language, or its own if languages share too few."""
     kept = []
     for label, count in most.items():
-        ids = [sorted({p.id for p in prompts if (p.lang, p.label) == (lang, label)}) for lang in langs]
-        shared = [i for i in ids[0] if all(i in others for others in ids[1:])] or ids[0]
-        chosen = set(shared[:count])
-        kept += [
-            p
-            for lang in langs
-            for p in prompts
-            if (p.lang, p.label) == (lang, label) and (p.id in chosen or shared is ids[0])
-        ]
+        ids = {lang: sorted({p.id for p in prompts if (p.lang, p.label) == (lang, label)}) for lang in langs}
+        shared = [i for i in ids[langs[0]] if all(i in found for found in map(set, ids.values()))]
+        for lang in langs:
+            chosen = set((shared if len(shared) >= count else ids[lang])[:count])
+            kept += [p for p in prompts if (p.lang, p.label) == (lang, label) and p.id in chosen]
     return kept
 
 
@@ -128,7 +124,6 @@ def main() -> None:
     for part, (bench, part_langs) in benches.items():
         base[part] = bench.unchanged()
         result["conditions"].setdefault("base", {})[part] = counted(base[part], None, part_langs)
-        bench.drop()
     for name, op in plan():
         for part, (bench, part_langs) in benches.items():
             if part == "borderline" and op == "suppress":
