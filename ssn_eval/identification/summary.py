@@ -35,7 +35,7 @@ def summarize(
         "targets": {name: len(neurons) for name, neurons in {**selected.presets.sets, **selected.controls}.items()},
         "targets_absent": selected.presets.absent,
         "by_p": _by_p(settings, evidence, model),
-        "stability": _stability(settings, halves, model) if halves else None,
+        "stability": _stability(settings, halves, model, selected) if halves else None,
         "contrast": _contrast(selected, evidence),
     }
 
@@ -46,9 +46,16 @@ def _by_p(settings: Params, evidence: Evidence, model: ModelRef) -> list[dict[st
     return stability.by_p(sets[settings.select.p], sets)
 
 
-def _stability(settings: Params, halves: tuple[Evidence, Evidence], model: ModelRef) -> dict[str, object]:
+def _stability(
+    settings: Params, halves: tuple[Evidence, Evidence], model: ModelRef, selected: Selected
+) -> dict[str, object]:
     sites = expand_sites(settings.select.sites)
-    first, second = (targets.scored_sets(settings, half, settings.select.p, model) for half in halves)
+    names = [*selected.families.by_language(), *selected.families.named(), *selected.presets.sets]
+    first, second = (
+        {name: sets.get(name, NeuronSet(frozenset())) for name in names}
+        for half in halves
+        for sets in [targets.scored_sets(settings, half, settings.select.p, model)]
+    )
     spearman = {
         lang: {
             label: stability.rank_correlation(halves[0].scores[lang][i], halves[1].scores[lang][i], sites)
