@@ -30,9 +30,9 @@ def relative_logs(importance: np.ndarray) -> np.ndarray:
     Returns:
         `(prompts, width)`, float32; each row has the mean 0, and is 0 where the whole row of `importance` is 0.
     """
-    floor = importance.mean(1, keepdims=True, dtype=np.float64) * FLOOR
-    floor = np.maximum(floor, np.finfo(np.float32).tiny).astype(np.float32)
-    logs = np.log(np.maximum(importance, floor, dtype=np.float32))
+    floor = np.maximum(importance.mean(1, keepdims=True) * FLOOR, np.finfo(np.float32).tiny)
+    logs = np.maximum(importance, floor).astype(np.float32, copy=False)
+    np.log(logs, out=logs)
     logs -= logs.mean(1, keepdims=True)
     return logs
 

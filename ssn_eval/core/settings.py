@@ -123,7 +123,7 @@ class SelectParams:
     rate: float = setting(0.05, "The false discovery rate of contrast_fdr.")
     without_common: bool = setting(
         False,
-        "Leave out neurons that matter for every prompt, harmful or not; when suppressing a set harms all replies.",
+        "Leave out neurons that matter for every prompt, harmful or not (the top p per cent of each label and language); when suppressing a set harms harmless replies.",
     )
     random_seeds: tuple[int, ...] = setting((0, 1, 2), "Seeds of the matched random controls of SS.")
     sensitivity: tuple[float, ...] = setting(

@@ -15,11 +15,8 @@ import numpy as np
 
 from ssn_eval.core.errors import EmptySetError, MismatchError
 from ssn_eval.core.moments import Moments, Scores
-from ssn_eval.core.neurons import SITES, Neuron, NeuronSet, is_among, parse_key
-from ssn_eval.identification.selection import parts_of, strongest
-
-STEADY = 2.0
-"""standard deviations over prompts by which a neuron must exceed the cut-off to count as one that matters for every prompt"""
+from ssn_eval.core.neurons import SITES, Neuron, NeuronSet
+from ssn_eval.identification.selection import parts_of, strongest, top
 
 
 @dataclass(frozen=True)
@@ -140,39 +137,22 @@ def discoveries(evidence: Contrast | Shared, rate: float, sites: Sequence[str] =
 
 
 def common(moments: Sequence[Moments], p: float, sites: Sequence[str] = SITES) -> NeuronSet:
-    """The neurons that matter for every prompt, whatever it asks: those that are steadily at the top in all the given prompt sets.
+    """The neurons that matter whatever the prompt: those among the top p % of their layer in every one of the given prompt sets.
 
-    In each prompt set, a neuron's mean relative log score less two standard deviations over prompts must still reach the top p % of
-    its layer.
+    They are ranked by mean relative log score, so beside their own site and without weight on prompts that move everything.
 
     Args:
-        moments: of prompt sets of any label and language.
+        moments: of prompt sets of either label and any language.
         p: per cent of a layer's neurons, as in `selection.top`.
         sites: which sites are candidates.
 
     Raises:
-        EmptySetError: a prompt set has fewer than two prompts, or none is given.
+        EmptySetError: no prompt set is given, or no site is among `sites`.
     """
-    if not moments or min(one.count for one in moments) < 2:
-        raise EmptySetError("Neurons that matter for every prompt need two prompts or more of each label.")
-    return reduce(lambda a, b: a & b, (_steady(one, p, sites) for one in moments))
-
-
-def _steady(moments: Moments, p: float, sites: Sequence[str]) -> NeuronSet:
-    layers: dict[int, list[str]] = {}
-    for key in moments.sums:
-        layer, site = parse_key(key)
-        if is_among(site, sites):
-            layers.setdefault(layer, []).append(key)
-    members: dict[str, list[int]] = {}
-    for keys in layers.values():
-        means = {key: moments.mean(key) for key in keys}
-        pool = np.sort(np.concatenate(list(means.values())))
-        cutoff = pool[-max(1, round(len(pool) * p / 100))]
-        for key, mean in means.items():
-            low = mean - STEADY * np.sqrt(moments.variance(key))
-            members[key] = np.flatnonzero(low >= cutoff).tolist()
-    return NeuronSet.from_keys(members)
+    if not moments:
+        raise EmptySetError("Neurons that matter for every prompt need the moments of a prompt set.")
+    tops = (top({key: one.mean(key) for key in one.sums}, p, sites) for one in moments)
+    return reduce(lambda a, b: a & b, tops)
 
 
 def intervals(contrasts: Mapping[str, Contrast], confidence: float = 0.95) -> dict[str, dict[str, np.ndarray]]:

@@ -143,7 +143,7 @@ def test_the_false_discovery_rate_holds_where_nothing_is_planted():
     assert 0 < any_found <= 0.2 * 200 + 3 * (0.2 * 0.8 * 200) ** 0.5
 
 
-def test_common_neurons_are_those_that_are_steadily_on_top(files):
+def test_common_neurons_are_on_top_for_every_label_and_language(files):
     sets = [file.statistics.moments() for one in files.values() for file in one]
     assert contrast.common(sets, 1) == ALWAYS
     assert contrast.common(sets, 1, ("mlp",)) == NeuronSet.from_keys({"layers.0.mlp": [9]})
