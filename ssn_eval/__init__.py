@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ssn_eval.core.neurons import NeuronSet as NeuronSet
     from ssn_eval.core.settings import EvaluateParams as EvaluateParams
     from ssn_eval.core.settings import ScoreParams as ScoreParams
+    from ssn_eval.core.settings import SelectParams as SelectParams
     from ssn_eval.core.settings import TrainParams as TrainParams
     from ssn_eval.core.store import NeuronFile as NeuronFile
     from ssn_eval.core.store import load_neurons as load_neurons
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from ssn_eval.identification.selection import ms as ms
     from ssn_eval.identification.selection import private as private
     from ssn_eval.identification.selection import shared as shared
+    from ssn_eval.identification.targets import LanguageScores as LanguageScores
+    from ssn_eval.identification.targets import select_one as select_one
     from ssn_eval.interventions.hooks import intervene as intervene
     from ssn_eval.judges.registry import judge as judge
     from ssn_eval.judges.verdict import Exchange as Exchange
@@ -41,11 +44,12 @@ if TYPE_CHECKING:
 _HOMES = {
     "core.errors": ("SsnError",),
     "core.neurons": ("NeuronSet",),
-    "core.settings": ("EvaluateParams", "ScoreParams", "TrainParams"),
+    "core.settings": ("EvaluateParams", "ScoreParams", "SelectParams", "TrainParams"),
     "core.store": ("NeuronFile", "load_neurons", "load_scores", "save_neurons", "save_scores"),
     "harness.evaluate": ("evaluate",),
     "identification.identify": ("identify",),
     "identification.selection": ("matched_random", "ms", "private", "shared"),
+    "identification.targets": ("LanguageScores", "select_one"),
     "interventions.hooks": ("intervene",),
     "judges.registry": ("judge",),
     "judges.verdict": ("Exchange",),

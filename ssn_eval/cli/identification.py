@@ -100,7 +100,7 @@ def identify(
     type=click.Choice(["ms", "ss", "private", "random"]),
     help="random: the matched control of SS, or of MS without the high-resource scores.",
 )
-@settings_options(SelectParams, "p", "scope", "sites")
+@settings_options(SelectParams, "rule", "p", "rate", "without_common", "scope", "sites")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of --what random.")
 @click.option("--out", required=True, type=FILE, help=".json, .safetensors or .csv")
 @JSON
@@ -118,6 +118,8 @@ def select(
     """Make a neuron set from scores: MS, SS or private neurons, or a matched random control.
 
     Example: ssn select --harmful th.h.safetensors --harmless th.n.safetensors --out ms_th.json
+
+    Example: ssn select --rule contrast --harmful th.h.safetensors --harmless th.n.safetensors --out contrast_th.json
     """
     from ssn_eval.core import store
     from ssn_eval.identification.targets import read_scores, select_one

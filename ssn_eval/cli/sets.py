@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
 @click.argument("file", type=FILE)
 @JSON
 def show(file: Path, as_json: bool) -> None:
-    """Show a neuron set (how many neurons are where) or a score file (the mean importance by site).
+    """Show a neuron set (how many neurons are where, stability, contrast) or a score file (the mean importance by site).
+
+    With --json, a set's contrast is the 95 % interval of every neuron by language, if its score files held statistics.
 
     Example: ssn show artifacts/sets/ss.json
     """
@@ -37,12 +40,35 @@ def show(file: Path, as_json: bool) -> None:
         scores = store.load_neurons(file)
         counts = dict(scores.neurons.per_key())
         value = {"kind": "neurons", "neurons": len(scores.neurons), "per_key": counts}
+        if scores.contrast:
+            value["contrast"] = {lang: dict(by_key) for lang, by_key in scores.contrast.items()}
         title, cells = (
             f"{len(scores.neurons)} of {scores.model.geometry.size()} neurons",
             {k: str(v) for k, v in counts.items()},
         )
     value |= {"model": scores.model.to_json(), "provenance": dict(scores.provenance)}
     emit(value, as_json, by_layer(f"{title} of {scores.model.id}", cells, scores.model))
+    if not as_json:
+        for line in _trust(value):
+            click.echo(line)
+
+
+def _trust(value: Mapping[str, Any]) -> Iterator[str]:
+    """One line on the stability of a set, and one for each language on the contrast of its neurons, as far as the file has them."""
+    from statistics import median
+
+    stability = value["provenance"].get("stability")
+    if stability and stability["jaccard"] is not None:
+        yield (
+            f"Two halves of the prompts give sets with a Jaccard index of {stability['jaccard']:.3f} "
+            f"(by chance {stability['chance']:.3f})."
+        )
+    for lang, by_key in value.get("contrast", {}).items():
+        ends = [pair for one in by_key.values() for pair in zip(one["low"], one["high"], strict=True)]
+        if ends:
+            above = sum(low > 0 for low, _ in ends) / len(ends)
+            middle = median((low + high) / 2 for low, high in ends)
+            yield f"Contrast in {lang}: median {middle:+.2f}; {above:.0%} of the 95 % intervals lie above 0."
 
 
 def _means(scores: Scores) -> dict[str, float]:

@@ -21,11 +21,12 @@ from ssn_eval.core.files import is_portable
 from ssn_eval.core.languages import TIERS, language
 from ssn_eval.core.methods import METHODS, Method
 from ssn_eval.core.neurons import expand_sites
+from ssn_eval.core.rules import CONTRASTS
 from ssn_eval.core.setnames import FAMILIES, SETS, SetName
 
-SOURCES = ("ms_hr", *FAMILIES)
-"""the sets that a preset may start from"""
-KEYS = ("from", "tier", "languages", "k", "sites", "layers")
+SOURCES = ("ms_hr", *FAMILIES, *CONTRASTS)
+"""the sets that a preset may start from; a rule stands for the shared neurons that it selects"""
+KEYS = ("from", "tier", "languages", "k", "sites", "layers", "without_common")
 
 # the name of a preset is also a file name and part of the names of DVC stages
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
@@ -52,6 +53,8 @@ class Preset:
     sites: Names = ("both",)
     layers: tuple[float, float] = (0.0, 1.0)
     """first and last layer as shares of depth, so that a preset fits models of any depth"""
+    without_common: bool = False
+    """leave out neurons that matter for every prompt"""
 
     def counted(self, nhr: Iterable[str]) -> tuple[str, ...]:
         """The NHR languages whose sets the preset counts; possibly none."""
@@ -172,7 +175,8 @@ def _check_counting(where: str, preset: Preset, nhr: Sequence[str]) -> None:
     if not preset.source:
         raise ParamsError(f"{where}.from names no set; choose one or more of {', '.join(SOURCES)}.")
     counts = bool(preset.tier or preset.languages) or preset.k != 1
-    if counts and not set(FAMILIES) & set(preset.source):
+    by_language = FAMILIES if preset.k != 1 else (*FAMILIES, *CONTRASTS)
+    if counts and not set(by_language) & set(preset.source):
         raise ParamsError(
             f"{where} starts from {', '.join(preset.source)}, which is one set, but tier, languages and k count sets by "
             f"language: start from {', '.join(FAMILIES)}, or leave them out."

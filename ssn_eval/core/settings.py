@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal
 from ssn_eval.core.errors import ParamsError, UnknownNameError
 from ssn_eval.core.languages import language
 from ssn_eval.core.neurons import expand_sites
+from ssn_eval.core.rules import RULES
 from ssn_eval.core.setnames import SETS
 
 STRICT = {"extra": "forbid"}
@@ -103,16 +104,26 @@ class ScoreParams:
 
 @dataclass(frozen=True)
 class SelectParams:
-    """Settings of selection: the top p per cent of each layer (or of all layers together), and the seeds of the controls."""
+    """Settings of selection: the rule, the top p per cent of each layer (or of all layers together), and the seeds of the controls."""
 
     __pydantic_config__: ClassVar = STRICT
 
+    rule: str = setting(
+        "paper",
+        "The rule: paper (the top p per cent by importance), contrast (harmful against harmless prompts, as many neurons as paper) "
+        "or contrast_fdr (all neurons within the false discovery rate).",
+    )
     p: float = setting(3.0, "The most important p per cent of the neurons of each layer, or of all layers.")
     scope: Literal["layer", "global"] = setting(
         "layer", "Where the top p per cent are taken: in every layer (the paper), or among all layers at once."
     )
     sites: str | list[str] = setting(
         "both", "The scored sites whose neurons compete: attention, mlp, both (all that were scored), or a list."
+    )
+    rate: float = setting(0.05, "The false discovery rate of contrast_fdr.")
+    without_common: bool = setting(
+        False,
+        "Leave out neurons that matter for every prompt, harmful or not (the top p per cent of each label and language); when suppressing a set harms harmless replies.",
     )
     random_seeds: tuple[int, ...] = setting((0, 1, 2), "Seeds of the matched random controls of SS.")
     sensitivity: tuple[float, ...] = setting(
@@ -121,6 +132,10 @@ class SelectParams:
 
     def __post_init__(self) -> None:
         expand_sites(self.sites)
+        if self.rule not in RULES:
+            raise UnknownNameError("selection rule", self.rule, RULES)
+        if not 0 < self.rate < 1:
+            raise ParamsError(f"select.rate must be a rate between 0 and 1, got {self.rate:g}; try 0.05.")
         for name, p in (("p", self.p), *(("sensitivity", p) for p in self.sensitivity)):
             if not 0 < p <= 100:
                 raise ParamsError(f"select.{name} must be a percentage in (0, 100], got {p:g}.")

@@ -1,7 +1,7 @@
 """Scores and neuron sets on disk, with the model they belong to and their provenance.
 
 Scores: safetensors, one float32 tensor `(width,)` per site key, everything else as JSON in the header entry `ssn`
-(`ssn-scores/1`).
+(`ssn-scores/1`); with the statistics of the prompts beside them (`core/moments.py`) it is `ssn-scores/2`.
 Neuron sets: JSON (`ssn-neurons/1`), or safetensors with one int64 tensor of indices per site key. No pickle.
 """
 
@@ -19,14 +19,17 @@ import numpy as np
 
 from ssn_eval.core import files
 from ssn_eval.core.errors import FormatError, ParamsError
+from ssn_eval.core.moments import Scores as Scores
+from ssn_eval.core.moments import Statistics
 from ssn_eval.core.neurons import NeuronSet, parse_key
 from ssn_eval.core.origin import ModelRef
 from ssn_eval.core.tensors import read_tensors, write_tensors
 
-Scores = Mapping[str, np.ndarray]
-"""site key → importance of every neuron there, `(width,)`, float32, ≥ 0."""
+Intervals = Mapping[str, Mapping[str, Mapping[str, list[float]]]]
+"""language → site key → `low` and `high`: the interval of each neuron's contrast, in the order of the set's indices there"""
 
 SCORES_FORMAT = "ssn-scores/1"
+STATISTICS_FORMAT = "ssn-scores/2"
 NEURONS_FORMAT = "ssn-neurons/1"
 
 
@@ -37,6 +40,8 @@ class ScoreFile:
     scores: Scores
     model: ModelRef
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    statistics: Statistics | None = None
+    """of the prompts; None in older files, with fewer than two prompts, and where only some neurons were measured"""
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,8 @@ class NeuronFile:
     neurons: NeuronSet
     model: ModelRef
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    contrast: Intervals = field(default_factory=dict)
+    """kept in JSON only; empty if the score files hold no statistics"""
 
 
 def save_scores(path: Path, file: ScoreFile) -> None:
@@ -60,7 +67,10 @@ def save_scores(path: Path, file: ScoreFile) -> None:
                 f"The scores of {key} hold NaN or infinite values; nothing was written. Score in float32."
             )
     tensors = {key: np.ascontiguousarray(values, dtype=np.float32) for key, values in file.scores.items()}
-    write_tensors(path, tensors, SCORES_FORMAT, file.model, file.provenance)
+    if file.statistics is None:
+        write_tensors(path, tensors, SCORES_FORMAT, file.model, file.provenance)
+    else:
+        write_tensors(path, tensors | file.statistics.tensors(), STATISTICS_FORMAT, file.model, file.provenance)
 
 
 def load_scores(path: Path) -> ScoreFile:
@@ -70,14 +80,18 @@ def load_scores(path: Path) -> ScoreFile:
         MissingInputError: no such file.
         FormatError: the file is damaged, has another format, or holds values that are not finite.
     """
-    tensors, model, provenance = read_tensors(path, SCORES_FORMAT)
+    tensors, model, provenance = read_tensors(path, SCORES_FORMAT, or_kind=STATISTICS_FORMAT)
+    try:
+        statistics = Statistics.take(tensors)
+    except ValueError as error:
+        raise FormatError(f"{path} is damaged: {error}; score again.") from error
     for key, values in tensors.items():
         parse_key(key)
         if values.dtype != np.float32 or values.ndim != 1 or len(values) != model.geometry.widths.get(key):
             raise FormatError(f"{path}: {key} is {values.dtype} {values.shape}, expected float32 of the model's width.")
         if not np.isfinite(values).all():
             raise FormatError(f"{path}: the scores of {key} hold NaN or infinite values.")
-    return ScoreFile(tensors, model, provenance)
+    return ScoreFile(tensors, model, provenance, statistics)
 
 
 def save_neurons(path: Path, file: NeuronFile) -> None:
@@ -88,7 +102,8 @@ def save_neurons(path: Path, file: NeuronFile) -> None:
     """
     if path.suffix == ".json":
         value = {"format": NEURONS_FORMAT, "model": file.model.to_json(), "neurons": file.neurons.by_key()}
-        files.write_json(path, {**value, "provenance": dict(file.provenance)})
+        contrast = {"contrast": file.contrast} if file.contrast else {}
+        files.write_json(path, {**value, **contrast, "provenance": dict(file.provenance)})
     elif path.suffix == ".safetensors":
         tensors = {key: np.asarray(indices, dtype=np.int64) for key, indices in file.neurons.by_key().items()}
         write_tensors(path, tensors, NEURONS_FORMAT, file.model, file.provenance)
@@ -110,6 +125,7 @@ def load_neurons(path: Path) -> NeuronFile:
         FormatError: the file is damaged or has another format.
         MismatchError: a neuron lies outside the model.
     """
+    contrast: object = {}
     if path.suffix == ".safetensors":
         tensors, model, provenance = read_tensors(path, NEURONS_FORMAT)
         if any(v.dtype != np.int64 or v.ndim != 1 for v in tensors.values()):
@@ -124,12 +140,34 @@ def load_neurons(path: Path) -> NeuronFile:
             raise FormatError(f"{path}: `neurons` must map layers.<i>.<site> to lists of whole numbers.")
         model = ModelRef.from_json(data.get("model", {}))
         neurons = NeuronSet.from_keys(by_key)
+        contrast = data.get("contrast", {})
+        if not _are_intervals(contrast, neurons):
+            raise FormatError(
+                f"{path}: `contrast` must map languages to layers.<i>.<site> with low and high, a number for each neuron of the set."
+            )
     model.geometry.check(neurons, str(path))
-    return NeuronFile(neurons, model, provenance if isinstance(provenance, Mapping) else {})
+    origin = provenance if isinstance(provenance, Mapping) else {}
+    return NeuronFile(neurons, model, origin, contrast)  # type: ignore[arg-type]
 
 
 def _are_indices(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(i, int) and not isinstance(i, bool) for i in value)
+
+
+def _are_intervals(value: object, neurons: NeuronSet) -> bool:
+    """Whether a value is the contrast of these neurons."""
+    sizes = {key: len(indices) for key, indices in neurons.by_key().items()}
+    return isinstance(value, Mapping) and all(
+        isinstance(by_key, Mapping)
+        and by_key.keys() == sizes.keys()
+        and all(
+            isinstance(ends, Mapping)
+            and all(isinstance(ends.get(end), list) and len(ends[end]) == sizes[key] for end in ("low", "high"))
+            and all(type(x) in (int, float) for end in ("low", "high") for x in ends[end])
+            for key, ends in by_key.items()
+        )
+        for by_key in value.values()
+    )
 
 
 def model_of(path: Path) -> ModelRef:
@@ -151,7 +189,6 @@ def holds_scores(path: Path) -> bool:
     """
     from safetensors import SafetensorError, safe_open
 
-    from ssn_eval.core.store import SCORES_FORMAT
     from ssn_eval.core.tensors import refuse_huge_header
 
     if path.suffix != ".safetensors" or not path.is_file():
@@ -159,6 +196,7 @@ def holds_scores(path: Path) -> bool:
     refuse_huge_header(path)
     try:
         with safe_open(path, framework="numpy") as handle:
-            return json.loads((handle.metadata() or {}).get("ssn", "{}")).get("format") == SCORES_FORMAT
+            kind = json.loads((handle.metadata() or {}).get("ssn", "{}")).get("format")
+            return kind in (SCORES_FORMAT, STATISTICS_FORMAT)
     except (SafetensorError, OSError, ValueError, AttributeError):
         return False

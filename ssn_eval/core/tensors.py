@@ -66,13 +66,16 @@ def refuse_huge_header(path: Path) -> None:
         )
 
 
-def read_tensors(path: Path, kind: str, framework: str = "numpy") -> tuple[dict[str, Any], ModelRef, Mapping[str, Any]]:
+def read_tensors(
+    path: Path, kind: str, framework: str = "numpy", *, or_kind: str | None = None
+) -> tuple[dict[str, Any], ModelRef, Mapping[str, Any]]:
     """The tensors, the model and the provenance of a safetensors file.
 
     Args:
         path: a safetensors file.
         kind: the format that the header must name.
         framework: the type of the tensors: `numpy`, or `pt` (torch), which also supports bfloat16.
+        or_kind: another format that is read as well.
 
     Raises:
         MissingInputError: no such file.
@@ -87,7 +90,7 @@ def read_tensors(path: Path, kind: str, framework: str = "numpy") -> tuple[dict[
         with safe_open(path, framework=framework) as handle:
             header = json.loads((handle.metadata() or {}).get("ssn", "{}"))
             tensors = {key: handle.get_tensor(key) for key in handle.keys()}  # noqa: SIM118
-        if not isinstance(header, Mapping) or header.get("format") != kind:
+        if not isinstance(header, Mapping) or header.get("format") not in (kind, or_kind or kind):
             other_kind = header.get("format") if isinstance(header, Mapping) else header
             raise FormatError(f"{path} is not a file of {kind}: its header says {str(other_kind)[:60]!r}.")
         model, provenance = header["model"], header["provenance"]

@@ -1,7 +1,8 @@
 """From importance per prompt to importance per prompt set: sums over batches, kept on disk, shared between processes.
 
 A scorer's values for a batch are added to one of two sums, by the half of each prompt. The mean of both sums is the score; the
-two halves tell how stable the ranking is. The sums are saved after every batch, in a fixed order, so that a run that was killed and
+two halves tell how stable the ranking is. Beside them go the sums and the sums of squares of the relative log scores
+(`core/moments.py`), from which the error of every neuron follows. The sums are saved after every batch, in a fixed order, so that a run that was killed and
 resumed ends with the same bytes as a run that was not. Under `accelerate launch` every process takes its share of the
 batches, and the sums are added up.
 """
@@ -18,6 +19,7 @@ import numpy as np
 
 from ssn_eval.core import files
 from ssn_eval.core.errors import FormatError
+from ssn_eval.core.moments import Statistics, relative_logs
 from ssn_eval.core.neurons import parse_key
 from ssn_eval.core.processes import Share
 from ssn_eval.core.store import Scores
@@ -29,10 +31,12 @@ PerPrompt = Mapping[str, np.ndarray]
 
 @dataclass
 class Sums:
-    """Importance summed over prompts, separately for the two halves of the prompt set."""
+    """Importance and relative log scores summed over prompts, separately for the two halves of the prompt set."""
 
     totals: dict[str, np.ndarray]
-    """site key → `(2, width)`, float64"""
+    """site key → importance, `(2, width)`, float64"""
+    logs: dict[str, np.ndarray]
+    """site key → relative log scores and their squares, `(2 halves, 2, width)`, float64"""
     counts: np.ndarray
     """prompts in each half, `(2,)`"""
     batches: int = 0
@@ -41,7 +45,8 @@ class Sums:
     @classmethod
     def empty(cls, widths: Mapping[str, int]) -> Sums:
         """Nothing summed yet."""
-        return cls({key: np.zeros((2, width)) for key, width in widths.items()}, np.zeros(2))
+        totals = {key: np.zeros((2, width)) for key, width in widths.items()}
+        return cls(totals, {key: np.zeros((2, 2, width)) for key, width in widths.items()}, np.zeros(2))
 
     def add(self, rows: Sequence[int], per_prompt: PerPrompt) -> None:
         """Add a batch; prompt `i` belongs to half `i % 2`.
@@ -56,8 +61,13 @@ class Sums:
                 raise FormatError(
                     f"The importance of {site} in layer {layer} is NaN or infinite; score in float32 (dtype=float32)."
                 )
+            logs = relative_logs(values)
             for half in (0, 1):
-                self.totals[key][half] += values[halves == half].sum(0, dtype=np.float64)
+                chosen = halves == half
+                self.totals[key][half] += values[chosen].sum(0, dtype=np.float64)
+                of_half = logs[chosen]
+                self.logs[key][half, 0] += of_half.sum(0, dtype=np.float64)
+                self.logs[key][half, 1] += np.square(of_half, out=of_half).sum(0, dtype=np.float64)
         self.counts += np.bincount(halves, minlength=2)
         self.batches += 1
 
@@ -65,13 +75,23 @@ class Sums:
         """The sums of all processes."""
         if share.world == 1:
             return self
-        return Sums({key: share.add(total) for key, total in self.totals.items()}, share.add(self.counts), self.batches)
+        totals, logs = ({key: share.add(values) for key, values in sums.items()} for sums in (self.totals, self.logs))
+        return Sums(totals, logs, share.add(self.counts), self.batches)
 
     def mean(self, half: int | None = None) -> Scores:
         """The importance over all prompts or over one half, float32."""
         which = [0, 1] if half is None else [half]
         count = self.counts[which].sum()
         return {key: (total[which].sum(0) / count).astype(np.float32) for key, total in self.totals.items()}
+
+    def statistics(self) -> Statistics | None:
+        """The statistics of the two halves; None if a half has no prompt."""
+        if self.counts.min() == 0:
+            return None
+        sums, squares = ({key: logs[:, i].astype(np.float32) for key, logs in self.logs.items()} for i in (0, 1))
+        first, second = self.mean(0), self.mean(1)
+        halves = {key: np.stack([first[key], second[key]]) for key in first}
+        return Statistics(self.counts.astype(np.int64), halves, sums, squares)
 
 
 class Progress:
@@ -91,13 +111,14 @@ class Progress:
         try:
             with safe_open(self.path, framework="numpy") as handle:
                 header = json.loads((handle.metadata() or {})["ssn"])
-                tensors = {key: handle.get_tensor(key) for key in [*widths, "counts"]}
+                totals = {key: handle.get_tensor(key) for key in widths}
+                logs = {key: handle.get_tensor(f"logs/{key}") for key in widths}
+                counts = handle.get_tensor("counts")
         except (SafetensorError, KeyError, ValueError, OSError):
             return Sums.empty(widths)
         if header["run"] != self.run:
             return Sums.empty(widths)
-        counts = tensors.pop("counts")
-        return Sums(tensors, counts, int(header["batches"]))
+        return Sums(totals, logs, counts, int(header["batches"]))
 
     def save(self, sums: Sums) -> None:
         """Write the sums, whole or not at all."""
@@ -106,7 +127,8 @@ class Progress:
         if self.path is not None:
             header = {"ssn": json.dumps({"run": self.run, "batches": sums.batches})}
             with files.atomic(self.path) as temporary:
-                temporary.write_bytes(save({**sums.totals, "counts": sums.counts}, header))
+                logs = {f"logs/{key}": values for key, values in sums.logs.items()}
+                temporary.write_bytes(save({**sums.totals, **logs, "counts": sums.counts}, header))
 
 
 def rounds(lengths: Sequence[int], batch_size: int, world: int, seed: int | None) -> Iterator[list[list[int]]]:

@@ -113,7 +113,7 @@ def identify(
 
 
 def _files(loaded: Loaded, measurement: Measurement, provenance: dict[str, object]) -> Identified:
-    whole = ScoreFile(measurement.scores, loaded.ref, provenance)
+    whole = ScoreFile(measurement.scores, loaded.ref, provenance, measurement.statistics)
     if measurement.halves is None:
         return Identified(whole, None)
     first, second = (ScoreFile(half, loaded.ref, provenance | {"half": n}) for n, half in enumerate(measurement.halves))

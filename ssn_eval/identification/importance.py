@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ssn_eval.core.errors import EmptySetError, ParamsError
+from ssn_eval.core.moments import Statistics
 from ssn_eval.core.neurons import expand_sites
 from ssn_eval.core.settings import ScoreParams
 from ssn_eval.core.store import Scores
@@ -32,6 +33,8 @@ class Measurement:
     """the scores of the first and of the second half of the prompts; None with fewer than two prompts"""
     prompts: int
     """how many prompts were used"""
+    statistics: Statistics | None = None
+    """of the prompts; None with fewer than two prompts, and where only some neurons were measured"""
 
     def reliability(self) -> dict[str, float | None]:
         """Split-half Spearman, and the standard error of the ranking that follows from it; None if it cannot be computed."""
@@ -114,8 +117,10 @@ def measure(
             seed=settings.seed,
             skipped=advance,
         )
-    halves = (sums.mean(0), sums.mean(1)) if sums.counts.min() > 0 else None
-    return Measurement(sums.mean(), halves, int(sums.counts.sum()))
+    statistics = sums.statistics()
+    halves = (statistics.half(0), statistics.half(1)) if statistics else None
+    # the neurons that were not measured would count as ones of no importance in the mean of their site
+    return Measurement(sums.mean(), halves, int(sums.counts.sum()), statistics if neurons is None else None)
 
 
 def score(model: PreTrainedModel, inputs: Sequence[Sequence[int]], **settings: Any) -> Scores:

@@ -41,26 +41,58 @@ def top(scores: Scores, p: float, sites: Sequence[str] = SITES, scope: Scope = "
         raise ParamsError(f"p must be a percentage in (0, 100], got {p}.")
     if scope not in SCOPES:
         raise UnknownNameError("scope", scope, SCOPES)
-    parts: list[tuple[int, str, np.ndarray]] = []
-    for key, values in scores.items():
+    parts = parts_of(scores, sites)
+    pools = [parts] if scope == "global" else [list(pool) for _, pool in groupby(parts, key=lambda part: part[0])]
+    return NeuronSet(frozenset(neuron for pool in pools for neuron in _best(pool, _count(pool, p))))
+
+
+def strongest(values: Scores, count: int, sites: Sequence[str] = SITES) -> NeuronSet:
+    """The `count` neurons of the given sites with the largest values, over all layers.
+
+    Args:
+        values: site key → any statistic of every neuron, `(width,)`.
+        count: how many; 0 or more.
+        sites: which sites are candidates.
+
+    Raises:
+        FormatError, EmptySetError: as `top`.
+    """
+    return NeuronSet(frozenset(_best(parts_of(values, sites), count)))
+
+
+Part = tuple[int, str, np.ndarray]
+"""a layer, a site, and the values of its neurons, `(width,)`"""
+
+
+def parts_of(values: Scores, sites: Sequence[str]) -> list[Part]:
+    """The chosen sites' values, in layer order.
+
+    Raises:
+        FormatError: a value is NaN or infinite.
+        EmptySetError: no site of the values is among `sites`.
+    """
+    parts: list[Part] = []
+    for key, of_site in values.items():
         layer, site = parse_key(key)
-        if not np.isfinite(values).all():
+        if not np.isfinite(of_site).all():
             raise FormatError(
                 f"The scores of {key} hold NaN or infinite values; score again, in float32 if it was half precision."
             )
         if is_among(site, sites):
-            parts.append((layer, site, values))
+            parts.append((layer, site, of_site))
     if not parts:
         raise EmptySetError(f"The scores hold none of the sites {', '.join(sites)}; identify those sites first.")
-    parts.sort(key=lambda part: part[0])
-    pools = [parts] if scope == "global" else [list(pool) for _, pool in groupby(parts, key=lambda part: part[0])]
-    return NeuronSet(frozenset(neuron for pool in pools for neuron in _best(pool, p)))
+    return sorted(parts, key=lambda part: part[0])
 
 
-def _best(pool: Sequence[tuple[int, str, np.ndarray]], p: float) -> Iterator[Neuron]:
-    """The top p % of `(layer, site, importance)` parts that compete; ties go to the part and index that come first."""
+def _count(pool: Sequence[Part], p: float) -> int:
+    """The number of neurons in p % of a pool, at least one."""
+    return max(1, round(sum(len(values) for *_, values in pool) * p / 100))
+
+
+def _best(pool: Sequence[Part], count: int) -> Iterator[Neuron]:
+    """The `count` neurons of the largest values among parts that compete; ties go to the part and index that come first."""
     importance = np.concatenate([values for *_, values in pool])
-    count = max(1, round(len(importance) * p / 100))
     best = np.argsort(-importance, kind="stable")[:count]
     starts = np.cumsum([0, *(len(values) for *_, values in pool)])
     for place, which in zip(best.tolist(), (np.searchsorted(starts, best, side="right") - 1).tolist(), strict=True):

@@ -1,29 +1,31 @@
 """Scores of all languages → every set by name: MS, SS and private neurons by language, united, and by preset.
 
-The definitions are in `selection.py`, the presets' values and their checks in `presets.py`.
+The definitions are in `selection.py` and `contrast.py`, the rules in `rules.py`, the presets' values and their checks in `presets.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ssn_eval.core import presets
 from ssn_eval.core.errors import EmptySetError, MismatchError, ParamsError
-from ssn_eval.core.neurons import SITES, Geometry, NeuronSet, expand_sites, is_among, parse_key
+from ssn_eval.core.neurons import Geometry, NeuronSet, expand_sites, is_among, parse_key
 from ssn_eval.core.origin import ModelRef, versions
 from ssn_eval.core.params import Params
 from ssn_eval.core.presets import Preset
+from ssn_eval.core.rules import CONTRASTS, RULES
 from ssn_eval.core.setnames import FAMILIES, SETS, SetName
 from ssn_eval.core.settings import SelectParams
-from ssn_eval.core.store import NeuronFile, ScoreFile, Scores, load_scores
-from ssn_eval.identification import selection
-from ssn_eval.identification.selection import Scope
-
-ByLanguage = Mapping[str, tuple[Scores, Scores]]
-"""language → scores on D_jail, on D_norm"""
+from ssn_eval.core.store import Intervals, NeuronFile, ScoreFile, load_scores
+from ssn_eval.identification import contrast, selection
+from ssn_eval.identification.rules import Evidence, Families, evidence_of, halves_of
+from ssn_eval.identification.stability import split_half
 
 
 class LanguageScores(NamedTuple):
@@ -65,11 +67,11 @@ def select_one(
         what: `ms`, `ss`, `private`, or `random`: the matched control of SS, or of MS without `hr_scores`.
         scores: of the language.
         hr_scores: of the high-resource language; `ss` and `private` need them.
-        settings: p, scope and sites.
+        settings: rule, p, scope and sites.
         seed: of `random`.
 
     Raises:
-        ParamsError: `ss` or `private` without the scores of the high-resource language.
+        ParamsError: `ss` or `private` without the scores of the high-resource language, or a rule without statistics.
         MismatchError: the two languages were scored on two models.
         EmptySetError: no neuron is left.
     """
@@ -77,21 +79,30 @@ def select_one(
         raise ParamsError(
             f"{what} compares with the high-resource language: give its scores too (--hr-harmful and --hr-harmless)."
         )
-    sites = expand_sites(settings.sites)
+    sites, geometry = expand_sites(settings.sites), scores.jail.model.geometry
     target = what if what != "random" else "ss" if hr_scores else "ms"
-    neurons = _ms(scores, settings, sites)
+    files = {"own": scores}
     provenance: dict[str, Any] = {
         name: scores.jail.provenance[name] for name in ("lang", "method", "template") if name in scores.jail.provenance
     }
     if target != "ms" and hr_scores is not None:
         hr_scores.jail.model.refuse_other(scores.jail.model, "The score file of the high-resource language")
-        hr = _ms(hr_scores, settings, sites)
-        neurons = selection.shared(neurons, hr) if target == "ss" else selection.private(neurons, hr)
+        files["hr"] = hr_scores
         provenance["hr"] = hr_scores.jail.provenance.get("lang")
+    hr = "hr" if "hr" in files else "own"
+
+    def one(evidence: Evidence) -> NeuronSet:
+        families = evidence.families(settings)
+        return (families.ms if target == "ms" else families.ss if target == "ss" else families.private)["own"]
+
+    evidence = evidence_of(hr, files)
+    neurons = one(evidence)
     if not neurons:
-        raise EmptySetError(f"No {target} neuron at p = {settings.p:g} %; use a larger --p.")
+        raise EmptySetError(f"No {target} neuron {_advice(settings)}.")
+    if halves := halves_of(hr, files):
+        provenance |= _stability(halves, one, geometry)
     if what == "random":
-        neurons = selection.matched_random(neurons, scores.jail.model.geometry, seed)
+        neurons = selection.matched_random(neurons, geometry, seed)
         provenance |= {"seed": seed, "control_of": target}
     scored = [parse_key(key)[1] for key in scores.jail.scores]
     provenance |= {
@@ -100,74 +111,83 @@ def select_one(
         "scope": settings.scope,
         "sites": [name for name in sites if any(is_among(site, (name,)) for site in scored)],
         "versions": versions(),
+        **rule_provenance(settings),
     }
-    return NeuronFile(neurons, scores.jail.model, provenance)
+    langs = {"own": str(provenance.get("lang", "own")), "hr": str(provenance.get("hr", "hr"))}
+    intervals = {langs[name]: ends for name, ends in contrast.intervals(evidence.contrasts).items()}
+    return NeuronFile(neurons, scores.jail.model, provenance, intervals_of(neurons, intervals))
 
 
-def _ms(scores: LanguageScores, settings: SelectParams, sites: Sequence[str]) -> NeuronSet:
-    return selection.ms(scores.jail.scores, scores.norm.scores, settings.p, sites, settings.scope)
+def rule_provenance(settings: SelectParams) -> dict[str, Any]:
+    """What a set's provenance says about the rule; nothing for the paper's."""
+    rule = RULES[settings.rule]
+    values = {"rule": settings.rule} if rule.contrast else {}
+    return (
+        values
+        | ({"rate": settings.rate} if rule.by_rate else {})
+        | ({"without_common": True} if settings.without_common else {})
+    )
 
 
-@dataclass(frozen=True)
-class Families:
-    """The sets of every language that one selection gives."""
-
-    hr: str
-    ms: Mapping[str, NeuronSet]
-    """language, HR too → MS_l"""
-
-    @property
-    def nhr(self) -> tuple[str, ...]:
-        """The languages other than HR, in order."""
-        return tuple(lang for lang in self.ms if lang != self.hr)
-
-    @property
-    def ss(self) -> dict[str, NeuronSet]:
-        """NHR language → SS_l."""
-        return {lang: selection.shared(self.ms[lang], self.ms[self.hr]) for lang in self.nhr}
-
-    @property
-    def private(self) -> dict[str, NeuronSet]:
-        """NHR language → MS_l - MS_HR."""
-        return {lang: selection.private(self.ms[lang], self.ms[self.hr]) for lang in self.nhr}
-
-    def by_language(self) -> dict[str, NeuronSet]:
-        """`ms/<lang>`, `ss/<lang>`, `private/<lang>` → set."""
-        families = {"ms": self.ms, "ss": self.ss, "private": self.private}
-        return {f"{family}/{lang}": neurons for family, sets in families.items() for lang, neurons in sets.items()}
-
-    def named(self) -> dict[str, NeuronSet]:
-        """`ms_hr`, and `ss` and `private` united over the NHR languages."""
-        return {
-            "ms_hr": self.ms[self.hr],
-            "ss": selection.union(list(self.ss.values())),
-            "private": selection.union(list(self.private.values())),
-        }
-
-
-def families(
-    scores: Mapping[str, tuple[Scores, Scores]],
-    hr: str,
-    p: float,
-    sites: Sequence[str] = SITES,
-    scope: Scope = "layer",
-) -> Families:
-    """The sets of every language.
+def intervals_of(neurons: NeuronSet, intervals: Mapping[str, Mapping[str, np.ndarray]]) -> Intervals:
+    """The interval of every neuron's contrast, by language, as a neuron file keeps it.
 
     Args:
-        scores: language → scores on D_jail and on D_norm.
-        hr: the high-resource reference language, one of them.
-        p: as in `top`.
-        sites: as in `top`.
-        scope: as in `top`.
-
-    Raises:
-        as `ms`.
+        neurons: of the set.
+        intervals: language → site key → low and high of every neuron, `(2, width)` (`contrast.intervals`).
     """
-    return Families(hr, {lang: selection.ms(jail, norm, p, sites, scope) for lang, (jail, norm) in scores.items()})
+    return {
+        lang: {
+            key: {"low": _rounded(ends[key][0][indices]), "high": _rounded(ends[key][1][indices])}
+            for key, indices in neurons.by_key().items()
+        }
+        for lang, ends in intervals.items()
+    }
 
 
-def target(name: str, preset: Preset, families: Families, num_layers: int) -> NeuronSet:
+def _rounded(values: np.ndarray) -> list[float]:
+    return [round(value, 3) for value in values.tolist()]
+
+
+def _advice(settings: SelectParams) -> str:
+    """Where a set is empty and what would widen it."""
+    if RULES[settings.rule].by_rate:
+        return f"within the false discovery rate {settings.rate:g}; score more prompts, use a larger --rate, or --rule contrast"
+    return f"at p = {settings.p:g} %; use a larger --p"
+
+
+def _stability(
+    halves: tuple[Evidence, Evidence], one: Callable[[Evidence], NeuronSet], geometry: Geometry
+) -> dict[str, Any]:
+    """The set's split-half stability for its provenance; nothing if a half of the prompts is too small for the rule."""
+    try:
+        first, second = map(one, halves)
+    except ParamsError:
+        return {}
+    return {"stability": split_half({"set": first}, {"set": second}, geometry)["set"]}
+
+
+ByRule = Callable[[str, Sequence[str]], NeuronSet]
+"""a rule of `CONTRASTS` and NHR languages → the neurons that they share"""
+
+
+def _no_statistics(*_asked: object) -> NeuronSet:
+    raise ParamsError("The score files hold no statistics; score again.")
+
+
+class Extras(NamedTuple):
+    """What presets may need beyond the sets of every language; both raise ParamsError if the score files hold no statistics."""
+
+    by_rule: ByRule = _no_statistics
+    common: Callable[[], NeuronSet] = _no_statistics
+    """the neurons that matter for every prompt"""
+
+
+NO_EXTRAS = Extras()
+"""of scores without statistics"""
+
+
+def target(name: str, preset: Preset, families: Families, num_layers: int, extras: Extras = NO_EXTRAS) -> NeuronSet:
     """The neurons of a preset.
 
     Args:
@@ -175,9 +195,10 @@ def target(name: str, preset: Preset, families: Families, num_layers: int) -> Ne
         preset: which neurons are meant.
         families: the sets of every language.
         num_layers: the model's number of layers.
+        extras: what presets by contrast or without common neurons need.
 
     Raises:
-        EmptySetError: no language of its tiers, no layer in its range, or no neuron that fits.
+        EmptySetError: no language of its tiers, no layer in its range, no neuron that fits, or no statistics where it needs them.
         ParamsError, UnknownNameError: as `presets.check`.
     """
     presets.check(name, preset, families.nhr)
@@ -191,13 +212,20 @@ def target(name: str, preset: Preset, families: Families, num_layers: int) -> Ne
         )
     by_lang = {"ms": families.ms, "ss": families.ss, "private": families.private}
     k = preset.needed(len(langs))
-    parts = [
-        selection.at_least([by_lang[source][lang] for lang in langs], k)
-        if source in FAMILIES
-        else families.ms[families.hr]
-        for source in preset.source
-    ]
-    neurons = NeuronSet(frozenset(n for n in selection.union(parts) if n.layer in layers and is_among(n.site, sites)))
+    try:
+        parts = [
+            selection.at_least([by_lang[source][lang] for lang in langs], k)
+            if source in FAMILIES
+            else extras.by_rule(source, langs)
+            if source in CONTRASTS
+            else families.ms[families.hr]
+            for source in preset.source
+        ]
+        left_out = extras.common() if preset.without_common else NeuronSet(frozenset())
+    except ParamsError as error:
+        raise EmptySetError(f"targets.{name} cannot be made. {error}") from error
+    united = selection.union(parts) - left_out
+    neurons = NeuronSet(frozenset(n for n in united if n.layer in layers and is_among(n.site, sites)))
     if not neurons:
         raise EmptySetError(
             f"targets.{name} holds no neuron: none of {' or '.join(preset.source)} is in the sets of {k} of "
@@ -215,7 +243,13 @@ class Targets(NamedTuple):
     """name → one sentence"""
 
 
-def make(chosen: Mapping[str, Preset], families: Families, num_layers: int, asked: Iterable[str] = ()) -> Targets:
+def make(
+    chosen: Mapping[str, Preset],
+    families: Families,
+    num_layers: int,
+    asked: Iterable[str] = (),
+    extras: Extras = NO_EXTRAS,
+) -> Targets:
     """Every preset, without those that only repeat a named set.
 
     A preset that nothing asks for may find no neuron: the shipped ones have to let any model and any languages pass.
@@ -225,6 +259,7 @@ def make(chosen: Mapping[str, Preset], families: Families, num_layers: int, aske
         families: the sets of every language.
         num_layers: the model's number of layers.
         asked: names of sets that other stages use; of controls too.
+        extras: as in `target`.
 
     Raises:
         EmptySetError: as `target`, for a preset that is asked for.
@@ -234,7 +269,7 @@ def make(chosen: Mapping[str, Preset], families: Families, num_layers: int, aske
     for name, preset in chosen.items():
         try:
             if name not in SETS:
-                targets.sets[name] = target(name, preset, families, num_layers)
+                targets.sets[name] = target(name, preset, families, num_layers, extras)
         except EmptySetError as error:
             if name in needed:
                 raise
@@ -272,23 +307,23 @@ class Selected:
         return {**self.families.by_language(), **self.named, **self.presets.sets, **self.controls}
 
 
-def select_all(settings: Params, scores: ByLanguage, model: ModelRef) -> Selected:
+def select_all(settings: Params, evidence: Evidence, model: ModelRef) -> Selected:
     """Every set that a run asks for, from the scores of all its languages.
 
     Args:
         settings: the run's params: `select`, `targets`, and the sets that `validate` and `train` name.
-        scores: language → scores on D_jail and on D_norm.
+        evidence: the scores of every language.
         model: the model that was scored.
 
     Raises:
         EmptySetError: a set that is asked for holds no neuron.
-        ParamsError, UnknownNameError, MismatchError: as `target` and `selection.matched_random`.
+        ParamsError, UnknownNameError, MismatchError: as `target`, `Evidence.families` and `selection.matched_random`.
     """
     trained = [settings.method(name).set for name in settings.train.methods]
     names = [*settings.validate.sets, *(name for name in trained if name)]
-    sets = _families(settings, scores, settings.select.p)
+    sets = evidence.families(settings.select)
     named = sets.named()
-    targets = make(settings.targets, sets, model.geometry.num_layers, names)
+    targets = make(settings.targets, sets, model.geometry.num_layers, names, extras_of(settings.select, evidence))
     matched = controls(named | targets.sets, model.geometry, names)
     if named["ss"]:
         for seed in settings.select.random_seeds:
@@ -296,12 +331,14 @@ def select_all(settings: Params, scores: ByLanguage, model: ModelRef) -> Selecte
     return Selected(sets, named, targets, matched)
 
 
-def scored_sets(settings: Params, scores: ByLanguage, p: float, model: ModelRef) -> dict[str, NeuronSet]:
+def scored_sets(settings: Params, evidence: Evidence, p: float, model: ModelRef) -> dict[str, NeuronSet]:
     """Every set that follows from scores alone, by name, at another `p`: all but the random ones."""
-    sets = _families(settings, scores, p)
-    return sets.by_language() | sets.named() | make(settings.targets, sets, model.geometry.num_layers).sets
+    options = replace(settings.select, p=p)
+    sets, extras = evidence.families(options), extras_of(options, evidence)
+    presets = make(settings.targets, sets, model.geometry.num_layers, extras=extras).sets
+    return sets.by_language() | sets.named() | presets
 
 
-def _families(settings: Params, scores: ByLanguage, p: float) -> Families:
-    options = settings.select
-    return families(scores, settings.hr, p, expand_sites(options.sites), options.scope)
+def extras_of(settings: SelectParams, evidence: Evidence) -> Extras:
+    """What presets need beyond the sets of every language, from the scores."""
+    return Extras(partial(evidence.shared, settings), partial(evidence.common, settings))

@@ -16,7 +16,7 @@ from ssn_eval.stages.common import need, run_stage
 
 
 def main(settings: Params, lang: Path, model: Path, prompt_file: Path, out: Path) -> None:
-    """Write `OUT/<label>.safetensors`, and `OUT/halves/<0|1>/<label>.safetensors` if there are two prompts or more."""
+    """Write `OUT/<label>.safetensors`: the scores, and the statistics of the prompts if there are two prompts or more."""
     prompts = read_jsonl(need(prompt_file, "prompts"))
     loaded = loading.load(loading.read_spec(need(model, "organism") / "spec.json"))
     with work_folder(out.parent / f".work-{out.name}") as work:
@@ -34,8 +34,6 @@ def main(settings: Params, lang: Path, model: Path, prompt_file: Path, out: Path
             with files.atomic(out) as folder:
                 for label, scores in identified.items():
                     store.save_scores(folder / f"{label}.safetensors", scores.whole)
-                    for number, half in enumerate(scores.halves or ()):
-                        store.save_scores(folder / "halves" / str(number) / f"{label}.safetensors", half)
 
 
 if __name__ == "__main__":

@@ -71,13 +71,20 @@ def test_two_processes_give_the_scores_of_one(model, prompts, tmp_path):
 def test_shares_add_up():
     widths = {"layers.0.mlp": 3}
     parts = [Sums.empty(widths), Sums.empty(widths)]
-    values = np.arange(12, dtype=np.float64).reshape(4, 3)
+    values = np.arange(1, 13, dtype=np.float64).reshape(4, 3)
     parts[0].add([0, 1], {"layers.0.mlp": values[:2]})
     parts[1].add([2, 3], {"layers.0.mlp": values[2:]})
-    every = [[*(p.totals["layers.0.mlp"] for p in parts)], [p.counts for p in parts]]
+    every = [
+        [p.totals["layers.0.mlp"] for p in parts],
+        [p.logs["layers.0.mlp"] for p in parts],
+        [p.counts for p in parts],
+    ]
     added = parts[0].together(Share(0, 2, lambda _mine: np.sum(every.pop(0), axis=0)))
     np.testing.assert_allclose(added.mean()["layers.0.mlp"], values.mean(0))
     np.testing.assert_allclose(added.mean(1)["layers.0.mlp"], values[[1, 3]].mean(0))
+    alone = Sums.empty(widths)
+    alone.add(range(4), {"layers.0.mlp": values})
+    np.testing.assert_allclose(added.logs["layers.0.mlp"], alone.logs["layers.0.mlp"])
 
 
 def test_kill_9_then_the_same_command_gives_the_same_bytes(model, tmp_path):

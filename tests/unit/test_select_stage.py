@@ -15,6 +15,7 @@ import yaml
 from ssn_eval.core import origin, store
 from ssn_eval.core.neurons import Geometry
 from ssn_eval.identification import selection
+from ssn_eval.identification.accumulate import Sums
 from ssn_eval.prompts.prompt import LABELS
 from ssn_eval.stages import select, validate
 from ssn_eval.stages.common import run_stage
@@ -181,6 +182,62 @@ def test_only_the_scored_sites_are_candidates(folder, monkeypatch):
     assert summary()["candidates"] == 4 * 60 and {r["sites"] for r in summary()["sensitivity"]} == {"both", "attention"}
 
 
+def with_statistics(lang: int, label: str) -> store.ScoreFile:
+    """Scores of 12 prompts, with their statistics; neurons 0 and 1 of every site matter more for harmful prompts."""
+    generator = np.random.default_rng([lang, label == "harmful"])
+    values = {key: np.exp(generator.normal(0, 0.4, (12, w))) for key, w in GEOMETRY.widths.items()}
+    for of_site in values.values():
+        of_site[:, :2] *= 3 if label == "harmful" else 1
+    sums = Sums.empty(GEOMETRY.widths)
+    sums.add(range(12), {key: of_site.astype(np.float32) for key, of_site in values.items()})
+    return store.ScoreFile(sums.mean(), model(), {}, sums.statistics())
+
+
+def test_contrast_is_a_preset_with_controls_and_a_rule(folder, monkeypatch):
+    """All that `validate.sets: [ss, contrast, random_0]` and `train.methods: [contrast]` need, from files with statistics."""
+    for i, lang in enumerate(LANGS):
+        shutil.rmtree(folder / "scores" / lang / "halves")
+        for label in LABELS:
+            store.save_scores(Path(f"scores/{lang}/{label}.safetensors"), with_statistics(i, label))
+    sections = {
+        "validate": {"sets": ["ss", "contrast", "random_0", "contrast.random_0"]},
+        "train": {"methods": ["contrast"]},
+    }
+    configure(folder, **sections)
+    assert stage(monkeypatch) == 0
+    assert len(neurons("contrast")) == len(neurons("ss")) and not summary()["targets_absent"]
+    planted = {n for n in neurons("contrast") if n.index < 2}
+    assert len(planted) > 0.9 * min(len(neurons("contrast")), 2 * len(GEOMETRY.widths))
+    assert neurons("contrast.random_0").per_key() == neurons("contrast").per_key()
+    assert not neurons("contrast.random_0") & neurons("contrast")
+    assert {n.index for n in neurons("contrast_fdr")} == {0, 1}
+    stable = summary()["stability"]["sets"]
+    assert {"contrast", "contrast_fdr", "ss", "ms/th"} <= set(stable) and stable["contrast"]["chance"] < 0.5
+    assert stable["contrast_fdr"]["sizes"] == [0, 0], "six prompts a half discover nothing, and the summary says so"
+    assert (
+        summary()["contrast"]["contrast"]["th"]["above_zero"]
+        > summary()["contrast"]["contrast.random_0"]["th"]["above_zero"]
+    )
+    file = store.load_neurons(Path("sets/contrast.json"))
+    assert file.provenance["stability"] == stable["contrast"] and set(file.contrast) == set(LANGS)
+    assert set(store.load_neurons(Path("sets/ms/th.json")).contrast) == {"en", "th"}
+    by_preset = neurons("contrast")
+    configure(folder, **sections, select={"p": 10.0, "rule": "contrast"})
+    assert stage(monkeypatch) == 0
+    assert neurons("ss") == by_preset == neurons("contrast") and summary()["rule"] == "contrast"
+    assert store.load_neurons(Path("sets/ss.json")).provenance["rule"] == "contrast"
+
+
+def test_contrast_without_statistics_is_asked_for_again(folder, monkeypatch, capsys):
+    configure(folder, validate={"sets": ["ss", "contrast"]})
+    assert stage(monkeypatch) == 2
+    said = capsys.readouterr().err
+    assert "targets.contrast cannot be made" in said and "score again" in said and said.count("\n") == 1
+    configure(folder, select={"p": 10.0, "rule": "contrast"})
+    assert stage(monkeypatch) == 2
+    assert "The rule contrast needs the statistics" in capsys.readouterr().err
+
+
 def spoil(path: str, how: str) -> None:
     file = Path("scores") / path
     if how == "missing":
@@ -219,6 +276,8 @@ def test_bad_scores_stop_with_one_sentence_and_write_nothing(folder, monkeypatch
         ({"select": {"sensitivity": [0]}}, "select.sensitivity must be"),
         ({"select": {"scope": "globl"}}, "select.scope"),
         ({"select": {"p": 100.0, "random_seeds": [0]}, "validate": {"sets": ["ms_hr.random_0"]}}, "No matched random"),
+        ({"select": {"rule": "contrasts"}}, "Unknown selection rule 'contrasts'. Did you mean contrast"),
+        ({"select": {"rate": 1.0}}, "select.rate must be a rate between 0 and 1"),
         ({"targets": {"x": {"from": "ss", "k": 5}}}, "targets.x.k is 5, but it counts only 4"),
         ({"validate": {"sets": ["ss_lo"]}}, "Unknown set 'ss_lo'. Did you mean ss_lr"),
     ],

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from ssn_eval.core.errors import EmptySetError, MismatchError, ParamsError, UnknownNameError
 from ssn_eval.core.neurons import ATTENTION, Geometry, NeuronSet
 from ssn_eval.core.presets import Preset
-from ssn_eval.identification import selection, targets
+from ssn_eval.identification import rules, selection, targets
 
 LAYERS = 4
 GEOMETRY = Geometry({f"layers.{i}.{site}": 50 for i in range(LAYERS) for site in ("q_proj", "o_proj", "mlp")})
@@ -48,7 +48,7 @@ def test_families_follow_the_definitions_at_either_scope():
 
     scores = {lang: (one(), one()) for lang in ("en", "th", "zh")}
     for scope in selection.SCOPES:
-        sets = targets.families(scores, "en", 20, scope=scope)
+        sets = rules.paper(scores, "en", 20, scope=scope)
         assert sets.ms["th"] == selection.ms(*scores["th"], 20, scope=scope)
         assert sets.nhr == ("th", "zh") and set(sets.ss) == set(sets.private) == {"th", "zh"}
         assert sets.ss["th"] == sets.ms["th"] & sets.ms["en"]
