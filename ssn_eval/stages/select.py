@@ -22,6 +22,13 @@ from ssn_eval.stages.common import need, provenance, run_stage
 
 def main(settings: Params, scores_folder: Path, out: Path, summary: Path) -> None:
     """Write every set as JSON under `out`, and sizes, overlaps, stability and movement with p as one summary."""
+    select_sets(settings, scores_folder, out, summary, {})
+
+
+def select_sets(
+    settings: Params, scores_folder: Path, out: Path, summary: Path, more: Mapping[str, Any]
+) -> dict[str, Any]:
+    """As `main`; `more` is added to the provenance of every set. The summary is returned, too."""
     files_by_lang, model = _read(settings, scores_folder)
     evidence = evidence_of(settings.hr, files_by_lang)
     halves = halves_of(settings.hr, files_by_lang) or _older_halves(settings, scores_folder, model)
@@ -33,6 +40,7 @@ def main(settings: Params, scores_folder: Path, out: Path, summary: Path) -> Non
         | ({} if template is None else {"template": template})
         | {"p": options.p, "sites": list(sites), "hr": settings.hr}
         | targets.rule_provenance(options)
+        | dict(more)
     )
     if options.scope != "layer":
         origin["scope"] = options.scope
@@ -52,7 +60,9 @@ def main(settings: Params, scores_folder: Path, out: Path, summary: Path) -> Non
             store.save_neurons(folder / f"{name}.json", file)
     for sentence in selected.presets.absent.values():
         print(f"ssn_eval: not made, because nothing asks for it: {sentence}", file=sys.stderr)
-    files.write_json(summary, content | {"model": model.to_json(), "provenance": origin})
+    content = content | {"model": model.to_json(), "provenance": origin}
+    files.write_json(summary, content)
+    return content
 
 
 def _languages(name: str, settings: Params) -> tuple[str, ...]:
@@ -93,7 +103,7 @@ def _older_halves(settings: Params, folder: Path, model: ModelRef) -> tuple[Evid
 
 def _pair(folder: Path, lang: str, model: ModelRef | None) -> tuple[tuple[ScoreFile, ScoreFile], ModelRef]:
     """One language's scores on D_jail and on D_norm, and their model, which must be the given one."""
-    jail, norm = targets.read_scores(*(need(folder / f"{label}.safetensors", f"score@{lang}") for label in LABELS))
+    jail, norm = targets.read_scores(*(need(folder / f"{label}.safetensors", "score") for label in LABELS))
     model = model or jail.model
     jail.model.refuse_other(model, f"The score file of {lang}")
     return (jail, norm), model

@@ -15,6 +15,7 @@ from ssn_eval.core import arithmetic
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = {
+    "languages": ["en", "zh"],
     "organism": {
         **{"steps": 6, "warmup_steps": 1, "batch_size": 16, "layers": 2, "hidden": 64, "heads": 4, "kv_heads": 2},
         "mlp": 96,
@@ -26,7 +27,7 @@ SMALL = {
 STAGES = (
     ("organism", str(ROOT / "data/organism"), "artifacts/model", "results/organism.json"),
     ("prompts", "artifacts/model", "artifacts/prompts.jsonl", "artifacts/pairs.jsonl"),
-    ("score", "en", "artifacts/model", "artifacts/prompts.jsonl", "artifacts/scores/en"),
+    ("score", "artifacts/model", "artifacts/prompts.jsonl", "artifacts/scores"),
 )
 OTHER_MACHINES = (
     {"ATEN_CPU_CAPABILITY": "default", "MKL_CBWR": "AUTO", "MKL_ENABLE_INSTRUCTIONS": "AVX512"},
@@ -41,7 +42,7 @@ def made(folder: Path, machine: dict[str, str]) -> dict[str, str]:
     (folder / "data").symlink_to(ROOT / "data")
     settings = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     for section, values in SMALL.items():
-        settings[section] = settings[section] | values
+        settings[section] = settings[section] | values if isinstance(values, dict) else values
     (folder / "params.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **machine}
     for stage, *paths in STAGES:

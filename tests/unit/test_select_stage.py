@@ -253,8 +253,8 @@ def spoil(path: str, how: str) -> None:
 @pytest.mark.parametrize(
     ("path", "how", "said"),
     [
-        ("th/harmless.safetensors", "missing", "dvc repro score@th"),
-        ("bn/halves/1/harmless.safetensors", "missing", "dvc repro score@bn"),
+        ("th/harmless.safetensors", "missing", "dvc repro score"),
+        ("bn/halves/1/harmless.safetensors", "missing", "dvc repro score"),
         ("zh/harmful.safetensors", "nan", "layers.3.q_proj hold NaN"),
         ("zh/harmless.safetensors", "inf", "layers.3.q_proj hold NaN or infinite"),
         ("sw/harmful.safetensors", "other model", "another model"),
