@@ -14,6 +14,7 @@ from ssn_eval.cli.completion import completion
 from ssn_eval.cli.data import data
 from ssn_eval.cli.doctor import doctor
 from ssn_eval.cli.exchange import export, import_
+from ssn_eval.cli.find import find
 from ssn_eval.cli.frontier import frontier
 from ssn_eval.cli.group import Group
 from ssn_eval.cli.harden import harden
@@ -35,6 +36,7 @@ def main() -> None:
 
 
 for _command in (
+    find,
     identify,
     select,
     show,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -74,11 +75,12 @@ def harden(
     if out.exists():
         raise ParamsError(f"{out} exists already; name a new folder, nothing is overwritten.")
     langs = list(dict.fromkeys(language(code.strip()).code for code in languages.split(",") if code.strip()))
-    limits, prompt_settings = _given(HardenParams, values), _given(PromptParams, values)
-    settings = replace(_given(EvaluateParams, values), capability=None, limit=None)
+    limits, prompt_settings = settings_among(HardenParams, values), settings_among(PromptParams, values)
+    settings = replace(settings_among(EvaluateParams, values), capability=None, limit=None)
     neurons = store.load_neurons(neuron_file)
     spec = model.spec()
     _refuse_other(neurons, loading.weights_hash(loading.locate(spec)), neuron_file)
+    _warn_of_other_prompts(neurons, values_of(prompt_settings), neuron_file)
     prompts = from_sources(langs, prompt_settings)
     choosing, testing = hardening.halves([p for p in prompts if p.split == HELDOUT], prompt_settings.seed)
     work = out.parent / f".work-{out.name}"
@@ -110,7 +112,7 @@ def values_of(settings: Any) -> dict[str, Any]:
     return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(settings).items()}
 
 
-def _given(kind: type[S], values: dict[str, Any]) -> S:
+def settings_among(kind: type[S], values: Mapping[str, Any]) -> S:
     """The settings of one class among the options of several."""
     return settings_from(kind, {name: value for name, value in values.items() if name in kind.__dataclass_fields__})  # type: ignore[attr-defined]
 
@@ -125,6 +127,20 @@ def _refuse_other(neurons: NeuronFile, weights: str, path: Path) -> None:
         raise MismatchError(
             f"{path} was made on {neurons.model.id} with weights {neurons.model.weights[:12]}, but this model has weights {weights[:12]}; "
             f"identify neurons on this model."
+        )
+
+
+def _warn_of_other_prompts(neurons: NeuronFile, settings: dict[str, Any], path: Path) -> None:
+    """Say so if the set was found with another split, because then some held-out prompts may have found it."""
+    found = neurons.provenance.get("prompts")
+    if not isinstance(found, dict):
+        return
+    changed = [name for name, value in found.items() if settings.get(name, value) != value]
+    if changed:
+        given = ", ".join(f"{name}={found[name]}" for name in changed)
+        click.echo(
+            f"{path} was found with {given}; with other values some of the prompts that test here may have found it.",
+            err=True,
         )
 
 
@@ -181,7 +197,7 @@ def _train(
     from ssn_eval.stages import hardening
     from ssn_eval.training.run import train
 
-    settings = _given(TrainParams, values)
+    settings = settings_among(TrainParams, values)
     pairs_file = work / "pairs.jsonl"
     if not pairs_file.is_file():
         made = make_pairs(

@@ -86,5 +86,5 @@ def need(path: Path, stage: str) -> Path:
 
 def provenance(settings: Params, **inputs: Path) -> dict[str, Any]:
     """How an artefact was made: the model's key, params of the named inputs' hashes, versions. No time, no absolute path."""
-    hashes = {name: {"path": p.as_posix(), "sha256": files.sha256(p)} for name, p in inputs.items()}
+    hashes = {name: {"path": files.portable(p.as_posix()), "sha256": files.sha256(p)} for name, p in inputs.items()}
     return {"model_key": settings.model, "inputs": hashes, "versions": versions()}
