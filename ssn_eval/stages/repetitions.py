@@ -65,7 +65,7 @@ def run(
         claim_settings, start, copies = claimed(settings), time.monotonic(), dict[int, Path]()
         for number, seed in enumerate(seeds):
             say(f"seed {seed}, {number + 1} of {len(seeds)}{_left(time.monotonic() - start, number, len(seeds))}")
-            copies[seed] = _one(project.resolve(), out / f"seed-{seed}", seeded(claim_settings, seed), stages)
+            copies[seed] = reproduce(project, out / f"seed-{seed}", seeded(claim_settings, seed), stages)
         return copies
 
 
@@ -106,7 +106,20 @@ def _left(seconds: float, finished: int, of: int) -> str:
     return f", some {seconds / finished * (of - finished) / 60:.0f} min left" if finished else ""
 
 
-def _one(project: Path, folder: Path, settings: Mapping[str, Any], stages: Sequence[str]) -> Path:
+def reproduce(project: Path, folder: Path, settings: Mapping[str, Any], stages: Sequence[str] = ()) -> Path:
+    """Run the project's pipeline with other settings in a working copy, which shares the project's cache.
+
+    Args:
+        project: the pipeline's folder.
+        folder: the working copy; it is made, or continued.
+        settings: the content of its `params.yaml`.
+        stages: run only these, and what they need; all by default.
+
+    Raises:
+        ParamsError, UnknownNameError: a setting is wrong.
+        RepetitionError: a stage failed.
+    """
+    project = project.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     files.write_text(folder / "params.yaml", yaml.safe_dump(dict(settings), allow_unicode=True, sort_keys=False))
     params.load(folder / "params.yaml")
