@@ -27,7 +27,7 @@ from ssn_eval import (
     read_prompts,
 )
 from ssn_eval.core.neurons import expand_sites
-from ssn_eval.identification.targets import families
+from ssn_eval.identification.rules import paper
 from ssn_eval.prompts.prompt import LABELS, select_prompts
 
 P = 3.0
@@ -56,7 +56,7 @@ def of_seed(folder: Path) -> dict[str, Any]:
     heldout = [p for p in prompts if p.split == "heldout"]
     sets = {"base": NeuronSet(frozenset())}
     for sites in ("attention", "mlp", "both"):
-        ss = families(scores, params["hr"], P, expand_sites(sites)).named()["ss"]
+        ss = paper(scores, params["hr"], P, expand_sites(sites)).named()["ss"]
         sets[sites] = ss
         if ss:
             sets[f"{sites}, random"] = matched_random(ss, loaded.ref.geometry, 0)
