@@ -17,6 +17,7 @@ from ssn_eval.cli.exchange import export, import_
 from ssn_eval.cli.frontier import frontier
 from ssn_eval.cli.group import Group
 from ssn_eval.cli.identification import identify, select
+from ssn_eval.cli.init import init
 from ssn_eval.cli.judging import calibrate, judge
 from ssn_eval.cli.push import push
 from ssn_eval.cli.reference import reference
@@ -34,6 +35,7 @@ def main() -> None:
 
 
 for _command in (
+    init,
     identify,
     select,
     show,
