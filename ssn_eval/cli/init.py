@@ -53,8 +53,7 @@ def init(
     from ssn_eval.stages.project.texts import texts
 
     creation.refuse(folder, git=not no_git)
-    for code in languages:
-        language(code)
+    languages = list(dict.fromkeys(language(code).code for code in languages))
     if model == ORGANISM:
         checks.refuse_unspoken(languages)
         choice = Choice({"pretrained": model}, languages, hr)

@@ -98,12 +98,8 @@ def text_of(choice: Choice) -> str:
     ]
     if choice.is_organism:
         nhr = [code for code in choice.languages if code != choice.hr]
-        scenarios = {
-            "replay": {},
-            "refusals_only": {"replay": 0},
-            "few": {"pairs": 4},
-            f"leave_out_{nhr[-1]}": {"leave_out": nhr[-1]},
-        }
+        scenarios = {"replay": {}, "refusals_only": {"replay": 0}, "few": {"pairs": 4}}
+        scenarios |= {f"leave_out_{code}": {"leave_out": code} for code in nhr[-1:]}
         lines += ["", "frontier: # `ssn frontier`; no stage reads it", "  scenarios: # what differs from `train`"]
         lines += [f"    {name}: {_flow(values)}" for name, values in scenarios.items()]
     return "\n".join(lines) + "\n"
