@@ -14,7 +14,9 @@ from ssn_eval.cli.output import FILE, JSON, emit
 @click.command()
 @click.argument("folder", type=FILE)
 @click.option("--model", required=True, help="Hub id, folder, package:NAME, or organism (the embedded small model).")
-@click.option("--languages", required=True, type=CommaSeparated(), help="Codes with commas between them, such as en,zh,th.")
+@click.option(
+    "--languages", required=True, type=CommaSeparated(), help="Codes with commas between them, such as en,zh,th."
+)
 @click.option("--hr", default="en", show_default=True, help="The high-resource reference language among them.")
 @click.option("--harmful", default="multijail", show_default=True, help="A benchmark or a prompt file.")
 @click.option("--harmless", default="polyrefuse", show_default=True, help="A benchmark or a prompt file.")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from importlib.metadata import version
 from pathlib import Path
+from typing import NoReturn
 
 from ssn_eval.core import files
 from ssn_eval.core.errors import SsnError
@@ -55,11 +56,11 @@ def _renew(installed: str) -> str:
     )
 
 
-def _stop(sentence: str) -> None:
+def _stop(sentence: str) -> NoReturn:
     print(f"ssn_eval: {sentence}", file=sys.stderr)
     sys.exit(EXIT_CODE)
 
 
 if __name__ == "__main__":
-    with one_sentence(_stop):  # type: ignore[arg-type]
+    with one_sentence(_stop):
         main(Path(sys.argv[1]))

@@ -12,11 +12,11 @@ import yaml
 from models_on_disk import llama
 
 from ssn_eval.organism import lexicon, questions
+from ssn_eval.prompts.prompt import LABELS
 
 LANGS = ("en", "th")
 SMALL = {
     "score": {"prompts": 2, "probes": 1},
-    "select": {"p": 50.0},
     "validate": {"sets": ["ss"], "ops": ["suppress"]},
     "train": {"methods": ["ssn"], "epochs": 1, "pairs": 4, "batch_size": 4},
     "evaluate": {"limit": 2, "max_new_tokens": 4},
@@ -29,7 +29,7 @@ def benchmarks(folder: Path) -> Path:
     """MultiJail and PolyRefuse in the project's own form, with questions that the tiny model's tokenizer knows."""
     folder.mkdir()
     words = lexicon.load()
-    for name, label in (("multijail", "harmful"), ("polyrefuse", "harmless")):
+    for name, label in zip(("multijail", "polyrefuse"), LABELS, strict=True):
         rows = [
             {"id": item.id, "lang": lang, "label": label, "prompt": item.prompt}
             for lang in LANGS
@@ -46,14 +46,17 @@ def environment(
     """An environment that has the wheel; its folder holds a tiny model and the benchmarks."""
     made = wheels.fresh(tmp_path_factory.mktemp("project") / "env")
     made.pip("install", *wheels.OFFLINE, str(next(once("wheel", wheels.build).glob("*.whl"))))
-    llama(made.folder / "model")
+    llama(made.folder / "model", hidden=256)  # wide enough for 3 per cent of a layer to be some neurons
     benchmarks(made.folder / "benchmarks")
     return made
 
 
 def run(environment: wheels.Environment, *words: str, folder: str = "p") -> str:
     """Run a program of the environment in the project; its output."""
-    path = {"PATH": f"{environment.python.parent}:/usr/bin:/bin", "SSN_DATA_DIR": str(environment.folder / "benchmarks")}
+    path = {
+        "PATH": f"{environment.python.parent}:/usr/bin:/bin",
+        "SSN_DATA_DIR": str(environment.folder / "benchmarks"),
+    }
     top = wheels.Environment(environment.folder / folder, environment.python, environment.site)
     done = top.run(str(environment.python), "-m", *words, DVC_NO_ANALYTICS="1", **path)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
@@ -88,7 +91,6 @@ def test_from_a_wheel_to_a_report(environment: wheels.Environment) -> None:
         assert changed(environment) == stages, part
         module.write_text(text, encoding="utf-8")
     assert not changed(environment)
-    assert "by_language" in (project / "dvc.yaml").read_text(encoding="utf-8")
     run(environment, "dvc", "plots", "show", "--out", "plots")
     assert "Refusal of harmful" in (project / "plots/index.html").read_text(encoding="utf-8")
     assert "suppress ss" in run(environment, "dvc", "metrics", "show")

@@ -97,7 +97,13 @@ def test_a_built_in_preset_is_made_if_something_asks_for_it(tmp_path):
 
 @pytest.mark.parametrize(
     ("model", "key"),
-    [("Qwen/Qwen3-8B", "qwen3_8b"), ("/models/my.model", "my_model"), ("7b", "mine"), ("a/organism", "mine"), ("ตัว", "mine")],
+    [
+        ("Qwen/Qwen3-8B", "qwen3_8b"),
+        ("/models/my.model", "my_model"),
+        ("7b", "mine"),
+        ("a/organism", "mine"),
+        ("ตัว", "mine"),
+    ],
 )
 def test_the_name_of_a_model_in_the_settings(model, key):
     assert Choice({"pretrained": model}, ["en", "th"], "en").key == key
@@ -113,7 +119,14 @@ def test_every_line_of_the_settings_is_explained():
 
 def test_only_what_changes_changes_its_hash(tmp_path):
     package = tmp_path / "ssn_eval"
-    for name in ("core/__init__.py", "core/a.py", "stages/__init__.py", "stages/score.py", "tasks/t.yaml", "data/organism/en.json"):
+    for name in (
+        "core/__init__.py",
+        "core/a.py",
+        "stages/__init__.py",
+        "stages/score.py",
+        "tasks/t.yaml",
+        "data/organism/en.json",
+    ):
         files.write_text(package / name, name)
 
     def hashes() -> dict[str, str]:

@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from ssn_eval.core import files
 from ssn_eval.core.errors import MissingInputError, ParamsError, SsnError
@@ -45,7 +46,9 @@ def refuse(folder: Path, *, git: bool) -> None:
             f"{folder / 'params.yaml'} there."
         )
     if git and not _has_git(folder) and shutil.which("git") is None:
-        raise MissingInputError("git is not installed; install it, or give --no-git (then `dvc exp run` does not work).")
+        raise MissingInputError(
+            "git is not installed; install it, or give --no-git (then `dvc exp run` does not work)."
+        )
 
 
 def create(folder: Path, texts: Mapping[str, str], *, git: bool = True) -> None:
@@ -119,7 +122,7 @@ def _init_dvc(folder: Path) -> None:
     root = folder.absolute()
     has_git = _has_git(folder)
     try:
-        repository = Repo.init(str(root), no_scm=not has_git, subdir=has_git and not (root / ".git").exists())
+        repository: Any = Repo.init(str(root), no_scm=not has_git, subdir=has_git and not (root / ".git").exists())
         with repository.config.edit("repo") as config:
             config["core"].update({"analytics": False, "check_update": False})
         repository.close()

@@ -15,7 +15,9 @@ _DATA = ("tasks", "data/organism")
 def parts(package: Path = PACKAGE) -> Mapping[str, Path]:
     """Name → file or folder: every package of `ssn_eval`, every module of `stages`, the tasks and the organism's lexicon."""
     rooms = sorted(path.parent for path in package.glob("*/__init__.py") if path.parent.name not in ("stages", *_DATA))
-    stages = sorted([*(package / "stages").glob("*.py"), *(p.parent for p in (package / "stages").glob("*/__init__.py"))])
+    stages = sorted(
+        [*(package / "stages").glob("*.py"), *(p.parent for p in (package / "stages").glob("*/__init__.py"))]
+    )
     data = {name: package / name if (package / name).is_dir() else package.parent / name for name in _DATA}
     return {path.relative_to(package).as_posix(): path for path in (*rooms, *stages)} | data
 

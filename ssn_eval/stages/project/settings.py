@@ -124,6 +124,8 @@ def _line(name: str, value: Any, explanation: str) -> list[str]:
 
 def _flow(value: Any) -> str:
     """A value in one line of YAML."""
-    return yaml.safe_dump(
-        value, default_flow_style=True, allow_unicode=True, sort_keys=False, width=10**6
-    ).strip().removesuffix("\n...")
+    return (
+        yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, sort_keys=False, width=10**6)
+        .strip()
+        .removesuffix("\n...")
+    )
