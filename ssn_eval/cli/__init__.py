@@ -19,6 +19,7 @@ from ssn_eval.cli.frontier import frontier
 from ssn_eval.cli.group import Group
 from ssn_eval.cli.harden import harden
 from ssn_eval.cli.identification import identify, select
+from ssn_eval.cli.init import init
 from ssn_eval.cli.judging import calibrate, judge
 from ssn_eval.cli.push import push
 from ssn_eval.cli.reference import reference
@@ -36,6 +37,7 @@ def main() -> None:
 
 
 for _command in (
+    init,
     find,
     identify,
     select,

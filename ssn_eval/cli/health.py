@@ -152,6 +152,7 @@ def dvc(folder: Path) -> Check:
         return Check(
             "dvc", "failed", f"dvc status said: {message[:120]}", "run dvc status; if another dvc runs, wait for it"
         )
+    statuses = [stage for stage, changes in statuses.items() if changes != ["always changed"]]
     if statuses:
         return Check("dvc", "warning", f"{len(statuses)} stage{'s' * (len(statuses) != 1)} not up to date", "dvc repro")
     return Check("dvc", "ok", f"{_version('dvc')}; the pipeline is up to date")

@@ -46,6 +46,7 @@ class Params:
     score: ScoreParams = ScoreParams()
     select: SelectParams = SelectParams()
     targets: dict[str, Preset] = field(default_factory=dict)
+    """added to those presets of `presets.py` that something asks for"""
     validate: ValidateParams = ValidateParams()
     methods: dict[str, Method] = field(default_factory=dict)
     """added to the table of `methods.py`"""
@@ -67,6 +68,8 @@ class Params:
         for name, row in self.methods.items():
             methods.check(name, row)
         trained = (*self.train.methods, *self.frontier.methods)
+        names = (*self.validate.sets, *trained, *(row.set for row in self.methods.values() if row.set))
+        object.__setattr__(self, "targets", presets.with_built_in(self.targets, names))
         check_all(self.targets, self.nhr, self.validate.sets, trained, self.table)
         if any(presets.variant(name).leave_out for name in self.frontier.methods):
             raise ParamsError(

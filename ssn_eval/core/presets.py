@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Annotated, Any, NamedTuple
 
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter
@@ -77,6 +78,28 @@ class Preset:
         return TypeAdapter(Preset).dump_python(self, mode="json", by_alias=True, exclude_defaults=True)
 
 
+PRESETS: Mapping[str, Preset] = MappingProxyType(
+    TypeAdapter(dict[str, Preset]).validate_python(
+        {
+            "ss": {"from": "ss"},
+            "ms_hr": {"from": "ms_hr"},
+            "private": {"from": "private"},
+            "ss_half": {"from": "ss", "k": 0.5},
+            "ss_all": {"from": "ss", "k": "all"},
+            "ss_lr": {"from": "ss", "tier": "LR"},
+            "ss_lr_half": {"from": "ss", "tier": "LR", "k": 0.5},
+            "ss_mr_lr": {"from": "ss", "tier": ["MR", "LR"]},
+            "ms_lr_half": {"from": "ms", "tier": "LR", "k": 0.5},
+            "ms_hr_or_lr": {"from": ["ms_hr", "ms"], "tier": "LR", "k": 0.5},
+            "ss_attention": {"from": "ss", "sites": "attention"},
+            "ss_mlp": {"from": "ss", "sites": "mlp"},
+            "ss_late": {"from": "ss", "layers": [0.5, 1.0]},
+        }
+    )
+)
+"""the built-in presets, each made if something asks for it; the `params.yaml` of this repository says what each is for"""
+
+
 class Variant(NamedTuple):
     """`<method>.without_<language>`: a training method, and a language that it does not train on."""
 
@@ -88,6 +111,17 @@ def variant(name: str) -> Variant:
     """Parse the name of a training method; `leave_out` is None if the method leaves no language out."""
     match = _WITHOUT.fullmatch(name)
     return Variant(match[1], match[2]) if match else Variant(name, None)
+
+
+def with_built_in(presets: Mapping[str, Preset], names: Iterable[str]) -> dict[str, Preset]:
+    """The presets, and those built-in ones that are asked for.
+
+    Args:
+        presets: the rows of `targets`; a row replaces the built-in preset of its name.
+        names: of sets and training methods.
+    """
+    bases = (SetName.parse(variant(name).method).base for name in names)
+    return {**{name: PRESETS[name] for name in bases if name in PRESETS and name not in SETS}, **presets}
 
 
 def check_all(
@@ -205,7 +239,7 @@ def check_set(name: str, presets: Mapping[str, Preset]) -> str:
         language(code)
     elif SetName.parse(name).of not in known_names:
         raise UnknownNameError(
-            "set", name, [*known_names, "random_0", *(f"{set_name}.random_0" for set_name in known_names)]
+            "set", name, {"random_0", *(f"{n}{end}" for n in (*known_names, *PRESETS) for end in ("", ".random_0"))}
         )
     return name
 
@@ -224,4 +258,4 @@ def method(name: str, presets: Mapping[str, Preset], table: Mapping[str, Method]
         return table[name]
     if SetName.parse(name).base in known_names:
         return Method(name)
-    raise UnknownNameError("training method", name, dict.fromkeys([*table, *known_names]))
+    raise UnknownNameError("training method", name, {*table, *known_names, *PRESETS})

@@ -22,7 +22,9 @@ from ssn_eval.core.errors import MissingInputError, SsnError
 from ssn_eval.core.settings import TrainParams, ValidateParams
 from ssn_eval.stages import dvclock
 
-LINKED = ("dvc.yaml", "ssn_eval", "tasks", "data", ".dvcignore")
+NEEDED = ("dvc.yaml", ".dvcignore")
+LINKED = (*NEEDED, "ssn_eval", "tasks", "data")
+"""what a copy links to: the rest is in a clone, and not in a project of `ssn init`, where the package is installed"""
 SEEDED = ("organism", "score", "train")
 """sections of `params.yaml` whose `seed` a repetition of the organism sets"""
 SEEDED_REAL = ("prompts", "score", "train")
@@ -57,7 +59,7 @@ def run(
         BusyError: another `ssn claims` works in `out`.
         RepetitionError: a stage failed; DVC's own words stand on stderr.
     """
-    for name in (*LINKED, "params.yaml"):
+    for name in (*NEEDED, "params.yaml"):
         if not (project / name).exists():
             raise MissingInputError(f"No pipeline in {project}: {name} is missing; run this in the project's folder.")
     settings = yaml.safe_load((project / "params.yaml").read_text(encoding="utf-8"))
@@ -102,6 +104,15 @@ def claimed(settings: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
+def own_files(project: Path, settings: Mapping[str, Any]) -> list[str]:
+    """The files and folders at the top of the project that the settings name by a relative path: prompt files and models."""
+    named: list[Any] = [(settings.get("prompts") or {}).get(label) for label in ("harmful", "harmless")]
+    named += [model.get("pretrained") for model in (settings.get("models") or {}).values()]
+    paths = [Path(name) for name in named if name and not Path(name).is_absolute() and (project / name).exists()]
+    tops = dict.fromkeys(path.parts[0] for path in paths if path.parts and path.parts[0] not in ("..", "artifacts"))
+    return [top for top in tops if top not in LINKED]
+
+
 def _left(seconds: float, finished: int, of: int) -> str:
     return f", some {seconds / finished * (of - finished) / 60:.0f} min left" if finished else ""
 
@@ -123,9 +134,9 @@ def reproduce(project: Path, folder: Path, settings: Mapping[str, Any], stages: 
     folder.mkdir(parents=True, exist_ok=True)
     files.write_text(folder / "params.yaml", yaml.safe_dump(dict(settings), allow_unicode=True, sort_keys=False))
     params.load(folder / "params.yaml")
-    for name in LINKED:
+    for name in (*LINKED, *own_files(project, settings)):
         link = folder / name
-        if not link.is_symlink():
+        if (project / name).exists() and not link.is_symlink():
             link.symlink_to(os.path.relpath(project / name, folder))
     if not (folder / ".dvc").is_dir():
         _dvc(folder, "init", "--quiet", "--no-scm")

@@ -1,28 +1,23 @@
 """The package as a user gets it: a wheel and an editable install, each in a fresh environment, from another folder.
 
-The environments have no index and no network: a `.pth` file lends them the packages of the environment that runs the
-tests, but not its own editable install of this project, whose `.pth` lines are not read from a lent folder.
+The environments have no index and no network (`tests/wheels.py`).
 """
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
-import sysconfig
-import venv
 import zipfile
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import wheels
+from wheels import OFFLINE, Environment, fresh
 
 from ssn_eval.harness.bootstrap import MODELS
+from ssn_eval.stages.project.pipeline import PLOTS
 
-OFFLINE = ("--no-deps", "--no-index", "--no-build-isolation", "--ignore-installed")
-LENT = (sysconfig.get_path("purelib"), sysconfig.get_path("platlib"))
 PROBE = """
 import json, os, sys, lm_eval.models
 from lm_eval.api.registry import model_registry
@@ -42,70 +37,23 @@ print(json.dumps({
 """
 
 
-@dataclass(frozen=True)
-class Environment:
-    """A virtual environment with this project installed."""
-
-    folder: Path
-    python: Path
-    site: Path
-
-    def run(self, *command: str, **env: str) -> subprocess.CompletedProcess[str]:
-        """Run a command of the environment from a folder that has nothing to do with the project."""
-        clean = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "SSN_"))}
-        clean |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "OMP_NUM_THREADS": "1", **env}
-        return subprocess.run(command, cwd=self.folder, env=clean, capture_output=True, text=True, timeout=300)
-
-    def pip(self, *arguments: str) -> None:
-        """Run the pip of the environment, which is the lent one."""
-        done = self.run(str(self.python), "-m", "pip", "-q", "--disable-pip-version-check", *arguments)
-        assert done.returncode == 0, done.stderr
-
-    def probe(self, **env: str) -> dict[str, object]:
-        """What lm_eval sees in this environment."""
-        done = self.run(str(self.python), "-c", PROBE, **env)
-        assert done.returncode == 0, done.stderr
-        return dict(json.loads(done.stdout))
-
-    def files(self) -> set[str]:
-        """Every file of the environment, but for compiled ones."""
-        paths = (p for p in self.folder.rglob("*") if p.is_file() or p.is_symlink())
-        return {p.relative_to(self.folder).as_posix() for p in paths if "__pycache__" not in p.parts}
-
-
-def fresh(folder: Path) -> Environment:
-    venv.create(folder, with_pip=False, symlinks=os.name != "nt")
-    python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    ask = "import sysconfig; print(sysconfig.get_path('purelib'))"
-    site = Path(subprocess.run([python, "-c", ask], check=True, capture_output=True, text=True).stdout.strip())
-    (site / "zz_lent.pth").write_text("".join(f"{path}\n" for path in dict.fromkeys(LENT)), encoding="utf-8")
-    return Environment(folder, python, site)
+def probe(environment: Environment, **env: str) -> dict[str, object]:
+    """What lm_eval sees in an environment."""
+    done = environment.run(str(environment.python), "-c", PROBE, **env)
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(done.stdout))
 
 
 @pytest.fixture(scope="module")
-def source(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the project's tree as a clone would give it, so that nothing is written into the real one."""
-    copy = tmp_path_factory.mktemp("clone") / "project"
-    wanted = ("pyproject.toml", "README.md", "LICENSE", "ssn_eval", "tasks", "data/organism")
-    for name in wanted:
-        (copy / name).parent.mkdir(parents=True, exist_ok=True)
-        if (root / name).is_dir():
-            shutil.copytree(root / name, copy / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(root / name, copy / name)
-    return copy
+    return wheels.clone(tmp_path_factory.mktemp("clone") / "project")
 
 
 @pytest.fixture(scope="module")
-def wheel(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def wheel(once: Callable[[str, Callable[[Path], object]], Path]) -> Path:
     """The wheel, built by way of the source archive, as an index would have it."""
-    folder = tmp_path_factory.mktemp("dist")
-    build = [sys.executable, "-m", "hatchling", "build", "-d", str(folder)]
-    subprocess.run([*build, "-t", "sdist"], cwd=source, check=True, capture_output=True)
-    shutil.unpack_archive(next(folder.glob("*.tar.gz")), folder, filter="data")
-    unpacked = next(p for p in folder.iterdir() if p.is_dir())
-    subprocess.run([*build, "-t", "wheel"], cwd=unpacked, check=True, capture_output=True)
-    return next(folder.glob("*.whl"))
+    return next(once("wheel", wheels.build).glob("*.whl"))
 
 
 @pytest.fixture(scope="module")
@@ -128,6 +76,8 @@ def test_the_wheel_holds_package_tasks_lexicon_and_shim(wheel: Path, root: Path)
     lexicon = {f"ssn_eval/data/organism/{p.name}" for p in (root / "data" / "organism").glob("*.json")}
     assert len(tasks) > 30 and len(lexicon) >= 6
     assert tasks | lexicon <= names
+    project = {f"ssn_eval/data/project/{name.removeprefix('.')}" for name in (*PLOTS, "dvc.yaml", ".dvcignore")}
+    assert project <= names
     roots = {name.split("/")[0] for name in names}
     assert {r for r in roots if not r.endswith(".dist-info")} == {
         *("ssn_eval", "ssn_eval_autoload.pth", "ssn_eval_autoload.start")
@@ -201,7 +151,7 @@ def test_the_commands_of_a_wheel(from_wheel: Environment) -> None:
 
 
 def test_a_wheel_works_from_any_folder(from_wheel: Environment) -> None:
-    seen = from_wheel.probe()
+    seen = probe(from_wheel)
     inside = from_wheel.site / "ssn_eval"
     assert seen["package"] == str(inside / "__init__.py")
     assert seen["multijail"] == str(inside / "tasks" / "multijail" / "_multijail.yaml")
@@ -213,7 +163,7 @@ def test_a_wheel_works_from_any_folder(from_wheel: Environment) -> None:
 
 
 def test_an_editable_install_uses_the_tasks_of_the_source_tree(from_source: Environment, source: Path) -> None:
-    seen = from_source.probe()
+    seen = probe(from_source)
     assert seen["package"] == str(source / "ssn_eval" / "__init__.py")
     assert seen["multijail"] == str(source / "tasks" / "multijail" / "_multijail.yaml")
     assert (seen["model"], seen["built_in"]) == (True, True)
@@ -223,7 +173,7 @@ def test_an_editable_install_uses_the_tasks_of_the_source_tree(from_source: Envi
 
 @pytest.mark.parametrize("kind", ["from_wheel", "from_source"])
 def test_switched_off_by_the_environment(kind: str, request: pytest.FixtureRequest) -> None:
-    seen = request.getfixturevalue(kind).probe(SSN_EVAL_AUTOLOAD="0")
+    seen = probe(request.getfixturevalue(kind), SSN_EVAL_AUTOLOAD="0")
     assert (seen["model"], seen["built_in"], seen["tasks"]) == (False, True, 0)
 
 
