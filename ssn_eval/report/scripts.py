@@ -1,0 +1,50 @@
+"""The scripts of a page, their data, and the policy under which a browser runs exactly these and fetches nothing.
+
+The library is Vega-Embed with Vega-Lite and Vega, from the package `vl-convert-python`, so that the page and the files in `figures/` are
+drawn by the same versions. `ast: true` in `templates/page.js` makes Vega interpret its expressions, so that the policy needs no
+`unsafe-eval`.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Sequence
+from functools import lru_cache
+from importlib.resources import files
+from typing import Any
+
+_EXPORT = "window.ssnEmbed = vegaEmbed;"
+
+
+@lru_cache(maxsize=1)
+def library() -> str:
+    """Vega-Embed, Vega-Lite and Vega as one script, which sets `window.ssnEmbed`."""
+    import vl_convert
+
+    return _inside_html(vl_convert.javascript_bundle(_EXPORT))
+
+
+def behaviour() -> str:
+    """The script of the page itself: charts, legends, filters."""
+    return _inside_html((files("ssn_eval.report") / "templates" / "page.js").read_text(encoding="utf-8"))
+
+
+def policy(scripts: Sequence[str]) -> str:
+    """The Content-Security-Policy that allows these inline scripts by hash, inline styles, and nothing else."""
+    hashes = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
+    allowed = " ".join(f"'sha256-{one}'" for one in hashes)
+    return f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+
+
+def data(value: Any) -> str:
+    """JSON for a `<script type="application/json">`; no text in it can end the element."""
+    text = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+
+
+def _inside_html(script: str) -> str:
+    """A script whose text a browser hashes as it stands: no carriage return, and nothing that ends or hides the element."""
+    script = script.replace("\r\n", "\n").replace("\r", "\\r").strip()
+    return script.replace("</script", "<\\/script").replace("<!--", "<\\!--")
