@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     "--with-samples", is_flag=True, help="Add texts of samples, harmful completions among them, folded and blurred."
 )
 @click.option("--reproducible", is_flag=True, help="Without times and git revision: equal results give equal bytes.")
+@click.option("--open", "open_page", is_flag=True, help="Show the page in your browser.")
 @JSON
 def report(
     runs: tuple[Path, ...],
@@ -38,6 +39,7 @@ def report(
     frontier: Path | None,
     with_samples: bool,
     reproducible: bool,
+    open_page: bool,
     as_json: bool,
 ) -> None:
     """Write the report of a finished pipeline and print its table.
@@ -70,6 +72,16 @@ def report(
 
     emit(built, as_json, Group(*tables))
     click.echo(f"Report: {(out / 'index.html').as_posix()}", err=True)
+    if open_page:
+        _open(out / "index.html")
+
+
+def _open(page: Path) -> None:
+    """The page in the reader's browser; a machine without one is told where the page is."""
+    import webbrowser
+
+    if not webbrowser.open(page.resolve().as_uri()):
+        click.echo(f"There is no browser to open here; open {page.resolve().as_posix()} yourself.", err=True)
 
 
 def _beside(

@@ -145,7 +145,14 @@ def rounded(value: float) -> float:
 
 
 def heat(
-    cells: Sequence[Spec], x: Spec, y: Spec, top: float, form: str, tips: Sequence[str], numbers: bool = True, **more: Any
+    cells: Sequence[Spec],
+    x: Spec,
+    y: Spec,
+    top: float,
+    form: str,
+    tips: Sequence[str],
+    numbers: bool = True,
+    **more: Any,
 ) -> Spec:
     """A map of cells by the field `value`, coloured from 0 to `top`, with the values in the cells."""
     colour = {
@@ -171,9 +178,7 @@ def svg(spec: Spec) -> bytes:
     for name in re.findall(r'\bid="([^"]+)"', text):
         ids.setdefault(name, f"id{len(ids)}")
     text = re.sub(r'\bid="([^"]+)"', lambda m: f'id="{ids[m[1]]}"', text)
-    text = re.sub(
-        r'(href="#|url\(#)([^")]+)', lambda m: m[1] + ids.get(m[2], m[2]), text.replace("url(&quot;", "url(")
-    )
+    text = re.sub(r'(href="#|url\(#)([^")]+)', lambda m: m[1] + ids.get(m[2], m[2]), text.replace("url(&quot;", "url("))
     return text.encode()
 
 

@@ -146,8 +146,14 @@ def loss(results: Results) -> Spec:
             shown = f"{mean:.3f}"
             values.append(
                 {
-                    "series": name, "x": step, "value": charts.rounded(mean), "method": name, "step": step, "loss": shown,
-                    "n": f"mean of {width} steps", "said": f"{name}, step {step}: {shown}",
+                    "series": name,
+                    "x": step,
+                    "value": charts.rounded(mean),
+                    "method": name,
+                    "step": step,
+                    "loss": shown,
+                    "n": f"mean of {width} steps",
+                    "said": f"{name}, step {step}: {shown}",
                 }  # fmt: skip
             )
     tips = charts.tooltip("method", "step", "loss", "n")

@@ -56,8 +56,16 @@ def heat_map(results: Results) -> Spec:
         heading = f"{'SS' if name == 'ss' else f'MS of {results.hr}'}: {sum(counts.values())} neurons"
         panels.append(
             charts.heat(
-                cells, x, y, max([1, *counts.values()]), "d", ("layer", "site", "neurons"), layers <= NUMBERED,
-                title=charts.title(heading), width=520, height=140,
+                cells,
+                x,
+                y,
+                max([1, *counts.values()]),
+                "d",
+                ("layer", "site", "neurons"),
+                layers <= NUMBERED,
+                title=charts.title(heading),
+                width=520,
+                height=140,
             )  # fmt: skip
         )
     return charts.chart(panels, columns=1, resolve={"scale": {"color": "independent"}})
@@ -74,7 +82,11 @@ def overlap(results: Results) -> Spec:
     matrix, langs = results.select["jaccard"], list(results.languages)
     cells = [
         {
-            "a": a, "b": b, "value": value, "languages": f"{a} and {b}", "Jaccard index": f"{value:.3f}",
+            "a": a,
+            "b": b,
+            "value": value,
+            "languages": f"{a} and {b}",
+            "Jaccard index": f"{value:.3f}",
             "said": f"{a} and {b}: {value:.3f}",
         }  # fmt: skip
         for a in langs
@@ -102,9 +114,15 @@ def sensitivity(results: Results) -> Spec:
                 mean = sum(counts) / len(counts)
                 values.append(
                     {
-                        "series": name, "x": p, "value": charts.rounded(mean), "set": name, "p": f"{p:g} %",
-                        "neurons": f"{mean:,.1f}", "n": f"mean of {len(counts)} languages",
-                        "family": family, "said": f"{name}, p = {p:g} %: {mean:,.1f} neurons",
+                        "series": name,
+                        "x": p,
+                        "value": charts.rounded(mean),
+                        "set": name,
+                        "p": f"{p:g} %",
+                        "neurons": f"{mean:,.1f}",
+                        "n": f"mean of {len(counts)} languages",
+                        "family": family,
+                        "said": f"{name}, p = {p:g} %: {mean:,.1f} neurons",
                     }  # fmt: skip
                 )
     scale = {"type": "symlog", "constant": 10}
@@ -112,7 +130,12 @@ def sensitivity(results: Results) -> Spec:
     ticks = [3 * 10**power for power in range(7)] + [10 ** (power + 1) for power in range(7)]
     encoding = {
         "x": {"field": "x", "type": "quantitative", "axis": {"title": "p, % of a layer's neurons", "tickCount": 6}},
-        "y": {"field": "value", "type": "quantitative", "scale": scale, "axis": {"title": None, "values": [0, *sorted(v for v in ticks if v <= most)]}},
+        "y": {
+            "field": "value",
+            "type": "quantitative",
+            "scale": scale,
+            "axis": {"title": None, "values": [0, *sorted(v for v in ticks if v <= most)]},
+        },
     }
     dash = {"condition": {"test": "datum.family === 'ms'", "value": [4, 3]}, "value": [1, 0]}
     line = {
@@ -137,7 +160,11 @@ def sharing(results: Results) -> Spec:
     data = shared_against_attacks(results)
     values = [
         charts.rate_values("base", p.lang, p.attack)
-        | {"x": p.size, "SS-Neurons": p.size, "said": f"{p.lang}: {p.size} SS-Neurons, {data.what} {p.attack.value:.2f}"}
+        | {
+            "x": p.size,
+            "SS-Neurons": p.size,
+            "said": f"{p.lang}: {p.size} SS-Neurons, {data.what} {p.attack.value:.2f}",
+        }
         for p in data.points
     ]
     axis = {"title": "SS-Neurons of the language", "tickMinStep": 1}
@@ -175,8 +202,14 @@ def stability(results: Results) -> Spec:
     names, langs = list(families.values()), list(results.languages)
     values = [
         {
-            "series": name, "lang": lang, "value": charts.rounded(entry["jaccard"]), "chance": charts.rounded(entry["chance"]),
-            "set": name, "language": lang, "Jaccard index": f"{entry['jaccard']:.3f}", "by chance": f"{entry['chance']:.3f}",
+            "series": name,
+            "lang": lang,
+            "value": charts.rounded(entry["jaccard"]),
+            "chance": charts.rounded(entry["chance"]),
+            "set": name,
+            "language": lang,
+            "Jaccard index": f"{entry['jaccard']:.3f}",
+            "by chance": f"{entry['chance']:.3f}",
             "n": " and ".join(map(str, entry.get("sizes", ()))) + " neurons",
             "said": f"{name}, {lang}: {entry['jaccard']:.3f}, by chance {entry['chance']:.3f}",
         }  # fmt: skip
@@ -216,8 +249,12 @@ def accuracy(rows: Sequence[tuple[str, dict[str, float]]]) -> Spec:
     names, places = [name for name, _ in rows], ["all", *SITES]
     values = [
         {
-            "series": name, "site": site, "value": charts.rounded(correlations[site]), "model": name,
-            "correlation": f"{correlations[site]:.3f}", "said": f"{name}, {site}: {correlations[site]:.3f}",
+            "series": name,
+            "site": site,
+            "value": charts.rounded(correlations[site]),
+            "model": name,
+            "correlation": f"{correlations[site]:.3f}",
+            "said": f"{name}, {site}: {correlations[site]:.3f}",
         }  # fmt: skip
         for name, correlations in rows
         for site in places

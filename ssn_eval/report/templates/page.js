@@ -20,9 +20,14 @@
 
   // charts
 
+  const withoutLegend = view => {
+    for (const channel of ["color", "shape"]) if (view.encoding?.[channel]?.field === "series") view.encoding[channel].legend = null;
+    for (const inner of view.concat ?? view.layer ?? []) withoutLegend(inner);
+  };
+
   const fitted = (spec, width) => {
     const copy = structuredClone(spec);
-    if (copy.usermeta?.series) copy.config = { ...copy.config, legend: { disable: true } };
+    withoutLegend(copy);
     if (copy.concat) {
       copy.columns = width < 560 ? 1 : copy.columns;
       const room = Math.floor(width / copy.columns) - (copy.usermeta?.series ? 66 : 130);
@@ -95,7 +100,7 @@
     box.setAttribute("role", "group");
     box.setAttribute("aria-label", `${box.getAttribute("aria-label")}. Arrow keys read the values.`);
     read(box, figure.querySelector(".told"));
-    if (spec.usermeta?.series) {
+    if (spec.usermeta?.series?.length > 1) {
       const [buttons, set] = legend(spec.usermeta.series, names => view.signal("hidden", names).runAsync());
       hidden = set;
       figure.prepend(buttons);
