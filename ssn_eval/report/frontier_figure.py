@@ -92,6 +92,11 @@ def _panel(
         "mark": {"type": "rule", "color": charts.LINE, "strokeDash": [2, 3], "aria": False},
         "encoding": {"y": y, "tooltip": charts.tooltip(_BASE)},
     }
+    base_name = {
+        "data": base_line["data"],
+        "mark": {"type": "text", "text": _BASE, "align": "left", "dx": 4, "dy": -6, "aria": False},
+        "encoding": {"y": y, "x": {"value": 0}},
+    }
     tips = charts.tooltip("method", "seed", "learning rate", "step", "refused", "harmless refused", "capability lost")
     runs_layer = {
         "data": {"values": dots},
@@ -106,7 +111,7 @@ def _panel(
         "encoding": {**look, "tooltip": charts.tooltip("method", "cost", "refused", "n"), "description": charts.SAID},
     }
     frontier = {"data": {"values": steps}, "encoding": {"x": x, "y": y}, "layer": [line, corner]}
-    layers = [base_line, runs_layer, frontier]
+    layers = [base_line, base_name, runs_layer, frontier]
     return {"title": charts.title(heading), "width": 285, "height": 210, "layer": layers}
 
 
