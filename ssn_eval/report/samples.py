@@ -127,7 +127,8 @@ def data(results: Results, found: Sequence[Exchange]) -> dict[str, Any]:
         `{"languages", "ids", "tags", "conditions": [{"label", "letters": {lang: one letter for each id}}], "shown": [label], "left_out",
         "texts": {lang: {id: {"prompt", "replies": {label: [verdict, text, thought]}}}}}`; conditions beyond `VERDICTS` bytes are left out and counted.
     """
-    conditions, kept, size = list(results.rows()), [], 0
+    every = {c.name: c for c in (*results.rows(), *(c for ops in results.interventions.values() for c in ops.values()))}
+    conditions, kept, size = list(every.values()), [], 0
     ids = sorted({i for c in conditions for by_id in c.verdicts.values() for i in by_id})
     compared = {c.label for c in shown(results)}
     for condition in sorted(conditions, key=lambda c: c.label not in compared):
