@@ -25,7 +25,7 @@ _LETTER = 6.2
 """pixels of a mean letter of the legend"""
 _CONFIG: Spec = {
     "background": None,
-    "font": "system-ui, Liberation Sans, sans-serif",
+    "font": "Liberation Sans, Arial, Helvetica, sans-serif",
     "view": {"stroke": None},
     "axis": {
         "labelColor": INK, "titleColor": INK, "domainColor": INK, "tickColor": INK, "gridColor": LINE, "gridOpacity": 0.35,
@@ -33,7 +33,7 @@ _CONFIG: Spec = {
     },
     "axisY": {"labelLimit": 120},
     "title": {"color": INK, "subtitleColor": INK, "anchor": "start", "fontSize": 12, "fontWeight": "normal", "frame": "group"},
-    "legend": {"labelColor": INK, "titleColor": INK, "labelFontSize": 11, "labelLimit": 0, "symbolStrokeWidth": 1.5},
+    "legend": {"labelColor": INK, "titleColor": INK, "labelFontSize": 11, "labelLimit": 0, "symbolStrokeWidth": 1.5, "columnPadding": 18},
     "concat": {"spacing": 28},
     "point": {"filled": True, "size": 55, "opacity": 1},
     "text": {"color": INK, "fontSize": 11},
@@ -89,7 +89,7 @@ def _filtered(view: Spec) -> Spec:
 def series(names: Sequence[str], first: int = 0, step: int = 1) -> Spec:
     """The encoding of colour and symbol by the field `series`, with the legend above the plot."""
     looks = [look(first + step * k) for k in range(len(names))]
-    room = max(1, int(WIDTH / (_LETTER * max(map(len, names), default=1) + 28)))
+    room = max(1, int(WIDTH / (_LETTER * max(map(len, names), default=1) + 36)))
     legend = {"orient": "top", "title": None, "columns": min(4, room), "symbolOpacity": 1}
     scales = ([one.colour for one in looks], [one.symbol for one in looks])
     colour, symbol = ({"domain": list(names), "range": values} for values in scales)

@@ -20,7 +20,7 @@ def draw(found: Mapping[str, Any], settings: FrontierParams) -> Spec:
 
     The axes end where the data end, and no later than at the largest harmless refusal of the settings.
     """
-    names = list(dict.fromkeys(LABELS.get(m, m) for s in found["scenarios"].values() for m in s["methods"]))
+    names = list(dict.fromkeys(_name(m) for s in found["scenarios"].values() for m in s["methods"]))
     panels = []
     for name, scenario in found["scenarios"].items():
         langs = scenario["languages"]
@@ -64,7 +64,7 @@ def _panel(
     dots: list[Spec] = []
     corners_by_method: dict[str, list[list[tuple[float, float]]]] = {}
     for method, value in scenario["methods"].items():
-        name = LABELS.get(method, method)
+        name = _name(method)
         corners_by_method[name] = []
         for seed, points in value["points"].items():
             runs = [Point(*p) for p in points]
@@ -113,6 +113,10 @@ def _panel(
     frontier = {"data": {"values": steps}, "encoding": {"x": x, "y": y}, "layer": [line, corner]}
     layers = [base_line, base_name, runs_layer, frontier]
     return {"title": charts.title(heading), "width": 285, "height": 210, "layer": layers}
+
+
+def _name(method: str) -> str:
+    return LABELS.get(method, method)
 
 
 def _dot(name: str, seed: str, point: Point, cost: str) -> Spec:
