@@ -26,9 +26,7 @@ if TYPE_CHECKING:
     type=FILE,
     help="The file that `ssn frontier` wrote.  [default: frontier/results/frontier.json, if there]",
 )
-@click.option(
-    "--with-samples", is_flag=True, help="Add texts of samples, harmful completions among them, folded and blurred."
-)
+@click.option("--with-samples", is_flag=True, help="Add texts of samples, harmful completions among them, blurred.")
 @click.option("--reproducible", is_flag=True, help="Without times and git revision: equal results give equal bytes.")
 @click.option("--open", "open_page", is_flag=True, help="Show the page in your browser.")
 @JSON
