@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ssn_eval.report.canvas import Drawn
+    from ssn_eval.report.charts import Drawn
     from ssn_eval.report.page import Rendered
 
 LANGS = ("en", "zh", "sw")
@@ -126,4 +126,4 @@ def undrawn(drawn: Mapping[str, Drawn]) -> dict[str, Rendered]:
     """In place of `page.rendered`, for tests of words and numbers: drawing takes most of a report's time."""
     from ssn_eval.report.page import Rendered
 
-    return {name: Rendered(b'<svg viewBox="0 0 1 1"></svg>', b"", one.alt) for name, one in drawn.items()}
+    return {name: Rendered(b'<svg viewBox="0 0 1 1"></svg>', b"", one.alt, one.spec) for name, one in drawn.items()}

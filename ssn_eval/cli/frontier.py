@@ -32,7 +32,7 @@ def frontier(seeds: str | None, runs: Path, as_is: bool, workers: int | None, ou
     from rich.console import Console
 
     from ssn_eval.core import arithmetic, files, params
-    from ssn_eval.report.canvas import render
+    from ssn_eval.report import charts
     from ssn_eval.report.frontier import frontiers, table
     from ssn_eval.report.frontier_figure import draw
     from ssn_eval.stages import repetitions
@@ -54,10 +54,10 @@ def frontier(seeds: str | None, runs: Path, as_is: bool, workers: int | None, ou
     result = sweep(settings, folders, out, workers or os.cpu_count() or 1)
     value = frontiers(result, settings.frontier, settings.hr) | {"settings": params.plain(settings.frontier)}
     files.write_json(out / "frontier.json", value)
-    figure = draw(value, settings.frontier)
-    for kind in ("svg", "png"):
+    svg = charts.svg(draw(value, settings.frontier))
+    for kind, content in (("svg", svg), ("png", charts.png(svg))):
         with files.atomic(out / f"frontier.{kind}") as temporary:
-            temporary.write_bytes(render(figure, kind))
+            temporary.write_bytes(content)
     if not as_json:
         Console().print(table(value, settings.frontier))
     emit(value, as_json, f"All numbers: {(out / 'frontier.json').as_posix()}")

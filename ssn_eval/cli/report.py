@@ -26,10 +26,9 @@ if TYPE_CHECKING:
     type=FILE,
     help="The file that `ssn frontier` wrote.  [default: frontier/results/frontier.json, if there]",
 )
-@click.option(
-    "--with-samples", is_flag=True, help="Add texts of samples, harmful completions among them, folded and blurred."
-)
+@click.option("--with-samples", is_flag=True, help="Add texts of samples, harmful completions among them, blurred.")
 @click.option("--reproducible", is_flag=True, help="Without times and git revision: equal results give equal bytes.")
+@click.option("--open", "open_page", is_flag=True, help="Show the page in your browser.")
 @JSON
 def report(
     runs: tuple[Path, ...],
@@ -38,6 +37,7 @@ def report(
     frontier: Path | None,
     with_samples: bool,
     reproducible: bool,
+    open_page: bool,
     as_json: bool,
 ) -> None:
     """Write the report of a finished pipeline and print its table.
@@ -70,6 +70,16 @@ def report(
 
     emit(built, as_json, Group(*tables))
     click.echo(f"Report: {(out / 'index.html').as_posix()}", err=True)
+    if open_page:
+        _open(out / "index.html")
+
+
+def _open(page: Path) -> None:
+    """The page in the reader's browser; a machine without one is told where the page is."""
+    import webbrowser
+
+    if not webbrowser.open(page.resolve().as_uri()):
+        click.echo(f"There is no browser to open here; open {page.resolve().as_posix()} yourself.", err=True)
 
 
 def _beside(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ssn_eval.cli.bars import with_bars
 from ssn_eval.cli.output import FILE, JSON, emit, table
 
 if TYPE_CHECKING:
@@ -87,9 +88,11 @@ def _summary(benchmarks: list[Benchmark]) -> Group:
             benchmark.translations if len(benchmark.translations) > 1 else {},
             {"all": benchmark.overall},
         )
+        spans: list[tuple[float, float] | None] = []
         for group in groups:
             for name, rates in group.items():
                 lines_table.add_row(name, *(_cell(rates, m) for m in metrics))
+                spans.append(_span(rates.get(metrics[0])) if metrics else None)
             if group:
                 lines_table.add_section()
         cut_off = benchmark.overall.get("thought_cut_off")
@@ -98,19 +101,19 @@ def _summary(benchmarks: list[Benchmark]) -> Group:
                 f"{100 * cut_off.value:.0f} % of the replies end inside the model's thought and count as invalid: allow more tokens "
                 f"(--gen_kwargs max_gen_toks=N), or switch thinking off (--model_args enable_thinking=False)."
             )
-        parts.append(lines_table)
+        parts.append(with_bars(lines_table, _SHORT.get(metrics[0], metrics[0]) if metrics else "", spans))
         if benchmark.across:
             lines = table(f"{benchmark.name}, across languages", "", "% [95 %]", "prompts")
             for name, share in benchmark.across.items():
                 lines.add_row(name.replace("_", " "), _interval(share), str(share.n))
-            parts.append(lines)
+            parts.append(with_bars(lines, "", [_span(share) for share in benchmark.across.values()], low=-1.0))
         danger = next((m for m in ("asr", "compliance") if m in benchmark.overall), None)
         if benchmark.categories and danger:
             lines = table(f"{benchmark.name} by category, {danger}", "category", "% [95 %]", "replies")
-            for name, rates in sorted(benchmark.categories.items()):
-                if danger in rates:
-                    lines.add_row(name, _interval(rates[danger]), str(rates[danger].n))
-            parts.append(lines)
+            shares = [(name, rates[danger]) for name, rates in sorted(benchmark.categories.items()) if danger in rates]
+            for name, share in shares:
+                lines.add_row(name, _interval(share), str(share.n))
+            parts.append(with_bars(lines, "", [_span(share) for _, share in shares]))
     return Group(*parts)  # type: ignore[arg-type]
 
 
@@ -125,9 +128,15 @@ def _comparison(comparisons: list[Comparison]) -> Group:
             lines.add_row(lang, *_pair(pair))
         lines.add_section()
         lines.add_row("all", *_pair(comparison.overall))
+        pairs = [*comparison.languages.values(), comparison.overall]
         lines.caption = f"p: exact McNemar (all: runs exchanged by prompt); corrected: {comparison.correction}"
-        parts.append(lines)
+        parts.append(with_bars(lines, "change", [_span(pair.difference) for pair in pairs], low=-1.0))
     return Group(*parts)
+
+
+def _span(share: Share | None) -> tuple[float, float] | None:
+    """The bar of a rate or a difference: from 0 to its value."""
+    return None if share is None else (0.0, share.value)
 
 
 def _pair(pair: Paired) -> tuple[str, ...]:

@@ -1,27 +1,26 @@
-"""The figures of behaviour: refusal by language, factor and training method."""
+"""The charts of behaviour: refusal by language, factor and training method."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ssn_eval.core.presets import variant
 from ssn_eval.core.setnames import SetName
-from ssn_eval.report import canvas, maps
-from ssn_eval.report.canvas import Drawn, look
+from ssn_eval.report import charts, maps
+from ssn_eval.report.charts import Drawn, Spec
 from ssn_eval.report.comparisons import SAFE
 from ssn_eval.report.results import Condition, Results, factor, method_label
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-
 SMOOTHED = 8
 """number of steps in the running mean of a loss curve"""
+LOSS_POINTS = 100
+"""largest number of points of a loss curve"""
+MEASURES = {"refusal": "mean NHR refusal", "capability": "mean capability"}
 
 
 def all_figures(results: Results) -> dict[str, Drawn]:
-    """File name → figure; figures without data are left out."""
+    """File name → chart; charts without data are left out."""
     refused, trained = "refusal", list(results.trained.values())
     intervened = [c for c in results.main_rows() if c.name.startswith("suppress ") or c.name == "scale:2 ss"]
     by = "by language, a marker with its Wilson 95 % interval for"
@@ -52,85 +51,179 @@ def all_figures(results: Results) -> dict[str, Drawn]:
     return figures | maps.all_maps(results)
 
 
-def safety(results: Results) -> Figure:
+def safety(results: Results) -> Spec:
     """One row per language: the base model, the hardened model and its random controls, and the limit for a safe language."""
     conditions = [c for c in (results.base, results.hardened, *results.trained_controls) if c]
-    figure, (axes,) = canvas.new(0.9 + 0.32 * len(results.languages))
-    step = 0.6 / max(2, len(conditions))
-    axes.axvline(SAFE, color="#999999", lw=0.8, ls="--")
-    for k, condition in enumerate(conditions):
-        points = [(i, r) for i, lang in enumerate(results.languages) if (r := condition.rate(lang, "refusal"))]
-        places = [i + (k - (len(conditions) - 1) / 2) * step for i, _ in points]
-        ends = [[max(0.0, r.value - r.low) for _, r in points], [max(0.0, r.high - r.value) for _, r in points]]
-        style = look(2 * k)
-        axes.errorbar(
-            [r.value for _, r in points], places, xerr=ends, fmt=style["marker"], color=style["color"],
-            label=condition.label, ms=5, elinewidth=1,
-        )  # fmt: skip
-    axes.set_yticks(range(len(results.languages)), [f"{lang} ({results.tier(lang)})" for lang in results.languages])
-    axes.set_ylim(len(results.languages) - 0.5, -0.5)
-    axes.set_xlim(-0.02, 1.02)
-    axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "25 %", "50 %", "75 %", "100 %"])
-    canvas.finish(figure, axes, f"harmful prompts refused (dashed: {100 * SAFE:.0f} %)", rate=False)
-    return figure
+    names, rows = [c.label for c in conditions], [f"{lang} ({results.tier(lang)})" for lang in results.languages]
+    values = [
+        charts.rate_values(name, lang, r) | {"row": row}
+        for name, c in zip(names, conditions, strict=True)
+        for lang, row in zip(results.languages, rows, strict=True)
+        if (r := c.rate(lang, "refusal"))
+    ]
+    share = charts.share_axis()
+    limit = {
+        "data": {"values": [{"limit": SAFE}]},
+        "mark": {"type": "rule", "color": charts.LINE, "strokeDash": [4, 3], "aria": False},
+        "encoding": {"x": {"field": "limit", **share}},
+    }
+    row = {
+        "field": "row", "type": "nominal", "scale": {"domain": rows}, "axis": {"title": None, "tickBand": "extent", "grid": True}
+    }  # fmt: skip
+    offset = {"field": "series", "type": "nominal", "scale": {"domain": names, "padding": 0.8}}
+    marks = _marks("x", share, names, step=2)
+    view = {
+        "title": charts.title(f"harmful prompts refused (dashed: {100 * SAFE:.0f} %)"),
+        "width": charts.WIDTH,
+        "height": max(28, 13 * len(names)) * len(rows),
+        "layer": [limit, {"data": {"values": values}, "encoding": {"y": row, "yOffset": offset}, "layer": marks}],
+    }
+    return charts.chart(view, names, step=2)
 
 
 def by_language(
     langs: Sequence[str], conditions: Sequence[Condition], what: str, title: str, least: float = 1.0
-) -> Figure:
+) -> Spec:
     """A rate by language for each condition, with Wilson 95 % intervals; the scale ends at `least` or higher."""
-    figure, (axes,) = canvas.new(3.4)
-    step = 0.8 / len(conditions)
-    for k, condition in enumerate(conditions):
-        points = [(i, r) for i, lang in enumerate(langs) if (r := condition.rate(lang, what))]
-        places = [i + (k - (len(conditions) - 1) / 2) * step for i, _ in points]
-        values = [r.value for _, r in points]
-        ends = [[max(0.0, r.value - r.low) for _, r in points], [max(0.0, r.high - r.value) for _, r in points]]
-        style = look(k)
-        axes.errorbar(
-            places, values, yerr=ends, fmt=style["marker"], color=style["color"], label=condition.label, ms=4.5, elinewidth=1
-        )  # fmt: skip
-    for edge in range(1, len(langs)):
-        axes.axvline(edge - 0.5, color="#999999", lw=0.4)
-    axes.set_xticks(range(len(langs)), langs)
-    axes.set_xlim(-0.5, len(langs) - 0.5)
-    highest = max((r.high for c in conditions for lang in langs if (r := c.rate(lang, what))), default=least)
-    canvas.finish(figure, axes, title, top=min(1.0, max(least, highest)))
-    return figure
+    names = [c.label for c in conditions]
+    values = [
+        charts.rate_values(name, lang, r)
+        for name, c in zip(names, conditions, strict=True)
+        for lang in langs
+        if (r := c.rate(lang, what))
+    ]
+    top = min(1.0, max(least, max((v["high"] for v in values), default=least)))
+    place = {
+        "field": "lang", "type": "nominal", "scale": {"domain": list(langs)},
+        "axis": {"title": None, "tickBand": "extent", "grid": True},
+    }  # fmt: skip
+    offset = {"field": "series", "type": "nominal", "scale": {"domain": names, "padding": 0.8}}
+    view = {
+        "title": charts.title(title),
+        "width": charts.WIDTH,
+        "height": 230,
+        "data": {"values": values},
+        "encoding": {"x": place, "xOffset": offset},
+        "layer": _marks("y", charts.share_axis(top), names),
+    }
+    return charts.chart(view, names)
 
 
-def amplification(results: Results) -> Figure:
+def amplification(results: Results) -> Spec:
     """Mean NHR refusal and mean capability against the factor, for every set."""
-    figure, panels = canvas.new(3.2, columns=2)
-    for axes, measure, langs in zip(panels, ("refusal", "capability"), (results.nhr, results.languages), strict=True):
-        for k, (name, ops) in enumerate((n, o) for n, o in results.main.items() if o):
-            points = sorted(
+    ops_by_set = {SetName.parse(name).label: ops for name, ops in results.main.items() if ops}
+    names = list(ops_by_set)
+    panels = []
+    for measure, langs in (("refusal", results.nhr), ("capability", results.languages)):
+        values: list[Spec] = []
+        for name, ops in ops_by_set.items():
+            for alpha, condition in sorted(
                 [(1.0, results.base), *((factor(op), c) for op, c in ops.items())], key=lambda point: point[0]
-            )
-            curve = [(alpha, mean) for alpha, c in points if (mean := c.mean(langs, measure)) is not None]
-            label = SetName.parse(name).label if measure == "refusal" else None
-            axes.plot([a for a, _ in curve], [m for _, m in curve], ms=4, lw=1.2, label=label, **look(k + 1))
-        axes.axvline(1.0, color="#999999", lw=0.6, ls=":")
-        axes.set_xlabel("factor α (0: suppressed, 1: unchanged)", fontsize=8)
-        title = "mean NHR refusal" if measure == "refusal" else "mean capability"
-        canvas.finish(figure if measure == "refusal" else None, axes, title)
-    return figure
+            ):
+                mean = condition.mean(langs, measure)
+                if mean is not None:
+                    values.append(_mean_values(name, alpha, condition, langs, measure, mean))
+        panels.append(_curve(values, names, "factor α (0: suppressed, 1: unchanged)", MEASURES[measure]))
+    return charts.chart(panels, names, first=1, columns=2)
 
 
-def loss(results: Results) -> Figure:
+def loss(results: Results) -> Spec:
     """Training loss by step, as a running mean over `SMOOTHED` steps."""
     import numpy as np
 
-    figure, (axes,) = canvas.new(3.0)
-    for k, (method, training) in enumerate((m, t) for m, t in results.training.items() if not variant(m).leave_out):
+    values: list[Spec] = []
+    names = [method_label(m) for m in results.training if not variant(m).leave_out]
+    for method, training in results.training.items():
         curve: Any = training["loss"]
-        steps, values = np.array([e["step"] for e in curve]), np.array([e["loss"] for e in curve], float)
-        width = min(SMOOTHED, len(values))
-        means = np.convolve(values, np.ones(width) / width, "valid") if width else values
-        axes.plot(
-            steps[width - 1 :] if width else steps, means, ms=4, lw=1.2, markevery=max(1, len(means) // 8),
-            label=method_label(method), **look(k + 1),
-        )  # fmt: skip
-    axes.set_xlabel("step")
-    canvas.finish(figure, axes, "loss on response tokens", rate=False)
-    return figure
+        if variant(method).leave_out or not curve:
+            continue
+        steps, losses = [e["step"] for e in curve], np.array([e["loss"] for e in curve], float)
+        width = min(SMOOTHED, len(losses))
+        means = np.convolve(losses, np.ones(width) / width, "valid")
+        every = -(-len(means) // LOSS_POINTS)
+        name = method_label(method)
+        for step, mean in list(zip(steps[width - 1 :], means, strict=True))[::every]:
+            shown = f"{mean:.3f}"
+            values.append(
+                {
+                    "series": name,
+                    "x": step,
+                    "value": charts.rounded(mean),
+                    "method": name,
+                    "step": step,
+                    "loss": shown,
+                    "n": f"mean of {width} steps",
+                    "said": f"{name}, step {step}: {shown}",
+                }  # fmt: skip
+            )
+    tips = charts.tooltip("method", "step", "loss", "n")
+    top = max((v["value"] for v in values), default=1.0)
+    y = {"field": "value", "type": "quantitative", "axis": {"title": None}, "scale": {"domain": [0, 1.02 * top]}}
+    x = {"field": "x", "type": "quantitative", "axis": {"title": "step"}, "scale": {"zero": False, "nice": False}}
+    line = {
+        "mark": {"type": "line", "strokeWidth": 1.4, "aria": False},
+        "encoding": charts.line_series(names, first=1),
+    }
+    dots = {
+        "mark": {"type": "point", "size": 18},
+        "encoding": {**charts.series(names, first=1), "tooltip": tips, "description": charts.SAID},
+    }
+    view = {
+        "title": charts.title("loss on response tokens"),
+        "width": charts.WIDTH,
+        "height": 220,
+        "data": {"values": values},
+        "encoding": {"x": x, "y": y},
+        "layer": [line, dots],
+    }
+    return charts.chart(view, names, first=1)
+
+
+def _marks(axis: str, share: Spec, names: Sequence[str], step: int = 1) -> list[Spec]:
+    """An interval and a point for each value, along an axis."""
+    look = charts.series(names, step=step)
+    tips = charts.tooltip(*charts.RATE_TIP)
+    interval = {
+        "mark": {"type": "rule", "aria": False, "strokeWidth": 1.2},
+        "encoding": {axis: {"field": "low", **share}, f"{axis}2": {"field": "high"}, "color": look["color"]},
+    }
+    point = {
+        "mark": "point",
+        "encoding": {axis: {"field": "value", **share}, **look, "tooltip": tips, "description": charts.SAID},
+    }
+    return [interval, point]
+
+
+def _mean_values(
+    name: str, alpha: float, condition: Condition, langs: Sequence[str], measure: str, mean: float
+) -> Spec:
+    counts = [c for lang in langs if (c := condition.by_lang.get(lang, {}).get(measure)) and c["total"]]
+    interval = condition.pooled(langs) if measure == "refusal" else None
+    ends = f"{100 * interval.low:.0f} to {100 * interval.high:.0f} %" if interval else "not computed"
+    n, percent = f"{sum(c['total'] for c in counts)} in {len(counts)} languages", f"{100 * mean:.1f} %"
+    return {
+        "series": name, "x": alpha, "value": charts.rounded(mean), "condition": condition.label, "language": ", ".join(langs),
+        MEASURES[measure]: percent, "n": n, "95 % interval": ends,
+        "said": f"{condition.label}, factor {alpha:g}: {MEASURES[measure]} {percent}, n {n}",
+    }  # fmt: skip
+
+
+def _curve(values: Sequence[Spec], names: Sequence[str], x_title: str, y_title: str) -> Spec:
+    x = {"field": "x", "type": "quantitative", "axis": {"title": x_title, "tickCount": 5}, "scale": {"nice": False}}
+    tips = charts.tooltip("condition", "language", y_title, "n", "95 % interval")
+    unchanged = {
+        "data": {"values": [{"x": 1}]},
+        "mark": {"type": "rule", "color": charts.LINE, "strokeDash": [2, 3], "aria": False},
+        "encoding": {"x": x},
+    }
+    line = {
+        "mark": {"type": "line", "strokeWidth": 1.4, "aria": False},
+        "encoding": charts.line_series(names, first=1),
+    }
+    dots = {
+        "mark": "point",
+        "encoding": {**charts.series(names, first=1), "tooltip": tips, "description": charts.SAID},
+    }
+    y = {"field": "value", **charts.share_axis()}
+    drawn = {"data": {"values": list(values)}, "encoding": {"x": x, "y": y}, "layer": [line, dots]}
+    return {"title": charts.title(y_title), "width": 285, "height": 210, "layer": [unchanged, drawn]}

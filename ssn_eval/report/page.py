@@ -8,9 +8,21 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ssn_eval.core import files
-from ssn_eval.report import answers, canvas, figures, maps, neuron_tables, paper, plots, provenance, samples, tables
+from ssn_eval.report import (
+    answers,
+    charts,
+    figures,
+    maps,
+    neuron_tables,
+    paper,
+    plots,
+    provenance,
+    samples,
+    scripts,
+    tables,
+)
 from ssn_eval.report.beside import Beside, frontier_grid
-from ssn_eval.report.canvas import Drawn
+from ssn_eval.report.charts import Drawn, Spec
 from ssn_eval.report.grid import Grid
 from ssn_eval.report.results import locate, read
 from ssn_eval.report.summary import metrics
@@ -18,11 +30,12 @@ from ssn_eval.report.verdicts import SEEDS
 
 
 class Rendered(NamedTuple):
-    """A figure as SVG and PNG bytes, with its alternative text."""
+    """A figure as SVG and PNG bytes, with its alternative text and its specification."""
 
     svg: bytes
     png: bytes
     alt: str
+    spec: Spec
 
 
 def build(
@@ -61,6 +74,7 @@ def build(
         legend=answers.LEGEND,
         answers=answers.answers(results),
         figures=inlined(figure_files),
+        data={"charts": specs(figure_files), "samples": samples.data(results, exchanges)},
         hr=results.hr,
         tables=tables.tables(results) | neuron_tables.neuron_tables(results) | _extra_grids(beside),
         claims=claims,
@@ -70,8 +84,10 @@ def build(
         judge=samples.judge_of(results),
         sampled=[c.label for c in samples.shown(results)],
         sample_rows=samples.rows(results),
+        most_rows=samples.MOST_ROWS,
         languages=results.languages,
         exchanges=exchanges,
+        static_exchanges=samples.first(exchanges),
         made=run_provenance,
         took=[tables.took(stage) for stage in run_provenance.took],
         commands=provenance.commands(results, run_provenance),
@@ -86,28 +102,38 @@ def build(
     return run_metrics
 
 
-def html(template: str, **values: object) -> str:
-    """A page from its template; a missing value raises an error."""
+def html(template: str, *, data: Mapping[str, Any], **values: object) -> str:
+    """A page from its template, with its scripts, their data and its policy; a missing value raises an error."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     loader = PackageLoader("ssn_eval.report", "templates")
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    return environment.get_template(template).render(**values) + "\n"
+    page_scripts = [scripts.library(), scripts.behaviour()]
+    return (
+        environment.get_template(template).render(
+            **values, scripts=page_scripts, policy=scripts.policy(page_scripts), data=scripts.data(data)
+        )
+        + "\n"
+    )
 
 
 def rendered(drawn: Mapping[str, Drawn]) -> dict[str, Rendered]:
     """Every figure as SVG and PNG."""
     return {
-        name: Rendered(canvas.render(d.figure, "svg"), canvas.render(d.figure, "png"), d.alt)
-        for name, d in drawn.items()
+        name: Rendered(svg := charts.svg(one.spec), charts.png(svg), one.alt, one.spec) for name, one in drawn.items()
     }
+
+
+def specs(drawn: Mapping[str, Rendered]) -> dict[str, Spec]:
+    """The specification of every figure, for the script of the page."""
+    return {name: one.spec for name, one in drawn.items()}
 
 
 def inlined(drawn: Mapping[str, Rendered]) -> dict[str, tuple[str, str]]:
     """Name → (`<svg>` element, alternative text)."""
-    return {name: (canvas.inline(figure.svg, name), figure.alt) for name, figure in drawn.items()}
+    return {name: (charts.inline(figure.svg, name), figure.alt) for name, figure in drawn.items()}
 
 
 def write_figures(out: Path, drawn: Mapping[str, Rendered]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +19,11 @@ from ssn_eval.report.results import Condition, Results
 FOLDER = Path("artifacts/samples")
 """the folder of the replies, below the folder of the run"""
 MOST = 5
-"""largest number of prompts per language whose texts are shown"""
+"""largest number of prompts per language whose texts a reader without scripts sees"""
+MOST_ROWS = 300
+"""largest number of prompts whose verdicts a reader without scripts sees"""
+TEXTS, VERDICTS = 700_000, 500_000
+"""bytes of texts, and of verdicts, in a page: it stays below 4 MB"""
 REFUSED, ANSWERED, UNKNOWN = "R", "A", "·"
 
 
@@ -77,7 +82,7 @@ def rows(results: Results) -> list[Row]:
 
 
 def exchanges(results_folder: Path, results: Results) -> list[Exchange]:
-    """The texts of up to `MOST` prompts per language: prompts whose verdicts differ between conditions, or any if none differ.
+    """The texts of prompts, as many of each language as fit into `TEXTS` bytes; prompts whose verdicts differ between conditions first.
 
     Raises:
         MissingInputError: the run kept no replies, or only their verdicts.
@@ -96,21 +101,79 @@ def exchanges(results_folder: Path, results: Results) -> list[Exchange]:
                         "`dvc repro`."
                     )
                 replies[row["lang"], row["id"]][condition.label] = row
-    return [
-        Exchange(
-            i,
-            lang,
-            ", ".join(by_condition[results.base.label].get("tags") or ()),
-            str(by_condition[results.base.label]["prompt"]),
-            [
-                Reply(name, verdict(row), str(row["response"]), str(row.get("thought") or ""))
-                for name, row in by_condition.items()
-            ],
-        )
+    by_lang = [
+        [
+            _exchange(i, lang, by_condition, results.base.label)
+            for i, by_condition in _differing_first(replies, lang)
+            if results.base.label in by_condition
+        ]
         for lang in results.languages
-        for i, by_condition in _differing_prompts(replies, lang)
-        if results.base.label in by_condition
     ]
+    return _fitting(by_lang)
+
+
+def first(found: Sequence[Exchange]) -> list[Exchange]:
+    """The first `MOST` of each language."""
+    by_lang: dict[str, list[Exchange]] = defaultdict(list)
+    for one in found:
+        by_lang[one.lang].append(one)
+    return [one for group in by_lang.values() for one in group[:MOST]]
+
+
+def data(results: Results, found: Sequence[Exchange]) -> dict[str, Any]:
+    """What the script of the page filters and compares.
+
+    Returns:
+        `{"languages", "ids", "tags", "conditions": [{"label", "letters": {lang: one letter for each id}}], "shown": [label], "left_out",
+        "texts": {lang: {id: {"prompt", "replies": {label: [verdict, text, thought]}}}}}`; conditions beyond `VERDICTS` bytes are left out and counted.
+    """
+    every = {c.name: c for c in (*results.rows(), *(c for ops in results.interventions.values() for c in ops.values()))}
+    conditions, kept, size = list(every.values()), [], 0
+    ids = sorted({i for c in conditions for by_id in c.verdicts.values() for i in by_id})
+    compared = {c.label for c in shown(results)}
+    for condition in sorted(conditions, key=lambda c: c.label not in compared):
+        letters = {lang: "".join(_letter(condition, lang, i) for i in ids) for lang in results.languages}
+        size += sum(len(word) for word in letters.values())
+        if kept and size > VERDICTS:
+            break
+        kept.append({"label": condition.label, "letters": letters})
+    texts: dict[str, dict[str, Any]] = {}
+    for one in found:
+        replies = {r.condition: [r.verdict, r.text, r.thought] for r in one.replies}
+        texts.setdefault(one.lang, {})[one.id] = {"prompt": one.prompt, "replies": replies}
+    return {
+        "languages": list(results.languages),
+        "ids": ids,
+        "tags": [", ".join(results.tags.get(i, ())) for i in ids],
+        "conditions": kept,
+        "shown": [c.label for c in shown(results)],
+        "left_out": len(conditions) - len(kept),
+        "texts": texts,
+    }
+
+
+def _exchange(i: str, lang: str, by_condition: Mapping[str, Mapping[str, Any]], base: str) -> Exchange:
+    return Exchange(
+        i,
+        lang,
+        ", ".join(by_condition[base].get("tags") or ()),
+        str(by_condition[base]["prompt"]),
+        [
+            Reply(name, verdict(row), str(row["response"]), str(row.get("thought") or ""))
+            for name, row in by_condition.items()
+        ],
+    )
+
+
+def _fitting(by_lang: Sequence[Sequence[Exchange]]) -> list[Exchange]:
+    """The first exchanges of every language, as many of each as fit into `TEXTS` bytes together."""
+    size, most = 0, 0
+    for turn in zip_longest(*by_lang):
+        size += sum(len(json.dumps(one, ensure_ascii=False).encode("utf-8", "replace")) for one in turn if one)
+        if size > TEXTS:
+            break
+        most += 1
+    return [one for group in by_lang for one in group[:most]]
 
 
 def verdict(row: Mapping[str, Any]) -> str:
@@ -126,13 +189,12 @@ def verdict(row: Mapping[str, Any]) -> str:
     return ", ".join(words)
 
 
-def _differing_prompts(
+def _differing_first(
     replies: Mapping[tuple[str, str], dict[str, Mapping[str, Any]]], lang: str
 ) -> list[tuple[str, dict[str, Mapping[str, Any]]]]:
-    """The first prompts of a language on which the conditions differ, or the first prompts if none differ."""
+    """The prompts of a language: first those on which the conditions differ, then the others."""
     prompts = [(i, rows) for (reply_lang, i), rows in sorted(replies.items()) if reply_lang == lang]
-    differ = [(i, rows) for i, rows in prompts if len({verdict(row) for row in rows.values()}) > 1]
-    return (differ or prompts)[:MOST]
+    return sorted(prompts, key=lambda prompt: len({verdict(row) for row in prompt[1].values()}) < 2)
 
 
 def _place(name: str) -> str:

@@ -13,9 +13,9 @@ from ssn_eval.core import files
 from ssn_eval.core.errors import MismatchError
 from ssn_eval.report import answers, comparisons, figures, paper, provenance
 from ssn_eval.report.beside import Beside
-from ssn_eval.report.canvas import Drawn
+from ssn_eval.report.charts import Drawn
 from ssn_eval.report.grid import Grid
-from ssn_eval.report.page import flat, html, inlined, rendered, write_figures
+from ssn_eval.report.page import flat, html, inlined, rendered, specs, write_figures
 from ssn_eval.report.results import Condition, Results, locate, read
 from ssn_eval.report.summary import metrics, percent
 
@@ -53,6 +53,7 @@ def build(runs: Sequence[Path], out: Path, beside: Beside | None = None) -> dict
         runs=[(run.name, answers.headline(run.results)) for run in loaded_runs],
         legend=answers.LEGEND,
         figures=inlined(figure_files),
+        data={"charts": specs(figure_files)},
         tables=_tables(loaded_runs, langs),
         claims=beside.claims,
         facts=_facts(loaded_runs),

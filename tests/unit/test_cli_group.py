@@ -29,6 +29,7 @@ HEAVY = (
     "rich",
     "pydantic",
     "matplotlib",
+    "vl_convert",
     "dvc",
     "pandas",
 )

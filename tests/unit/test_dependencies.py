@@ -10,7 +10,7 @@ from importlib import metadata
 import pytest
 from lowest import floors
 
-NAMES = {"sklearn": "scikit-learn", "yaml": "pyyaml"}
+NAMES = {"sklearn": "scikit-learn", "yaml": "pyyaml", "vl_convert": "vl-convert-python"}
 """module → distribution, where they differ by more than _ and -"""
 BUILD_ONLY = {"hatchling"}
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
 from ssn_eval.core.errors import EmptySetError
 from ssn_eval.core.sweep import Cell, FrontierParams, Scenario, counted, plan
 from ssn_eval.report.frontier import Point, area, envelope, frontiers, height, table
-from ssn_eval.report.frontier_figure import draw
+from ssn_eval.report.frontier_figure import draw, mean_staircase
 
 
 def point(over_refusal: float, refused: float, lost: float = 0.0) -> Point:
@@ -110,6 +111,35 @@ def test_table_and_figure_show_every_method(found):
     console.print(table(value, SETTINGS))
     text = console.export_text()
     assert "SS" in text and "all weights" in text and "none within limits" in text and "75.0" in text
-    figure = draw(value, SETTINGS)
-    labels = {line.get_label() for axes in figure.axes for line in axes.get_lines()}
-    assert {"base", "SS", "random", "all weights"} <= labels and len(figure.axes) == 2
+    spec = draw(value, SETTINGS)
+    assert [name for name, *_ in spec["usermeta"]["series"]] == ["SS", "random", "all weights"]
+    assert len(spec["concat"]) == 2
+
+
+def points_of(panel: dict[str, Any]) -> tuple[list[dict[str, Any]], list[float], list[float]]:
+    """The points of a panel, and the ends of its axes."""
+    _, _, runs, frontier = panel["layer"]
+    ends = (runs["encoding"][axis]["scale"]["domain"] for axis in ("x", "y"))
+    return (runs["data"]["values"] + frontier["data"]["values"], *ends)
+
+
+def test_the_frontier_chart_uses_the_room_that_its_data_need(found):
+    panel = draw(frontiers(found, SETTINGS, "en"), SETTINGS)["concat"][0]
+    points, (left, right), (low, top) = points_of(panel)
+    xs, ys = [p["x"] for p in points], [p["y"] for p in points]
+    assert left == 0 and max(xs) <= right <= SETTINGS.over_refusal and low <= min(ys) and max(ys) <= top <= 1
+    assert (max(ys) - min(ys)) / (top - low) > 0.85, "the data fill the height"
+    assert max(xs) / right > 0.9, "and the width"
+    tips = {tip["field"] for tip in panel["layer"][2]["encoding"]["tooltip"]}
+    assert tips <= points[0].keys() and {"method", "seed", "refused"} <= tips
+
+
+def test_a_mean_staircase_has_a_corner_wherever_a_seed_has_one():
+    first, second = [(0.0, 0.2), (0.02, 0.6)], [(0.01, 0.4), (0.03, 1.0)]
+    assert mean_staircase([first, second], 0.05) == [
+        (0.01, pytest.approx(0.3)),
+        (0.02, pytest.approx(0.5)),
+        (0.03, pytest.approx(0.8)),
+        (0.05, pytest.approx(0.8)),
+    ]
+    assert mean_staircase([first, []], 0.05) == [] == mean_staircase([], 1.0)

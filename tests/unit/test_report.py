@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import csv
+import hashlib
 import json
 import re
 from collections import Counter
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 import results_made
@@ -15,7 +19,7 @@ from results_made import LANGS, SELECT, counts, rates, write
 from rich.console import Console
 
 from ssn_eval.core.errors import FormatError, MissingInputError, SsnError
-from ssn_eval.report import canvas
+from ssn_eval.report import charts, scripts
 from ssn_eval.report import page as report_page
 from ssn_eval.report.page import build
 from ssn_eval.report.results import read
@@ -32,6 +36,7 @@ SECTIONS = (
     "neurons",
     "overlap",
     "sensitivity",
+    "changes",
     "samples",
     "provenance",
 )
@@ -120,16 +125,95 @@ def test_every_section_has_its_heading_and_every_chart_its_text_and_table(whole:
     assert "tiny &lt;model&gt;" in text and "0.0.1" in text
 
 
-def test_the_page_fetches_nothing_runs_nothing_and_is_valid_where_figures_meet(whole: Path):
+SCRIPT = re.compile(r"<script([^>]*)>(.*?)</script>", re.DOTALL)
+
+
+def test_the_page_fetches_nothing_runs_only_its_scripts_and_is_valid_where_figures_meet(whole: Path):
     text = (whole / "index.html").read_text(encoding="utf-8")
-    parsed = Page(text)
-    assert not re.search(r"https?:|@import|\bon\w+=|url\((?!#)", text)
+    html, parsed = SCRIPT.sub("", text), Page(SCRIPT.sub("", text))
+    assert not re.search(r"https?:|@import|\bon\w+=|url\((?!#)", html)
     assert not {"script", "link", "iframe", "object", "img", "image"} & set(parsed.tags)
     assert [link for link in parsed.links if not link.startswith("#")] == []
     assert [i for i, n in parsed.ids.items() if n > 1] == [], "ids of two figures clash"
     assert {link[1:] for link in parsed.links} <= set(parsed.ids)
-    assert {name[1:] for name in re.findall(r"url\((#[^)]+)\)", text)} <= set(parsed.ids)
-    assert "prefers-color-scheme: dark" in text and "currentColor" in text and "#010203" not in text
+    assert {name[1:] for name in re.findall(r"url\((#[^)]+)\)", html)} <= set(parsed.ids)
+    assert "prefers-color-scheme: dark" in html and "currentColor" in html
+
+
+def test_the_policy_names_the_scripts_by_hash_and_allows_nothing_else(whole: Path):
+    text = (whole / "index.html").read_text(encoding="utf-8")
+    (policy,) = re.findall(r'<meta http-equiv="Content-Security-Policy" content="([^"]+)">', text)
+    rules = dict(rule.strip().split(" ", 1) for rule in policy.replace("&#39;", "'").split(";"))
+    found = SCRIPT.findall(text)
+    code = [script for attributes, script in found if "application/json" not in attributes]
+    hashes = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in code]
+    assert rules["default-src"] == "'none'" and rules["script-src"].split() == [f"'sha256-{h}'" for h in hashes]
+    assert len(found) == 3 and len(code) == 2 and not any("src" in attributes for attributes, _ in found)
+    assert text.index("Content-Security-Policy") < text.index("<style>") < text.index("<script")
+
+
+def test_no_text_of_a_run_ends_the_element_of_the_data():
+    value = {"a": "</script><script>alert(1)</script><!-- \u2028"}
+    shown = scripts.data(value)
+    assert "<" not in shown and "\u2028" not in shown and json.loads(shown) == value
+
+
+def data_of(folder: Path) -> dict[str, Any]:
+    """What the scripts of a page read."""
+    text = (folder / "index.html").read_text(encoding="utf-8")
+    (found,) = [script for attributes, script in SCRIPT.findall(text) if "application/json" in attributes]
+    return json.loads(found)
+
+
+def views(spec: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """A view and every view in it."""
+    yield spec
+    for inner in (*spec.get("layer", ()), *spec.get("concat", ())):
+        yield from views(inner)
+
+
+def test_the_page_draws_the_charts_of_the_files_with_tooltips_that_name_what_counts(whole: Path):
+    drawn_charts = data_of(whole)["charts"]
+    assert set(drawn_charts) == {p.stem for p in (whole / "figures").glob("*.svg")}
+    for name, spec in drawn_charts.items():
+        tips = [view["encoding"]["tooltip"] for view in views(spec) if "tooltip" in view.get("encoding", {})]
+        assert tips, f"{name} has no tooltip"
+        values = [v for view in views(spec) for v in view.get("data", {}).get("values", ()) if "said" in v]
+        for fields in tips:
+            assert any({tip["field"] for tip in fields} <= value.keys() for value in values), name
+    for name in ("safety", "suppression", "training", "over_refusal"):
+        (fields,) = [
+            view["encoding"]["tooltip"] for view in views(drawn_charts[name]) if "tooltip" in view.get("encoding", {})
+        ]
+        assert {"condition", "language", "n", "95 % interval"} <= {tip["field"] for tip in fields}
+    base_zh = next(
+        v
+        for view in views(drawn_charts["safety"])
+        for v in view.get("data", {}).get("values", ())
+        if v.get("lang") == "zh"
+    )
+    assert base_zh["said"] == "base, zh: 80.0 %, 32 of 40, 95 % interval 65 to 90 %"
+
+
+def test_a_legend_filters_every_view_that_has_values(whole: Path):
+    for name, spec in data_of(whole)["charts"].items():
+        series = [name for name, *_ in spec.get("usermeta", {}).get("series", ())]
+        for view in views(spec):
+            values = view.get("data", {}).get("values", ())
+            if any("series" in v for v in values) and series:
+                assert "hidden" in view["transform"][0]["filter"], name
+                assert {v["series"] for v in values} <= set(series), name
+
+
+def test_what_the_page_compares_are_the_measured_verdicts(whole: Path):
+    found = data_of(whole)["samples"]
+    letters = {one["label"]: one["letters"] for one in found["conditions"]}
+    assert len(found["ids"]) == 40 and found["languages"] == list(LANGS) and found["texts"] == {}
+    assert {"base", "SS suppressed", "SS × 2", "random 0 suppressed", "trained SS", "trained all weights"} <= set(
+        letters
+    )
+    assert letters["base"]["zh"].count("R") == 32 and letters["SS suppressed"]["sw"].count("A") == 38
+    assert found["shown"] == ["base", "SS suppressed", "trained SS"] and found["left_out"] == 0
 
 
 @pytest.mark.usefixtures("drawn")
@@ -170,19 +254,17 @@ def test_the_price_names_the_worst_language(results: Path, tmp_path: Path):
     assert re.search(r"harmless prompts refused \d+ % → \d+ % \(worst language: [+−±]\d+ points\), capability", said)
 
 
-def test_a_legend_stays_inside_its_figure():
-    figure, (axes,) = canvas.new(3.0)
-    for k in range(8):
-        axes.plot([0, 1], [0, k], label=f"a long name of a condition {k}", **canvas.look(k))
-    canvas.finish(figure, axes, "title")
-    figure.draw_without_rendering()
-    (legend,) = figure.legends
-    assert legend.get_window_extent().x1 <= figure.bbox.width
-    figure, (axes,) = canvas.new(3.0)
-    for k in range(4):
-        axes.plot([0, 1], [0, k], label=f"n{k}", **canvas.look(k))
-    canvas.finish(figure, axes, "title")
-    assert figure.legends[0]._ncols == 4
+def test_a_legend_has_as_many_columns_as_the_chart_has_room():
+    def columns(names: list[str]) -> int:
+        return charts.series(names)["color"]["legend"]["columns"]
+
+    assert columns([f"n{k}" for k in range(4)]) == 4
+    assert columns([f"a long name of a condition {k}" for k in range(8)]) in (2, 3)
+    assert columns(["x" * 200]) == 1
+
+
+def test_no_two_series_look_alike():
+    assert len({charts.look(k) for k in range(64)}) == 64
 
 
 def test_the_answer_is_no_when_one_random_control_does_as_much_in_one_language(results: Path, tmp_path: Path):
@@ -242,7 +324,7 @@ def test_the_page_needs_only_the_base_and_the_selection(results: Path, tmp_path:
     text = page(results, tmp_path / "out")
     said = spoken(text)
     assert said.count("Not measured.") == 3 and "Yes" not in said
-    assert not Page(text).tags["script"] and "80 [65, 90]" in text
+    assert "80 [65, 90]" in text
     assert (tmp_path / "out" / "plots" / "loss.csv").read_text() == "method,step,loss\n"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import webbrowser
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,7 @@ def text_of(run: Path, out: Path, beside: Beside | None = None) -> str:
 
 
 def spoken(text: str) -> str:
+    text = re.sub(r"<script.*?</script>", "", text, flags=re.DOTALL)
     return " ".join(re.sub(r"<[^>]+>", " ", text).split())
 
 
@@ -77,6 +79,28 @@ def test_texts_of_samples_are_in_the_page_only_if_asked_for(run: Path, tmp_path:
     assert MARK in asked and "&lt;question&gt; 10 in zh" in asked and "<question>" not in asked
     assert '<details class="harm"><summary>Texts in zh' in asked and '<dl class="hidden">' in asked
     assert asked.count('class="exchange"') == 5 * len(LANGS), "five prompts a language"
+
+
+def test_a_page_of_many_long_texts_stays_below_four_megabytes(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(results_made, "PROMPTS", 2000)
+    results_made.make(run / "results")
+    results_made.add_samples(run / "results")
+    conditions = {"suppress": results_made.counts(results_made.rates(40, 30, 19))}
+    for k in range(80):
+        write(run / "results" / "validate" / f"random_{k}.json", {"set": "x", "size": 9, "conditions": conditions})
+    for path in (run / "artifacts/samples").rglob("*.jsonl"):
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        path.write_text("".join(json.dumps(row | {"response": row["response"] * 150}) + "\n" for row in rows))
+    text = text_of(run, tmp_path / "out", Beside(samples=True))
+    largest_charts = 900_000
+    assert len(text.encode()) < 4_000_000 - largest_charts
+    found = json.loads(re.findall(r'id="data">(.*?)</script>', text)[0])["samples"]
+    assert found["left_out"] > 0 and {c["label"] for c in found["conditions"]} >= set(found["shown"])
+    shown = {lang: len(by_id) for lang, by_id in found["texts"].items()}
+    assert set(shown) == set(LANGS) and len(set(shown.values())) == 1 and shown["zh"] >= 5
+    assert "the first 300 shown" in text
 
 
 def test_samples_without_texts_say_what_to_set(run: Path, tmp_path: Path):
@@ -249,6 +273,18 @@ def test_the_command_takes_what_lies_beside_the_run(run: Path, tmp_path: Path, m
     assert refused.exit_code == 2 and "en, th" in refused.output
     assert ssn("--reproducible").exit_code == 0
     assert "12.5" not in spoken(Path("report/index.html").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("opened", [True, False])
+def test_the_page_opens_in_the_readers_browser(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opened: bool
+):
+    asked: list[str] = []
+    monkeypatch.setattr(webbrowser, "open", lambda url: asked.append(url) or opened)
+    shown = ssn(str(run), "--out", str(tmp_path / "out"), "--open")
+    assert shown.exit_code == 0 and asked == [(tmp_path / "out" / "index.html").as_uri()]
+    assert ("no browser" in shown.stderr) == (not opened)
+    assert ssn(str(run), "--out", str(tmp_path / "out")).exit_code == 0 and len(asked) == 1
 
 
 def test_the_command_refuses_texts_of_several_runs_and_takes_them_of_one(run: Path, tmp_path: Path):
