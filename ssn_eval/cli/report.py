@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     "--with-samples", is_flag=True, help="Add texts of samples, harmful completions among them, folded and blurred."
 )
 @click.option("--reproducible", is_flag=True, help="Without times and git revision: equal results give equal bytes.")
+@click.option("--open", "open_page", is_flag=True, help="Open the page in the browser.")
 @JSON
 def report(
     runs: tuple[Path, ...],
@@ -38,6 +39,7 @@ def report(
     frontier: Path | None,
     with_samples: bool,
     reproducible: bool,
+    open_page: bool,
     as_json: bool,
 ) -> None:
     """Write the report of a finished pipeline and print its table.
@@ -70,6 +72,10 @@ def report(
 
     emit(built, as_json, Group(*tables))
     click.echo(f"Report: {(out / 'index.html').as_posix()}", err=True)
+    if open_page:
+        import webbrowser
+
+        webbrowser.open((out / "index.html").absolute().as_uri())
 
 
 def _beside(

@@ -251,6 +251,14 @@ def test_the_command_takes_what_lies_beside_the_run(run: Path, tmp_path: Path, m
     assert "12.5" not in spoken(Path("report/index.html").read_text(encoding="utf-8"))
 
 
+def test_the_command_opens_the_page(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    assert ssn(str(run), "--out", str(tmp_path / "out")).exit_code == 0 and not opened
+    assert ssn(str(run), "--out", str(tmp_path / "out"), "--open").exit_code == 0
+    assert opened == [(tmp_path / "out" / "index.html").as_uri()]
+
+
 def test_the_command_refuses_texts_of_several_runs_and_takes_them_of_one(run: Path, tmp_path: Path):
     other = tmp_path / "b"
     results_made.make(other / "results")
