@@ -80,8 +80,8 @@ def init(
     lines = [
         f"A project on {choice.name} in {', '.join(languages)} → {folder}",
         f"  cd {folder}",
-        "  dvc repro                # every stage, then report/index.html",
-        "  git add -A && git commit -m 'A new project'    # once, before dvc exp run",
+        "  git add -A && git commit -m 'A new project'    # dvc exp run needs a commit",
+        "  dvc repro                                      # every stage, then report/index.html",
         f"{folder / 'params.yaml'} has the settings, each explained.",
     ]
     if absent:

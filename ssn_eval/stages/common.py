@@ -30,6 +30,8 @@ def run_stage(main: Callable[..., None]) -> None:
     A stage of the organism runs with the pinned arithmetic (`core/arithmetic.py`), and is started again for it if needed.
     """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    if sys.stderr is None or not sys.stderr.isatty():
+        os.environ.setdefault("TQDM_DISABLE", "1")  # the bars of other libraries, which a log repeats line by line
     warnings.filterwarnings("ignore", category=FutureWarning)
     logging.getLogger("transformers").setLevel(logging.ERROR)
     started = time.monotonic()

@@ -60,7 +60,7 @@ def run(environment: wheels.Environment, *words: str, folder: str = "p") -> str:
     top = wheels.Environment(environment.folder / folder, environment.python, environment.site)
     done = top.run(str(environment.python), "-m", *words, DVC_NO_ANALYTICS="1", **path)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-    return done.stdout
+    return done.stdout if "--json" in words else done.stdout + done.stderr
 
 
 def changed(environment: wheels.Environment) -> set[str]:
@@ -77,20 +77,17 @@ def test_from_a_wheel_to_a_report(environment: wheels.Environment) -> None:
     for section, values in SMALL.items():
         settings[section] |= values
     (project / "params.yaml").write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
-    run(environment, "dvc", "repro")
+    assert "%|" not in run(environment, "dvc", "repro"), "no progress bar in a log"
     assert (project / "report/index.html").stat().st_size > 10_000
     metrics = json.loads((project / "report/metrics.json").read_text(encoding="utf-8"))
     assert {"base", "suppress ss", "train ssn"} <= set(metrics["conditions"])
     assert not changed(environment)
 
     package = environment.site / "ssn_eval"
-    for part, stages in (("report/page.py", {"report"}), ("stages/select.py", {"select"})):
-        module = package / part
-        text = module.read_text(encoding="utf-8")
-        module.write_text(f"{text}# another version\n", encoding="utf-8")
-        assert changed(environment) == stages, part
-        module.write_text(text, encoding="utf-8")
-    assert not changed(environment)
+    for part in ("report/page.py", "stages/select.py", "stages/frontier/sweep.py"):  # no stage uses the last one
+        with (package / part).open("a", encoding="utf-8") as module:
+            module.write("# another version\n")
+    assert changed(environment) == {"report", "select"}
     run(environment, "dvc", "plots", "show", "--out", "plots")
     assert "Refusal of harmful" in (project / "plots/index.html").read_text(encoding="utf-8")
     assert "suppress ss" in run(environment, "dvc", "metrics", "show")
