@@ -93,6 +93,9 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             "ms_hr_or_lr": {"from": ["ms_hr", "ms"], "tier": "LR", "k": 0.5},
             "ss_attention": {"from": "ss", "sites": "attention"},
             "ss_mlp": {"from": "ss", "sites": "mlp"},
+            "contrast": {"from": "contrast"},
+            "contrast_fdr": {"from": "contrast_fdr"},
+            "contrast_specific": {"from": "contrast", "without_common": True},
             "ss_late": {"from": "ss", "layers": [0.5, 1.0]},
         }
     )

@@ -7,10 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter
-
 from ssn_eval.core.params import Params
-from ssn_eval.core.presets import Preset
+from ssn_eval.core.presets import PRESETS
 from ssn_eval.core.settings import PromptParams, ScoreParams, SelectParams
 from ssn_eval.identification.by_language import score_languages
 from ssn_eval.models.loading import Loaded, ModelSpec
@@ -19,7 +17,7 @@ from ssn_eval.stages.select import select_sets
 
 KEY = "model"
 """the name of the model in the settings that are built here"""
-TARGETS = {name: TypeAdapter(Preset).validate_python({"from": name}) for name in ("ss", "ms_hr", "private", "contrast")}
+TARGETS = {name: PRESETS[name] for name in ("ss", "ms_hr", "private", "contrast")}
 """the presets that are made, beside the sets of single languages and the random controls"""
 SCORES, SUMMARY = "scores", "summary.json"
 
