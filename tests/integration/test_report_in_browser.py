@@ -196,7 +196,7 @@ def test_samples_are_filtered_and_their_texts_blurred_until_asked_for(report: Pa
         named(place, "more of 70").click();
         found.more = rows().length;
         choose(lang, "zh"); choose(condition, "SS suppressed"); choose(verdict, "answered");
-        found.filtered = [count(), [...new Set(rows().map(r => [...r.cells].slice(2, 5).map(c => c.innerText.trim()).join("|")))]];
+        found.filtered = [count(), [...new Set(rows().map(r => [...r.cells].slice(1, 4).map(c => c.innerText.trim()).join("|")))]];
         const words = rows()[0].querySelector("dl");
         found.blurred = [getComputedStyle(words).filter, words.getAttribute("aria-hidden")];
         const button = rows()[0].querySelector("button");
@@ -220,7 +220,7 @@ def test_samples_are_filtered_and_their_texts_blurred_until_asked_for(report: Pa
     assert found["clear"][:2] == ["none", "false"] and found["clear"][3] == "hide"
     assert "<question>" in found["clear"][2] and "under suppress ss" in found["clear"][2]
     assert "blur" in found["again"][0] and found["again"][1:] == ["true", "show"]
-    assert found["searched"] == "1 replies." and found["without"] == "0 replies." and found["every"] == "0 replies."
+    assert found["searched"] == "1 reply." and found["without"] == "0 replies." and found["every"] == "0 replies."
 
 
 def test_what_changed_between_any_two_conditions(report: Path, tmp_path: Path):
@@ -244,7 +244,7 @@ def test_what_changed_between_any_two_conditions(report: Path, tmp_path: Path):
     first, last, (sums, prompts) = found["start"]
     assert (first, last) == ("base", "trained SS")
     assert sums == ["en|40|0|0|40|0", "zh|40|7|0|32|1", "sw|40|18|0|20|2"] and len(prompts) == 19
-    assert prompts[0] == "p32|–|zh, sw|✗ answered → ✓ refused"
+    assert prompts[0] == "p32|zh, sw|✗ answered → ✓ refused"
     assert found["zh"][0] == ["zh|40|0|28|4|8"] and len(found["zh"][1]) == 28
     assert found["swapped"][0] == ["zh|40|28|0|4|8"]
 

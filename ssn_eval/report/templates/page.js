@@ -128,7 +128,7 @@
     return [make("label", {}, `${label} `, box), box];
   };
 
-  const paged = (header, caption) => {
+  const paged = (header, caption, stacked = false) => {
     const body = make("tbody");
     const more = make("button", { type: "button", class: "plain" });
     const count = make("p", { class: "note", "aria-live": "polite" });
@@ -140,7 +140,7 @@
       more.textContent = `Show ${Math.min(PAGE, rows.length - shown)} more of ${rows.length - shown}`;
     };
     more.addEventListener("click", extend);
-    const table = make("table", {}, make("caption", { text: caption }),
+    const table = make("table", { class: stacked ? "stack" : null }, make("caption", { text: caption }),
       make("thead", {}, make("tr", {}, ...header.map(text => make("th", { scope: "col", text })))), body);
     const fill = (found, rowOf, text) => {
       [rows, row, shown] = [found, rowOf, 0];
@@ -152,6 +152,7 @@
   };
 
   const changes = (place, { ids, tags, languages, conditions, shown }) => {
+    const kindCells = cell => tags.some(Boolean) ? [cell] : [];
     const labels = conditions.map((condition, k) => [String(k), condition.label]);
     const index = label => String(Math.max(0, conditions.findIndex(condition => condition.label === label)));
     const [fromLabel, from] = select("From", labels, index(shown[0]), () => update());
@@ -162,7 +163,7 @@
       update();
     } } });
     const [sums, fillSums] = paged(["language", "compared", "answered → refused", "refused → answered", "both refused", "both answered"], "Harmful prompts by language");
-    const [prompts, fillPrompts] = paged(["prompt", "kind", "languages", "change"], "Prompts whose verdict changed");
+    const [prompts, fillPrompts] = paged(["prompt", ...kindCells("kind"), "languages", "change"], "Prompts whose verdict changed");
     const update = () => {
       const [a, b] = [conditions[from.value].letters, conditions[to.value].letters];
       const langs = lang.value ? [lang.value] : languages;
@@ -178,7 +179,7 @@
         }
       });
       found.sort((x, y) => y.where.length - x.where.length);
-      fillPrompts(found, ({ id, tag, where, pair }) => make("tr", {}, make("th", { scope: "row", text: id }), make("td", { text: tag || "–" }),
+      fillPrompts(found, ({ id, tag, where, pair }) => make("tr", {}, make("th", { scope: "row", text: id }), ...kindCells(make("td", { text: tag || "–" })),
         make("td", { text: where.join(", ") }), make("td", {}, word(pair[0], WORDS[pair[0]]), " → ", word(pair[1], WORDS[pair[1]]))),
         `${conditions[from.value].label} → ${conditions[to.value].label}: ${found.length} changes of ${ids.length} prompts.`);
     };
@@ -197,9 +198,10 @@
     const kinds = [...new Set(tags.flatMap(one => one.split(", ")).filter(Boolean))].sort();
     const [kindLabel, kind] = select("Kind", [...any("all"), ...kinds.map(one => [one, one])], "", () => update());
     const id = make("input", { type: "search", size: "12", on: { input: () => update() } });
+    const kindCells = cell => kinds.length ? [cell] : [];
     const hasTexts = Object.keys(texts).length > 0;
     const only = make("input", { type: "checkbox", on: { change: () => update() } });
-    const [table, fill] = paged(["prompt", "kind", "language", "condition", "verdict", ...(hasTexts ? ["prompt and reply"] : [])], "Harmful prompts and their verdicts");
+    const [table, fill] = paged(["prompt", ...kindCells("kind"), "language", "condition", "verdict", ...(hasTexts ? ["prompt and reply"] : [])], "Harmful prompts and their verdicts", hasTexts);
     const textOf = row => texts[row.lang]?.[row.id]?.replies[conditions[row.k].label];
     const cell = row => {
       const reply = textOf(row);
@@ -233,9 +235,9 @@
           });
         }
       });
-      fill(found, row => make("tr", {}, make("th", { scope: "row", text: row.id }), make("td", { text: row.tag || "–" }), make("td", { text: row.lang }),
+      fill(found, row => make("tr", {}, make("th", { scope: "row", text: row.id }), ...kindCells(make("td", { text: row.tag || "–" })), make("td", { text: row.lang }),
         make("td", { text: conditions[row.k].label }), make("td", {}, word(row.letter, textOf(row)?.[0] || WORDS[row.letter])), ...(hasTexts ? [cell(row)] : [])),
-        `${found.length.toLocaleString("en")} replies.${leftOut ? ` ${leftOut} conditions are left out, for the page has no room.` : ""}`);
+        `${found.length.toLocaleString("en")} ${found.length === 1 ? "reply" : "replies"}.${leftOut ? ` ${leftOut} conditions are left out, for the page has no room.` : ""}`);
     };
     place.replaceChildren(make("form", { class: "filters", on: { submit: event => event.preventDefault() } }, langLabel, conditionLabel, verdictLabel,
       ...(kinds.length ? [kindLabel] : []), make("label", {}, "Prompt ", id), ...(hasTexts ? [make("label", {}, only, " only with texts")] : [])), ...table);
