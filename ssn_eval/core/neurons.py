@@ -23,6 +23,7 @@ SITE_GROUPS: Mapping[str, tuple[str, ...]] = {"attention": ATTENTION, "mlp": MLP
 
 _KEY = re.compile(r"layers\.(\d{1,6})\.([a-z_]+(?:\.\d{1,6})?)", re.ASCII)
 _EXPERT = re.compile(r"mlp\.(0|[1-9]\d*)", re.ASCII)
+_FURTHER = re.compile(r"o_proj\.([1-9]\d*)", re.ASCII)
 _LARGEST_COUNT = 1_000_000
 """the largest number of sites of a model, and of neurons of a site, that is accepted from a file"""
 
@@ -41,7 +42,9 @@ def expert_site(expert: int) -> str:
 
 
 def site_kind(site: str) -> str:
-    """The member of `SITES` that a site belongs to; `mlp` for every expert."""
+    """The member of `SITES` that a site belongs to; `mlp` for every expert, `o_proj` for a second output projection."""
+    if _FURTHER.fullmatch(site):
+        return "o_proj"
     return "mlp" if _EXPERT.fullmatch(site) else site
 
 

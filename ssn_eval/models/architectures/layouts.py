@@ -41,6 +41,8 @@ class Layout(NamedTuple):
     """modules whose row `i` belongs to MLP neuron `i`; column `i` of the site's own module belongs to it too"""
     experts: str | None = None
     """path below a decoder layer of its routed experts; a layer with experts has one MLP site for each expert and no `mlp`"""
+    beside: bool = False
+    """whether a layer with experts also has the `mlp` of `sites`, as a shared expert or a dense branch"""
 
 
 def _head_dim(config: Any) -> int:

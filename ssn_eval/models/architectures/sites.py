@@ -99,8 +99,10 @@ class Site:
             bias[index] = (bias[index].to(dtype) * factor + constant).to(bias.dtype)
 
     def bias(self) -> torch.Tensor | None:
-        """The module's bias, (out,), to which a constant can be added; None for an expert or a module without one."""
-        return None if self.expert is not None else getattr(self.module, "bias", None)
+        """The module's bias, (out,), to which a constant can be added; None if there is none."""
+        return (
+            getattr(self.module, "bias", None) if self.expert is None else experts.down_bias(self.module, self.expert)
+        )
 
     def weight(self) -> torch.Tensor:
         """The module's whole weight as (out, in), a view; for an expert, its own down projection."""
