@@ -62,7 +62,7 @@ def count_and_width(experts: nn.Module, name: str) -> tuple[int, int]:
     number, hidden, width = (down.shape[0], *(reversed(down.shape[1:]) if is_transposed(experts) else down.shape[1:]))
     rows = (2 if up_name(experts) == "gate_up_proj" else 1) * width
     expected = (number, hidden, rows) if is_transposed(experts) else (number, rows, hidden)
-    if tuple(up.shape) != expected:
+    if up.shape[0] < number or tuple(up.shape[1:]) != expected[1:]:  # experts that only pass on (LongCat) may have rows
         raise ArchitectureError(
             f"The experts {name!r} have {wanted[0]} {tuple(up.shape)} beside down_proj {tuple(down.shape)}; expected {expected}."
         )
@@ -119,7 +119,7 @@ def is_pointwise(experts: Any) -> bool:
     reached: dict[int, set[int]] = {row: set() for row in tried}
     with torch.no_grad():
         before = activation(experts, plain)
-        for step in (1.5, -4.0):
+        for step in (1.5, -4.0, 8.0):
             changed = plain.repeat(len(tried), 1)
             changed[range(len(tried)), tried] += step
             moved = (activation(experts, changed) - before).abs() > 1e-6

@@ -28,8 +28,10 @@ class FoundLayer:
     """The sites of one decoder layer."""
 
     layout: Layout
+    absent: Mapping[str, str] = field(default_factory=dict)
+    """site → why a layer of this structure has none"""
     missing: Mapping[str, str] = field(default_factory=dict)
-    """site → why the layer does not have it"""
+    """site → why it was not proven"""
     notes: tuple[str, ...] = ()
 
 
@@ -101,6 +103,7 @@ def _layer_json(layer: FoundLayer) -> dict[str, Any]:
         "mlp_rows": [_place_json(place) for place in layout.mlp_rows],
         "experts": layout.experts,
         "beside": layout.beside,
+        "absent": dict(layer.absent),
         "missing": dict(layer.missing),
         "notes": list(layer.notes),
     }
@@ -110,4 +113,4 @@ def _layer(data: Mapping[str, Any]) -> FoundLayer:
     sites = {str(site): _place(place) for site, place in data["sites"].items()}
     rows = tuple(map(_place, data["mlp_rows"]))
     layout = Layout(str(data["path"]), sites, rows, data["experts"], bool(data["beside"]))
-    return FoundLayer(layout, dict(data["missing"]), tuple(data["notes"]))
+    return FoundLayer(layout, dict(data["absent"]), dict(data["missing"]), tuple(data["notes"]))

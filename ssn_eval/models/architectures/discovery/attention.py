@@ -10,7 +10,7 @@ import torch
 from ssn_eval.models.architectures.discovery.layer_list import value
 from ssn_eval.models.architectures.discovery.linears import Graph, Linear, Trace, noise
 from ssn_eval.models.architectures.discovery.passes import CHANGED, Bench
-from ssn_eval.models.architectures.discovery.roles import WEAK, Effects, mixed, role, samples, settle, turned
+from ssn_eval.models.architectures.discovery.roles import SCALAR, WEAK, Effects, role, samples, settle, turned, unsettled
 
 HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads", "decoder_attention_heads")
 _ROWS = 64
@@ -77,7 +77,7 @@ def study(bench: Bench, output: Linear, trace: Trace, graph: Graph, config: Any,
         parts = {name: part for name, part in parts.items() if part}
         if not parts:
             continue
-        best = max(parts, key=lambda name: len(parts[name]))
+        best = max(parts, key=lambda name: (kind == "q" and len(parts[name]) == output.inputs, len(parts[name])))
         if len(parts) > 1:
             notes.append(f"{SITE_OF[kind]}: also {', '.join(sorted(set(parts) - {best}))}")
         sources[kind] = Source(by_name[best], parts[best], _is_normed(bench, by_name[best], parts[best], output))
@@ -108,16 +108,16 @@ def granule(config: Any, width: int, head: int) -> int:
 
 def _roles(bench: Bench, a: Linear, output: Linear, head: int, width: int) -> list[str | None]:
     """The role of every coordinate of one module, sampled by granules of `width` coordinates."""
-    coordinates = samples(a.outputs, width)
-    votes = _votes(bench, a, output, head, coordinates)
-    for block in mixed(votes, a.outputs, width):
+    votes = _votes(bench, a, output, head, samples(a.outputs, width))
+    for block in unsettled(votes, a.outputs, width):
         votes |= _votes(bench, a, output, head, [c for c in block if c not in votes])
-        for c in block:
-            if votes[c][1] < WEAK:
-                votes[c] = (None, 0.0)
-    blocks = {c: block for block in mixed(votes, a.outputs, width) for c in block}
     found = settle(votes, a.outputs, width)
-    return [votes[c][0] if c in blocks else found[c] for c in range(a.outputs)]
+    for block in unsettled(votes, a.outputs, width):
+        roles = {votes[c][0] for c in block if votes[c][1] >= WEAK} - {None, SCALAR}
+        if len(roles) > 1:  # a boundary inside the granule: every coordinate speaks for itself
+            for c in block:
+                found[c] = votes[c][0] if votes[c][1] >= WEAK and votes[c][0] != SCALAR else None
+    return found
 
 
 def _votes(

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import torch
 from torch import nn
 
 from ssn_eval.core.errors import ArchitectureError
 from ssn_eval.models.architectures.discovery import attention, norms, perceptron, stacks
 from ssn_eval.models.architectures.discovery.attention import SITE_OF, Attention
-from ssn_eval.models.architectures.discovery.layer_list import find_layers, text_config, value
-from ssn_eval.models.architectures.discovery.linears import Linear, Trace, graph, trace
-from ssn_eval.models.architectures.discovery.passes import Bench, capture, hooks, run
+from ssn_eval.models.architectures.discovery.layer_list import observe, text_config, value
+from ssn_eval.models.architectures.discovery.linears import Graph, Linear, Trace, graph, trace
+from ssn_eval.models.architectures.discovery.passes import NOT_CALLED, Bench, bench_of
 from ssn_eval.models.architectures.discovery.perceptron import Perceptron
 from ssn_eval.models.architectures.found import Fixed, Found, FoundLayer
 from ssn_eval.models.architectures.layouts import Layout, Place
@@ -28,6 +27,7 @@ class Study(NamedTuple):
     perceptron: Perceptron | None
     norms: dict[str, norms.Norm]
     experts: str | None
+    absent: dict[str, str]
     missing: dict[str, str]
     notes: tuple[str, ...]
 
@@ -42,13 +42,15 @@ def discover(model: nn.Module, *, every: bool = False) -> Found:
     Raises:
         ArchitectureError: it does not run on text, or has no list of decoder layers.
     """
-    path, layers = find_layers(model)
-    benches = capture(model, layers)
+    path, layers, inputs, decoder = observe(model)
+    benches = [bench_of(layer, calls) for layer, calls in zip(layers, inputs, strict=True)]
     studies: dict[tuple[Any, ...], tuple[Study, Bench]] = {}
     found: list[FoundLayer] = []
     for i, bench in enumerate(benches):
         if isinstance(bench, str):
-            found.append(FoundLayer(Layout(path, {}, ()), dict.fromkeys(_ALL, bench)))
+            reasons = dict.fromkeys(_ALL, bench)
+            empty = Layout(path, {}, ())
+            found.append(FoundLayer(empty, absent=reasons) if bench == NOT_CALLED else FoundLayer(empty, missing=reasons))
             continue
         config = _config_of_layer(text_config(model), i)
         seen = trace(bench)
@@ -64,7 +66,7 @@ def discover(model: nn.Module, *, every: bool = False) -> Found:
     if not any(layer.layout.sites for layer in found):
         reasons = "; ".join(dict.fromkeys(r for layer in found for r in layer.missing.values()))
         raise ArchitectureError(f"No site of this {model.config.model_type} model could be proven: {reasons[:300]}.")  # type: ignore[union-attr]
-    return Found("experiment", tuple(found), _decoder_path(model))
+    return Found("experiment", tuple(found), decoder)
 
 
 def study_layer(bench: Bench, seen: Trace, config: Any, borrowed: str | None = None, *, every: bool = False) -> Study:
@@ -101,9 +103,10 @@ def study_layer(bench: Bench, seen: Trace, config: Any, borrowed: str | None = N
     taken = [a.output.name for a in kept] + [s.linear.name for a in kept for s in a.sources.values()]
     mlp, others = perceptron.study(bench, seen, links, taken, config, every=every)
     behind = norms.find(bench, kept[0].sources) if kept else {}
-    stack, refusal = stacks.find(bench)
+    stack, refusal = stacks.find(bench, config)
     notes += _notes(kept, behind, mlp, others)
-    return Study(kept, mlp, behind, stack, missing | _missing(kept, mlp, stack, refusal, seen), tuple(notes))
+    absent, unproven = _missing(bench, kept, mlp, stack, refusal, seen, links)
+    return Study(kept, mlp, behind, stack, absent, unproven | missing, tuple(notes))
 
 
 def _kind(layer: nn.Module, seen: Trace, config: Any, index: int) -> tuple[Any, ...]:
@@ -175,28 +178,42 @@ def _complaint(found: Attention, config: Any, head: int) -> str | None:
 
 
 def _missing(
-    found: Sequence[Attention], mlp: Perceptron | None, stack: str | None, refusal: str | None, seen: Trace
-) -> dict[str, str]:
+    bench: Bench, found: Sequence[Attention], mlp: Perceptron | None, stack: str | None, refusal: str | None, seen: Trace, links: Graph
+) -> tuple[dict[str, str], dict[str, str]]:
+    """The sites that the layer does not have, and those that it may have but that were not proven; each with the reason."""
+    absent: dict[str, str] = {}
     missing: dict[str, str] = {}
     unusable = ", ".join(f"{name} {why}" for name, why in list(seen.refused.items())[:3])
     because = f" ({unusable})" if unusable else ""
-    if not found:
-        missing |= dict.fromkeys((*SITE_OF.values(), "o_proj"), f"no linear module is behind a mixing of times{because}")
+    names = tuple(SITE_OF.values())
+    if not found and not bench.mixes_times():
+        absent |= dict.fromkeys((*names, "o_proj"), "the layer has no attention and no recurrence")
+    elif not found:
+        missing |= dict.fromkeys((*names, "o_proj"), f"no linear module is behind a mixing of times{because}")
+    elif not found[0].sources and not seen.refused:
+        absent |= dict.fromkeys(names, "the layer is recurrent: nothing acts as a query")
     elif not found[0].sources:
-        missing |= dict.fromkeys(SITE_OF.values(), f"the layer is recurrent: nothing acts as a query{because}")
+        missing |= dict.fromkeys(names, f"nothing acts as a query{because}")
     else:
-        sources = found[0].sources
-        shared = "keys and values come from another layer"
         for kind, site in SITE_OF.items():
-            if kind not in sources:
-                both = "one module gives key and value at once; its neurons are those of v_proj"
-                reason = shared if found[0].is_shared else both if kind == "k" and "v" in sources else "not found"
-                missing[site] = reason + ("" if reason in (shared, both) else because)
+            if kind in found[0].sources:
+                continue
+            if found[0].is_shared:
+                absent[site] = "keys and values come from another layer"
+            elif kind == "k" and "v" in found[0].sources:
+                absent[site] = "one module gives key and value at once; its neurons are those of v_proj"
+            else:
+                missing[site] = f"not found{because}"
     if mlp is None and not stack:
-        missing["mlp"] = refusal or f"no down projection has rows that reach one coordinate each{because}"
+        outputs = {a.output.name for a in found}
+        ends = all(a.name in outputs or any((a.name, o) in links.feeds for o in outputs) for a in seen.linears)
+        if refusal or not ends or not outputs or seen.refused:
+            missing["mlp"] = refusal or f"no down projection has rows that reach one coordinate each{because}"
+        else:
+            absent["mlp"] = "the layer has no MLP"
     elif refusal and not stack:
         missing["mlp.<e>"] = refusal
-    return missing
+    return absent, missing
 
 
 def _notes(
@@ -234,7 +251,7 @@ def _layer(path: str, study: Study) -> FoundLayer:
             Place(r.linear.name, "output", None if r.is_whole else Fixed(r.coordinates)) for r in study.perceptron.rows
         )
     beside = bool(study.experts and study.perceptron)
-    return FoundLayer(Layout(path, sites, rows, study.experts, beside), study.missing, study.notes)
+    return FoundLayer(Layout(path, sites, rows, study.experts, beside), study.absent, study.missing, study.notes)
 
 
 def _config_of_layer(config: Any, index: int) -> Any:
@@ -243,31 +260,3 @@ def _config_of_layer(config: Any, index: int) -> Any:
         return config.per_layer_config[index]
     except Exception:  # noqa: BLE001  # configs raise what they like for a name that they lack
         return config
-
-
-def _decoder_path(model: Any) -> str | None:
-    """The outermost module that takes token ids and whose `last_hidden_state` is what the output head reads."""
-    head = model.get_output_embeddings()
-    heads: list[torch.Tensor] = []
-    states: list[tuple[str, torch.Tensor]] = []
-
-    def keep_head(_module: nn.Module, args: tuple[Any, ...]) -> None:
-        heads.append(args[0].detach())
-
-    def keep_state(name: str) -> Callable[..., None]:
-        def keep(_module: nn.Module, _args: Any, kwargs: dict[str, Any], output: Any) -> None:
-            state = getattr(output, "last_hidden_state", None)
-            if torch.is_tensor(state) and kwargs.get("input_ids") is not None:
-                states.append((name, state.detach()))
-
-        return keep
-
-    named = [(name, m) for name, m in model.named_modules() if name]
-    handles = [m.register_forward_hook(keep_state(name), with_kwargs=True) for name, m in named]
-    if head is not None:
-        handles.append(head.register_forward_pre_hook(keep_head))
-    with hooks(*handles):
-        run(model, 2)
-    good = [name for name, s in states if not heads or (s.shape == heads[0].shape and torch.equal(s, heads[0]))]
-    base = next((name for name, m in named if m is model.base_model), None)
-    return None if base in good or not good else min(good, key=lambda name: name.count("."))

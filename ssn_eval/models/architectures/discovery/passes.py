@@ -28,56 +28,50 @@ CHANGED = 2
 CAPTURED = 2
 """rows of the pass that gives the layers' inputs"""
 _FIRST_ID = 3
+_INNER = ("language_model", "thinker")
+"""attributes of wrappers that hold a model of text"""
 Edit = Callable[[torch.Tensor], None]
 """changes a view of an activation, (rows, tokens, width), in place"""
+
+
+NOT_CALLED = "this layer is not called in a pass over text"
 
 
 class _Stop(Exception):  # noqa: N818
     """Ends a pass that has shown what was wanted."""
 
 
-def text_entry(model: nn.Module, forward: Callable[[nn.Module], Any]) -> Any:
-    """Run a model on text, or, where a wrapper needs more than text, its language model.
+def run(model: nn.Module, rows: int, tokens: int = TOKENS, restart: Callable[[], None] = lambda: None) -> None:
+    """One text pass of `rows` equal rows; of the language model inside, where a wrapper does not run on text alone.
+
+    Args:
+        model: the model.
+        rows: rows of the batch.
+        tokens: tokens of a row.
+        restart: called before each attempt.
 
     Raises:
         ArchitectureError: neither runs.
     """
-    inner = [getattr(model, name, None) for name in ("language_model", "thinker")]
-    reasons = []
-    for candidate in [model, *(m for m in inner if m is not None)]:
-        try:
-            return forward(candidate)
-        except _Stop:
-            raise
-        except Exception as error:  # noqa: BLE001  # any model's own forward function runs here
-            reasons.append(f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}")
-    raise ArchitectureError(f"A pass over text alone fails: {reasons[0][:200]}")
-
-
-def run(model: nn.Module, rows: int, tokens: int = TOKENS) -> Any:
-    """One text pass of `rows` equal rows; its output, or None if a hook ended it.
-
-    Raises:
-        ArchitectureError: the model does not run on text.
-    """
     embedding: Any = model.get_input_embeddings()  # type: ignore[operator]
     size = int(embedding.weight.shape[0])
-    drawn = torch.randint(min(_FIRST_ID, size - 1), min(size, 100), (1, tokens), generator=torch.Generator().manual_seed(3))
+    generator = torch.Generator().manual_seed(3)
+    drawn = torch.randint(min(_FIRST_ID, size - 1), min(size, 100), (1, tokens), generator=generator)
     ids = drawn.expand(rows, tokens).contiguous().to(embedding.weight.device)
-
-    def forward(candidate: Any) -> Any:
-        try:
-            return candidate(input_ids=ids, use_cache=False)
-        except TypeError as error:
-            if "use_cache" not in str(error):
-                raise
-            return candidate(input_ids=ids)
-
-    try:
-        with torch.no_grad():
-            return text_entry(model, forward)
-    except _Stop:
-        return None
+    reasons: list[str] = []
+    for entry in (model, *(inner for name in _INNER if (inner := getattr(model, name, None)) is not None)):
+        for options in ({"use_cache": False}, {}):
+            restart()
+            try:
+                with torch.no_grad():
+                    entry(input_ids=ids, **options)
+                return
+            except Exception as error:  # noqa: BLE001  # any model's own forward function runs here
+                lines = str(error).strip().splitlines()
+                reasons.append(f"{type(error).__name__}: {lines[0] if lines else ''}")
+                if options and "use_cache" not in reasons[-1]:
+                    break
+    raise ArchitectureError(f"A pass over text alone fails: {reasons[0][:200]}")
 
 
 def first_tensor(values: Sequence[Any]) -> torch.Tensor | None:
@@ -169,11 +163,28 @@ class Bench:
                 handle.remove()
         return [seen.get(id(m)) for m in inputs]
 
-    def call(self, rows: int) -> None:
-        """Run the layer as it is, under whatever hooks are registered."""
+    def call(self, rows: int, change: Edit | None = None) -> Any:
+        """Run the layer as it is, under whatever hooks are registered; `change` changes the hidden state that enters it."""
         args, kwargs = (expanded(part, rows) for part in (self.args, self.kwargs))
+        state = first_tensor([*args, *kwargs.values()])
+        view = by_time(state, rows)
+        if change is not None and view is not None:
+            change(view)
         with torch.no_grad():
-            self.layer(*args, **kwargs)
+            return self.layer(*args, **kwargs)
+
+    def mixes_times(self) -> bool:
+        """Whether a change of the hidden state at one time reaches a later time of the layer's output."""
+        rows = 3
+
+        def change(view: torch.Tensor) -> None:
+            view[1, CHANGED] *= -1.5
+
+        output = self.call(rows, change)
+        view = by_time(first_tensor(output if isinstance(output, tuple | list) else [output]), rows)
+        if view is None:
+            return True
+        return bool((view[1] - view[0])[CHANGED + 1 :].abs().max() > self.tolerance * view[0].abs().max())
 
 
 def expanded(value: Any, rows: int) -> Any:
@@ -225,32 +236,21 @@ def hooks(*handles: Any) -> Iterator[None]:
             handle.remove()
 
 
-def capture(model: nn.Module, layers: Sequence[nn.Module]) -> list[Bench | str]:
-    """The bench of every layer, from one text pass; a reason where a layer cannot have one.
+def bench_of(layer: nn.Module, inputs: Sequence[tuple[tuple[Any, ...], dict[str, Any]]]) -> Bench | str:
+    """The bench of a layer from the inputs of its calls in one pass, or why it cannot have one."""
+    if len(inputs) != 1:
+        return "this layer is called more than once in a pass" if inputs else NOT_CALLED
+    args, kwargs = inputs[0]
+    state = first_tensor([*args, *kwargs.values()])
+    if state is None:
+        return "this layer has no hidden state as its input"
+    noisy = _noise_like(state, torch.Generator().manual_seed(11))
 
-    Raises:
-        ArchitectureError: the model does not run on text.
-    """
-    benches: dict[int, Bench | str] = {}
-    generator = torch.Generator().manual_seed(11)
+    def swapped(value: Any) -> Any:
+        return noisy if value is state else value
 
-    def keep(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if id(layer) in benches:
-            benches[id(layer)] = "this layer is called more than once in a pass"
-            return
-        state = first_tensor([*args, *kwargs.values()])
-        if state is None:
-            benches[id(layer)] = "this layer has no hidden state as its input"
-            return
-        noisy = _noise_like(state, generator)
-        swap = lambda value: noisy if value is state else value  # noqa: E731
-        benches[id(layer)] = Bench(
-            layer, tuple(map(swap, args)), {k: swap(v) for k, v in kwargs.items()}, int(state.shape[-1])
-        )
-
-    with hooks(*(layer.register_forward_pre_hook(keep, with_kwargs=True) for layer in layers)):
-        run(model, CAPTURED)
-    return [benches.get(id(layer), "this layer is not called in a pass over text") for layer in layers]
+    swapped_kwargs = {name: swapped(value) for name, value in kwargs.items()}
+    return Bench(layer, tuple(map(swapped, args)), swapped_kwargs, int(state.shape[-1]))
 
 
 def _noise_like(state: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

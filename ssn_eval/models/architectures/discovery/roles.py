@@ -8,6 +8,9 @@ One coordinate of a linear module's output is changed at one time, and the input
 | key | yes | no |
 | value | yes | yes |
 | gate | no | yes |
+
+A coordinate that only changes the size of its own time's head is a scalar gate, or a query that sharpens what was sharp already or
+that shifts weight to a sink. Such a coordinate abstains where others of its head decide.
 """
 
 from __future__ import annotations
@@ -20,6 +23,8 @@ import torch
 
 WEAK = 1e-3
 """an effect below this, relative to the largest value, does not decide"""
+SCALAR = "scalar"
+"""the vote of a coordinate that only changes a size"""
 _ACROSS = 0.05
 """the share of a step that must lie across a head's direction to count as a change of direction"""
 
@@ -46,7 +51,7 @@ def role(later: bool, same: bool, turned: bool, turned_first: bool) -> str | Non
     if turned_first:
         return "gate"
     if same:
-        return "q" if turned else "gate"
+        return "q" if turned else SCALAR
     return None
 
 
@@ -80,30 +85,39 @@ def samples(width: int, granule: int) -> list[int]:
 def settle(votes: Mapping[int, tuple[str | None, float]], width: int, granule: int) -> list[str | None]:
     """The role of every coordinate from the roles of some.
 
-    A granule takes the role of its decisive samples if they agree. A granule without one takes the role of the module, if all other
-    granules agree. Everything else stays None.
+    A granule takes the role of its decisive samples if most of them agree. A granule without one takes the role of the module, if
+    all other granules agree. Everything else stays None.
 
     Args:
         votes: coordinate → its role and the strength of its effect.
         width: coordinates of the module.
         granule: neighbouring coordinates that have one role.
     """
-    blocks = [range(start, min(start + granule, width)) for start in range(0, width, granule)]
+    blocks = _blocks(width, granule)
     decided = [_majority([votes[c] for c in block if c in votes]) for block in blocks]
     sure = {role for role in decided if role is not None}
+    if not sure and any(role == SCALAR and strength >= WEAK for role, strength in votes.values()):
+        sure = {"gate"}
     only = next(iter(sure)) if len(sure) == 1 else None
     return [role or only for role, block in zip(decided, blocks, strict=True) for _ in block]
 
 
+def _blocks(width: int, granule: int) -> list[range]:
+    return [range(start, min(start + granule, width)) for start in range(0, width, granule)]
+
+
 def _majority(votes: Sequence[tuple[str | None, float]]) -> str | None:
-    counts = Counter(role for role, strength in votes if role is not None and strength >= WEAK)
+    counts = Counter(_decisive(votes))
     if not counts:
         return None
     (best, count), total = counts.most_common(1)[0], sum(counts.values())
     return best if count > total / 2 else None
 
 
-def mixed(votes: Mapping[int, tuple[str | None, float]], width: int, granule: int) -> list[range]:
-    """The granules whose decisive samples do not agree."""
-    blocks = (range(start, min(start + granule, width)) for start in range(0, width, granule))
-    return [b for b in blocks if len({r for c in b if c in votes for r, s in [votes[c]] if r and s >= WEAK}) > 1]
+def _decisive(votes: Sequence[tuple[str | None, float]]) -> list[str]:
+    return [role for role, strength in votes if role not in (None, SCALAR) and strength >= WEAK]
+
+
+def unsettled(votes: Mapping[int, tuple[str | None, float]], width: int, granule: int) -> list[range]:
+    """The granules whose decisive samples do not agree, or that have none."""
+    return [b for b in _blocks(width, granule) if len(set(_decisive([votes[c] for c in b if c in votes]))) != 1]

@@ -9,17 +9,24 @@ from torch import nn
 
 from ssn_eval.core.errors import ArchitectureError
 from ssn_eval.models.architectures import experts
+from ssn_eval.models.architectures.discovery.layer_list import value
 from ssn_eval.models.architectures.discovery.passes import CAPTURED, Bench, hooks
 
 
-def find(bench: Bench) -> tuple[str | None, str | None]:
+_COUNTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
+
+
+def find(bench: Bench, config: Any) -> tuple[str | None, str | None]:
     """The path of a layer's experts, and why experts that are there cannot be used."""
     reason = None
+    counts = {value(config, name) for name in _COUNTS}
     for name, module in bench.layer.named_modules():
         stacked = {key: tuple(p.shape) for key, p in module.named_parameters(recurse=False) if p.ndim == 3}
         if not stacked or isinstance(module, nn.Conv1d) or any("conv" in key for key in stacked):
             continue
         if "down_proj" not in stacked:
+            if not {shape[0] for shape in stacked.values()} & counts:
+                continue
             reason = f"{name} holds stacked weights under other names ({', '.join(sorted(stacked))})"
             continue
         reason = refusal(bench, module, name)
