@@ -16,6 +16,7 @@ from ssn_eval.core.errors import FormatError, MissingInputError, ParamsError, Un
 from ssn_eval.core.origin import ModelRef
 from ssn_eval.core.progress import waiting
 from ssn_eval.models import memory, templates
+from ssn_eval.models.classes import auto_class
 from ssn_eval.models.templates import Template
 
 if TYPE_CHECKING:
@@ -199,7 +200,7 @@ def _first_line(error: BaseException) -> str:
 
 def _load(spec: ModelSpec, device: str | None, device_map: str | None, trust_remote_code: bool) -> Loaded:
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoConfig, AutoTokenizer
     from transformers.utils import logging
 
     logging.disable_progress_bar()
@@ -210,11 +211,11 @@ def _load(spec: ModelSpec, device: str | None, device_map: str | None, trust_rem
     weight_options = {} if located.gguf_file else {"use_safetensors": True}
     try:
         tokenizer = AutoTokenizer.from_pretrained(located.pretrained, **options)
+        config = AutoConfig.from_pretrained(located.pretrained, **options)
         if device_map is None:
-            config = AutoConfig.from_pretrained(located.pretrained, **options)
             need = memory.weight_bytes(config, _dtype(located.dtype, config), trust_remote_code)
             memory.refuse_weights(need, torch.device(target_device), spec.name)
-        result: Any = AutoModelForCausalLM.from_pretrained(
+        result: Any = auto_class(config).from_pretrained(
             located.pretrained,
             dtype=located.dtype,
             device_map=device_map,
@@ -312,12 +313,10 @@ def _unquantized(model: PreTrainedModel) -> PreTrainedModel:
     """A copy of a model from a GGUF file. transformers counts the original as quantized and neither trains nor saves it."""
     import copy
 
-    from transformers import AutoModelForCausalLM
-
     config: Any = copy.deepcopy(model.config)
     if hasattr(config, "quantization_config"):
         del config.quantization_config
-    unquantized: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=model.dtype)
+    unquantized: PreTrainedModel = auto_class(config).from_config(config, dtype=model.dtype)
     unquantized.load_state_dict(model.state_dict())
     unquantized.generation_config = model.generation_config
     return unquantized

@@ -89,7 +89,7 @@ def _by_weight(model: PreTrainedModel, neurons: NeuronSet) -> tuple[dict[str, li
         for owned in sites[key].owned:
             weights = rows if owned.side == "output" else columns
             weights.setdefault(owned.name, []).extend(owned.of(indices))
-    return rows, columns
+    return ({name: sorted(set(indices)) for name, indices in weights.items()} for weights in (rows, columns))  # type: ignore[return-value]
 
 
 def merge(tuned: PeftModel) -> PreTrainedModel:
