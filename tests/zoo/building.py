@@ -27,6 +27,8 @@ _NOT_TEXTUAL = ("vision", "audio", "visual", "vq", "vae", "projector", "qformer"
 _MAY_BE_ZERO = {"num_kv_shared_layers", "first_k_dense_replace", "num_dense_layers", "moe_layer_start_index"}
 _PER_LAYER = {"layer_types", "layers_block_type", "mlp_layer_types", "layer_type", "hybrid_override_pattern"}
 _WITHOUT_TIMM = {"Gemma3nForConditionalGeneration", "FastVlmForConditionalGeneration", "PerceptionLMForConditionalGeneration"}
+_SHARP = {"gemma3n": 0.4, "gemma4": 0.4}
+"""their attention has no 1/√d: the trained norms of queries and keys do its work, and norms of 1 would saturate every head"""
 TOO_LARGE = {"kimi_linear": "its recurrence on a CPU needs more than 8 GB for a few tokens"}
 """types that are not tried, with the reason"""
 
@@ -177,6 +179,7 @@ def _leave_out_timm(model_class: Any) -> None:
 def draw_weights(model: nn.Module, gain: float) -> None:
     """Weights that carry signal: with the usual small ones no effect would be seen."""
     generator = torch.Generator().manual_seed(1)
+    scale = _SHARP.get(str(getattr(model, "config").model_type).removesuffix("_text"), 1.0)
     seen: set[int] = set()
 
     def draw(parameter: torch.Tensor, size: float) -> None:
@@ -185,7 +188,7 @@ def draw_weights(model: nn.Module, gain: float) -> None:
             parameter.copy_(torch.randn(parameter.shape, generator=generator) * size)
 
     with torch.no_grad():
-        for module in model.modules():
+        for place, module in model.named_modules():
             kind = type(module).__name__
             weight = getattr(module, "weight", None)
             is_matrix = isinstance(weight, nn.Parameter) and weight.ndim == 2
@@ -202,5 +205,7 @@ def draw_weights(model: nn.Module, gain: float) -> None:
                         draw(parameter, gain / math.sqrt(min(parameter.shape[1:])))
                     elif parameter.ndim == 1 and name == "weight" and "norm" in kind.lower():
                         parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.1)
+                        if place.endswith(("q_norm", "k_norm")):
+                            parameter.mul_(scale)
                     elif not torch.isfinite(parameter).all() or (parameter.ndim == 2 and name.endswith("bias")):
                         draw(parameter, 0.1)

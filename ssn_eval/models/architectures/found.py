@@ -84,15 +84,17 @@ def spans(coordinates: Iterable[int]) -> list[list[int]]:
 
 def _place_json(place: Place) -> dict[str, Any]:
     part = None if place.part is None else spans(place.part(None))
-    entry = {"module": place.module, "side": place.side, "part": part, "norm": place.norm, "time": place.norm_time}
-    return {k: v for k, v in entry.items() if v is not None and (k, v) != ("time", 1)}
+    entry = {"module": place.module, "side": place.side, "part": part, "norm": place.norm}
+    entry |= {"time": place.norm_time if place.norm_time != 1 else None, "flat": place.is_flat or None}
+    return {k: v for k, v in entry.items() if v is not None}
 
 
 def _place(data: Mapping[str, Any]) -> Place:
     part = None if "part" not in data else Fixed(tuple(c for start, end in data["part"] for c in range(start, end)))
     if data["side"] not in ("input", "output"):
         raise ValueError(data["side"])
-    return Place(str(data["module"]), data["side"], part, data.get("norm"), int(data.get("time", 1)))
+    norm, time, flat = data.get("norm"), int(data.get("time", 1)), bool(data.get("flat", False))
+    return Place(str(data["module"]), data["side"], part, norm, time, flat)
 
 
 def _layer_json(layer: FoundLayer) -> dict[str, Any]:

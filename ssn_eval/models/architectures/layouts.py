@@ -29,6 +29,8 @@ class Place(NamedTuple):
     """path below a decoder layer of the RMS norm that takes the site's activation as its input, if the model has one"""
     norm_time: int = 1
     """the axis of that norm's input that is time"""
+    is_flat: bool = False
+    """whether batch and time come to the module in another form than (batch, time, width), such as one axis of tokens"""
 
 
 class Layout(NamedTuple):

@@ -194,7 +194,8 @@ def _site(
         )
     norm = modules.get(layer, place.norm) if place.norm and modules.has(layer, place.norm) else None
     width = module_width if part is None else len(part)
-    return Site(site_key(layer, site), module, place.side, width, part, owned, norm, place.norm_time)
+    key, block = site_key(layer, site), modules.get(layer) if place.is_flat else None
+    return Site(key, module, place.side, width, part, owned, norm, place.norm_time, None, block, place.is_flat)
 
 
 def _expert_sites(modules: _Modules, below: str, layer: int) -> list[Site]:

@@ -237,16 +237,13 @@ def _layer(path: str, study: Study) -> FoundLayer:
         if n == 0:
             for kind, source in found.sources.items():
                 part = None if source.is_whole else Fixed(source.coordinates)
+                place = Place(source.linear.name, "output", part, is_flat=source.linear.is_flat)
                 norm = study.norms.get(kind)
-                sites[SITE_OF[kind]] = (
-                    Place(source.linear.name, "output", part, norm.name, norm.time)
-                    if norm and norm.is_rms
-                    else Place(source.linear.name, "output", part)
-                )
-        sites["o_proj" if n == 0 else f"o_proj.{n}"] = Place(found.output.name, "input")
+                sites[SITE_OF[kind]] = place._replace(norm=norm.name, norm_time=norm.time) if norm and norm.is_rms else place
+        sites["o_proj" if n == 0 else f"o_proj.{n}"] = Place(found.output.name, "input", is_flat=found.output.is_flat)
     rows: tuple[Place, ...] = ()
     if study.perceptron:
-        sites["mlp"] = Place(study.perceptron.down.name, "input")
+        sites["mlp"] = Place(study.perceptron.down.name, "input", is_flat=study.perceptron.down.is_flat)
         rows = tuple(
             Place(r.linear.name, "output", None if r.is_whole else Fixed(r.coordinates)) for r in study.perceptron.rows
         )

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from ssn_eval.models.architectures.discovery.passes import CAPTURED, CHANGED, Bench, Edit, by_time, first_tensor, hooks
+from ssn_eval.models.architectures.discovery.passes import CAPTURED, CHANGED, TOKENS, Bench, Edit, by_time, first_tensor, hooks
 
 
 class Linear(NamedTuple):
@@ -25,6 +25,8 @@ class Linear(NamedTuple):
     outputs: int
     size: float
     """root mean square of its output"""
+    is_flat: bool
+    """see `layouts.Place`"""
 
 
 class Trace(NamedTuple):
@@ -56,9 +58,11 @@ def trace(bench: Bench) -> Trace:
             refused[name] = "does not compute x W' + b of its weight"
         elif by_time(x, CAPTURED) is None:
             refused[name] = "its input is not (batch, time, width)"
+        elif x.shape[:2] == (TOKENS, CAPTURED):
+            refused[name] = "its input has time before batch"
         else:
             size = output.detach().float().pow(2).mean().sqrt().item()
-            linears[name] = Linear(name, module, int(x.shape[-1]), int(output.shape[-1]), size)
+            linears[name] = Linear(name, module, int(x.shape[-1]), int(output.shape[-1]), size, x.shape[:-1] != (CAPTURED, TOKENS))
 
     watched = [m for m in bench.layer.modules() if id(m) in names]
     with hooks(*(m.register_forward_hook(look, with_kwargs=True) for m in watched)):
