@@ -29,6 +29,8 @@ _PER_LAYER = {"layer_types", "layers_block_type", "mlp_layer_types", "layer_type
 _WITHOUT_TIMM = {"Gemma3nForConditionalGeneration", "FastVlmForConditionalGeneration", "PerceptionLMForConditionalGeneration"}
 _SHARP = {"gemma3n": 0.4, "gemma4": 0.4}
 """their attention has no 1/√d: the trained norms of queries and keys do its work, and norms of 1 would saturate every head"""
+_SURE = 4.0
+"""routers are as sure as trained ones; else the smallest change sends a token to another expert, a step that no derivative sees"""
 TOO_LARGE = {"kimi_linear": "its recurrence on a CPU needs more than 8 GB for a few tokens"}
 """types that are not tried, with the reason"""
 
@@ -185,6 +187,8 @@ def draw_weights(model: nn.Module, gain: float) -> None:
     def draw(parameter: torch.Tensor, size: float) -> None:
         if id(parameter) not in seen:
             seen.add(id(parameter))
+            if parameter.ndim == 2 and parameter.shape[0] == SIZES["text"]["num_experts"]:
+                size *= _SURE
             parameter.copy_(torch.randn(parameter.shape, generator=generator) * size)
 
     with torch.no_grad():
