@@ -1,7 +1,8 @@
 """The MLP of a layer: the down projection, and the rows of gate and up that belong to each of its columns.
 
 Each row must reach exactly one coordinate of the down projection's input, at its own time alone. So one pass can try another row
-at every time of every row of the batch. Where all rows of a coordinate are zero, the coordinate must be zero too: only then does
+at every time of every row of the batch, and what is compared is the same batch without a change, bit for bit the same but for the
+change's effect. Where all rows of a coordinate are zero, the coordinate must be zero too: only then does
 a neuron own its rows.
 """
 
@@ -154,12 +155,12 @@ def _reached(bench: Bench, down: Linear, a: Linear, coordinates: Sequence[int], 
             for c, (row, time) in places.items():
                 view[row, time, c] += step
 
-        (x,) = bench.run(1 + -(-len(part) // TOKENS), {a.module: edit}, [down.module], down.module)
-        if x is None:
+        moved_by = _differences(bench, down, {a.module: edit}, 1 + -(-len(part) // TOKENS))
+        if moved_by is None:
             return None
-        floor = bench.tolerance * x[0].abs().max() + 1e-7
+        difference, floor, _ = moved_by
         for c, (row, time) in places.items():
-            moved = ((x[row, time] - x[0, time]).abs() > floor).nonzero().flatten().tolist()
+            moved = (difference[row, time] > floor).nonzero().flatten().tolist()
             if len(moved) > 1:
                 return None
             if moved:
@@ -182,13 +183,23 @@ def zeros_are_zeros(bench: Bench, down: Linear, rows: Sequence[Rows]) -> bool:
                     view[row, time, part.coordinates[j]] = 0
 
         edits[module] = edit
-    (x,) = bench.run(1 + -(-len(chosen) // TOKENS), edits, [down.module], down.module)
-    if x is None:
+    moved_by = _differences(bench, down, edits, 1 + -(-len(chosen) // TOKENS))
+    if moved_by is None:
         return False
-    floor = bench.tolerance * x[0].abs().max() + 1e-7
+    difference, floor, x = moved_by
+    zero = bench.tolerance * x[0].abs().max()
     for j, (row, time) in places.items():
-        others = (x[row, time] - x[0, time]).abs()
+        others = difference[row, time].clone()
         others[j] = 0
-        if x[row, time, j].abs() > floor or others.max() > floor:
+        if x[row, time, j].abs() > zero or others.max() > floor:
             return False
     return True
+
+
+def _differences(bench: Bench, down: Linear, edits: Mapping[Any, Any], rows: int) -> tuple[Any, float, Any] | None:
+    """How far edits move the down projection's input, (rows, tokens, width); what counts as no move; and the input."""
+    (plain,) = bench.run(rows, {}, [down.module], down.module)
+    (x,) = bench.run(rows, edits, [down.module], down.module)
+    if x is None or plain is None:
+        return None
+    return (x - plain).abs(), bench.tolerance / 100 * float(plain.abs().max()) + 1e-9, x
