@@ -288,6 +288,21 @@ def config_of(spec: ModelSpec) -> tuple[Any, int]:
     return config, _dtype(located.dtype, config).itemsize
 
 
+def quantizer_refusal(config: Any) -> str | None:
+    """Why the quantised weights of a model cannot be loaded here, in one sentence; None if they can, or are plain."""
+    settings = getattr(config, "quantization_config", None)
+    if settings is None:
+        return None
+    from transformers.quantizers import AutoHfQuantizer
+
+    method = settings.get("quant_method") if isinstance(settings, dict) else getattr(settings, "quant_method", None)
+    try:
+        AutoHfQuantizer.from_config(settings, pre_quantized=True).validate_environment(device_map=None)
+    except UNREADABLE as error:
+        return f"its weights are quantised ({getattr(method, 'value', method)}): {_first_line(error)}"
+    return None
+
+
 def default_device() -> str:
     """The first GPU, or the CPU if there is none; each of several processes gets its own GPU."""
     import torch
@@ -324,12 +339,13 @@ def _unquantized(model: PreTrainedModel) -> PreTrainedModel:
 
 def reference(spec: ModelSpec, model: PreTrainedModel) -> ModelRef:
     """The identity of a loaded model: its id, a hash of its weight files, its type and shape."""
+    from ssn_eval.models.architectures import caching
     from ssn_eval.models.architectures.resolving import geometry
 
     name = spec.pretrained or f"package:{spec.package}"
-    return ModelRef(
-        files.portable(name), weights_hash(locate(spec)), str(model.config.model_type), geometry(model), spec.revision
-    )
+    weights = weights_hash(locate(spec))
+    caching.find(model, weights)
+    return ModelRef(files.portable(name), weights, str(model.config.model_type), geometry(model), spec.revision)
 
 
 def weights_hash(spec: ModelSpec) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ssn_eval.core.errors import SsnError
+from ssn_eval.core.errors import FormatError, SsnError
 
 if TYPE_CHECKING:
     import torch
@@ -43,15 +43,31 @@ def free(devices: set[torch.device]) -> int:
     return total
 
 
-def count_parameters(config: PreTrainedConfig, trust_remote_code: bool = False) -> int:
-    """The number of a model's parameters, from its config alone; nothing is loaded or allocated."""
+def empty(config: PreTrainedConfig, trust_remote_code: bool = False) -> Any:
+    """A model without weights, from its config alone; nothing is loaded or allocated.
+
+    Raises:
+        FormatError: transformers has no class of it that writes text.
+    """
     import torch
 
     from ssn_eval.models.classes import auto_class
 
-    with torch.device("meta"):
-        model: Any = auto_class(config).from_config(config, trust_remote_code=trust_remote_code)
-    return sum(p.numel() for p in model.parameters())
+    try:
+        with torch.device("meta"):
+            return auto_class(config).from_config(config, trust_remote_code=trust_remote_code)
+    except ValueError as error:
+        line = str(error).strip().split("\n")[0]
+        raise FormatError(f"transformers has no class of {config.model_type} that reads and writes text: {line[:200]}") from error
+
+
+def count_parameters(config: PreTrainedConfig, trust_remote_code: bool = False) -> int:
+    """The number of a model's parameters, from its config alone.
+
+    Raises:
+        FormatError: as `empty`.
+    """
+    return sum(p.numel() for p in empty(config, trust_remote_code).parameters())
 
 
 def weight_bytes(config: PreTrainedConfig, dtype: torch.dtype, trust_remote_code: bool = False) -> int:

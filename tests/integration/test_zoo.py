@@ -81,7 +81,7 @@ def test_suppress_bake_train_and_merge(kind: str, classes: dict[str, str]):
 
     if kind in REFUSED_BY_PEFT:
         with pytest.raises(ArchitectureError, match="PEFT cannot put a LoRA on all of these weights"):
-            neuron_lora(copy.deepcopy(model), neurons)
+            neuron_lora(copy.deepcopy(model), NeuronSet.of(n for n in neurons if "mlp" not in n.site))
         outputs = {key for key, site in resolve(model).items() if site.owned and site.owned[0].name.endswith("out_proj")}
         neurons = NeuronSet.of(n for n in neurons if f"layers.{n.layer}.{n.site}" not in outputs)
     trained = NeuronSet.of(n for n in neurons if "mlp" not in n.site or not _has_experts(model))

@@ -34,15 +34,15 @@ def found_of(model: PreTrainedModel) -> Found:
     if model_type in LAYOUTS:
         return Found("table", (FoundLayer(LAYOUTS[model_type]),) * _layers_of_config(model))
     bare: Any = bare_model(model)
-    if _ATTRIBUTE not in vars(bare):
+    if vars(bare).get(_ATTRIBUTE) is None:
         from ssn_eval.models.architectures.discovery import entry
 
         remember(bare, entry.discover(model))
     return vars(bare)[_ATTRIBUTE]
 
 
-def remember(model: PreTrainedModel, found: Found) -> None:
-    """Keep what was found on the model, so that it is not looked for again."""
+def remember(model: PreTrainedModel, found: Found | None) -> None:
+    """Keep what was found on the model, so that it is not looked for again; None forgets it."""
     setattr(bare_model(model), _ATTRIBUTE, found)
 
 
