@@ -33,14 +33,20 @@ def checks(spec: ModelSpec, device: str | None, *, fits: bool) -> Iterator[Check
     config, _ = loading.config_of(spec)
     refusal = loading.quantizer_refusal(config)
     if refusal is not None:
-        yield Check("weights", "failed", f"refused: {refusal}", "install that library, or use the model's plain weights")
+        yield Check(
+            "weights", "failed", f"refused: {refusal}", "install that library, or use the model's plain weights"
+        )
         return
     try:
         if config.model_type in LAYOUTS:
             yield from _table(*_from_config(config))
         elif not fits:
-            mend = "free memory, or run doctor where the model fits: the sites of this type are found on the loaded model"
-            yield Check("sites", "warning", f"{config.model_type} is not in the table, and the model does not fit", mend)
+            mend = (
+                "free memory, or run doctor where the model fits: the sites of this type are found on the loaded model"
+            )
+            yield Check(
+                "sites", "warning", f"{config.model_type} is not in the table, and the model does not fit", mend
+            )
         else:
             yield from _table(*_from_weights(spec, device))
     except SsnError as error:

@@ -58,7 +58,9 @@ def empty(config: PreTrainedConfig, trust_remote_code: bool = False) -> Any:
             return auto_class(config).from_config(config, trust_remote_code=trust_remote_code)
     except ValueError as error:
         line = str(error).strip().split("\n")[0]
-        raise FormatError(f"transformers has no class of {config.model_type} that reads and writes text: {line[:200]}") from error
+        raise FormatError(
+            f"transformers has no class of {config.model_type} that reads and writes text: {line[:200]}"
+        ) from error
 
 
 def count_parameters(config: PreTrainedConfig, trust_remote_code: bool = False) -> int:

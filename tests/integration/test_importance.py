@@ -126,7 +126,9 @@ def test_an_unknown_architecture_is_found_by_experiment():
     from transformers import OPTConfig, OPTForCausalLM
 
     model = OPTForCausalLM(
-        OPTConfig(num_hidden_layers=1, num_attention_heads=2, hidden_size=8, ffn_dim=8, vocab_size=10, word_embed_proj_dim=8)
+        OPTConfig(
+            num_hidden_layers=1, num_attention_heads=2, hidden_size=8, ffn_dim=8, vocab_size=10, word_embed_proj_dim=8
+        )
     )
     assert dict(geometry(model).widths) == {f"layers.0.{site}": 8 for site in SITES}
 

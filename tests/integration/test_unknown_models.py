@@ -45,7 +45,11 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     for kind, class_name in KINDS.items():
         building.build(kind, class_name).save_pretrained(root / kind)
         tokenizer.save_pretrained(root / kind)
-    rows = [{"id": f"{label}{i}", "lang": "en", "label": label, "prompt": f"w{i} w{i + 1} w7 w{len(label)}"} for label in ("harmful", "harmless") for i in range(4)]
+    rows = [
+        {"id": f"{label}{i}", "lang": "en", "label": label, "prompt": f"w{i} w{i + 1} w7 w{len(label)}"}
+        for label in ("harmful", "harmless")
+        for i in range(4)
+    ]
     (root / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return {kind: root / kind for kind in KINDS} | {"prompts": root / "prompts.jsonl"}
 
@@ -65,7 +69,7 @@ def test_identify_and_bake(kind: str, folders: dict[str, Path], tmp_path: Path):
     rest = ("--harmless", tmp_path / "harmless.safetensors", "--p", "10", "--out", tmp_path / "set.json")
     picked = ssn("select", "--harmful", scores, *rest)
     assert picked.exit_code == 0, picked.output
-    baked = ssn("bake", "--model", folders[kind], "--neurons", tmp_path / "set.json", "--op", "suppress", "--out", tmp_path / "b")
+    baked = ssn("bake", folders[kind], "--neurons", tmp_path / "set.json", "--op", "suppress", "--out", tmp_path / "b")
     assert baked.exit_code == 0, baked.output
     again = loading.load(ModelSpec(str(tmp_path / "b")))
     assert type(again.model).__name__ == KINDS[kind]
@@ -90,7 +94,11 @@ def test_the_experiments_run_once_a_model(folders: dict[str, Path], own_cache: P
     assert found_of(second.model).origin == "cache" and second.ref == first.ref
     monkeypatch.undo()
     monkeypatch.setenv("SSN_CACHE_DIR", str(own_cache.parent))
-    for damaged in ("{", '{"format": "other"}', '{"format": "ssn-sites/1", "kinds": [], "layers": [0], "decoder": null}'):
+    for damaged in (
+        "{",
+        '{"format": "other"}',
+        '{"format": "ssn-sites/1", "kinds": [], "layers": [0], "decoder": null}',
+    ):
         next(own_cache.iterdir()).write_text(damaged)
         assert loading.load(ModelSpec(str(folders["cohere"]))).ref == first.ref
         assert caching.read(next(own_cache.iterdir())) is not None
@@ -143,8 +151,21 @@ def test_doctor_refuses_what_loading_refuses(settings: dict, reason: str, tmp_pa
     (tmp_path / "m" / "config.json").write_text(json.dumps(config | {"quantization_config": settings}))
     code, said = doctor("--model", tmp_path / "m", "--device", "cpu")
     assert code == 1 and said["checks"]["weights"]["status"] == "failed"
-    assert said["checks"]["weights"]["found"].startswith("refused: its weights are") and reason in said["checks"]["weights"]["found"]
-    loaded = ssn("identify", "--model", tmp_path / "m", "--lang", "en", "--prompts", folders["prompts"], "--out", tmp_path / "o.safetensors")
+    assert (
+        said["checks"]["weights"]["found"].startswith("refused: its weights are")
+        and reason in said["checks"]["weights"]["found"]
+    )
+    loaded = ssn(
+        "identify",
+        "--model",
+        tmp_path / "m",
+        "--lang",
+        "en",
+        "--prompts",
+        folders["prompts"],
+        "--out",
+        tmp_path / "o.safetensors",
+    )
     assert loaded.exit_code == 2 and "Traceback" not in loaded.output and isinstance(loaded.exception, SystemExit)
 
 

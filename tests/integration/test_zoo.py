@@ -13,6 +13,8 @@ import torch
 import transformers
 from conftest import CONFIGS, tiny
 from scipy import stats
+from zoo import building, checking, listing
+from zoo.important import IMPORTANT
 
 from ssn_eval.core.errors import ArchitectureError
 from ssn_eval.core.neurons import NeuronSet, parse_key
@@ -27,8 +29,6 @@ from ssn_eval.models.architectures.resolving import decoder, found_of, geometry,
 from ssn_eval.training.adapters.neuron_lora import build as neuron_lora
 from ssn_eval.training.adapters.neuron_lora import merge
 from ssn_eval.training.weights import masks
-from zoo import building, checking, listing
-from zoo.important import IMPORTANT
 
 KNOWN = json.loads((Path(building.__file__).parent / "zoo.json").read_text(encoding="utf-8"))
 MILD = 0.5
@@ -82,7 +82,9 @@ def test_suppress_bake_train_and_merge(kind: str, classes: dict[str, str]):
     if kind in REFUSED_BY_PEFT:
         with pytest.raises(ArchitectureError, match="PEFT cannot put a LoRA on all of these weights"):
             neuron_lora(copy.deepcopy(model), NeuronSet.of(n for n in neurons if "mlp" not in n.site))
-        outputs = {key for key, site in resolve(model).items() if site.owned and site.owned[0].name.endswith("out_proj")}
+        outputs = {
+            key for key, site in resolve(model).items() if site.owned and site.owned[0].name.endswith("out_proj")
+        }
         neurons = NeuronSet.of(n for n in neurons if f"layers.{n.layer}.{n.site}" not in outputs)
     trained = NeuronSet.of(n for n in neurons if "mlp" not in n.site or not _has_experts(model))
     before = {name: p.detach().clone() for name, p in model.named_parameters()}

@@ -102,7 +102,9 @@ def test_geometry_of_experts_is_short_and_round_trips():
     assert Geometry.from_json(EXPERTS.to_json()) == EXPERTS
     alike = Geometry({site_key(i, expert_site(e)): 6 for i in range(3) for e in range(2)})
     assert alike.to_json() == {"layers": 3, "sites": {"mlp": {"experts": 2, "width": 6}}}
-    beside = Geometry({f"layers.0.{s}": w for s, w in {"o_proj": 8, "o_proj.1": 16, "mlp": 5, "mlp.0": 3, "mlp.1": 3}.items()})
+    beside = Geometry(
+        {f"layers.0.{s}": w for s, w in {"o_proj": 8, "o_proj.1": 16, "mlp": 5, "mlp.0": 3, "mlp.1": 3}.items()}
+    )
     assert beside.to_json()["sites"]["mlp"] == {"experts": 2, "width": 3, "dense": 5}
     assert Geometry.from_json(beside.to_json()) == beside
     gap = Geometry({"layers.0.q_proj": 4, "layers.1.q_proj": 4, "layers.1.mlp": 3})

@@ -23,10 +23,26 @@ LEFT_OUT = "left out"
 _MAPPINGS = ("CAUSAL_LM", "IMAGE_TEXT_TO_TEXT", "MULTIMODAL_LM")
 _KEPT = {"model_type", "transformers_version", "architectures", "dtype", "_name_or_path", "id2label", "label2id"}
 _TEXTUAL = ("text_config", "language_config", "llm_config", "thinker_config", "decoder", "text_encoder")
-_NOT_TEXTUAL = ("vision", "audio", "visual", "vq", "vae", "projector", "qformer", "perceiver", "speech", "video", "encoder")
+_NOT_TEXTUAL = (
+    "vision",
+    "audio",
+    "visual",
+    "vq",
+    "vae",
+    "projector",
+    "qformer",
+    "perceiver",
+    "speech",
+    "video",
+    "encoder",
+)
 _MAY_BE_ZERO = {"num_kv_shared_layers", "first_k_dense_replace", "num_dense_layers", "moe_layer_start_index"}
 _PER_LAYER = {"layer_types", "layers_block_type", "mlp_layer_types", "layer_type", "hybrid_override_pattern"}
-_WITHOUT_TIMM = {"Gemma3nForConditionalGeneration", "FastVlmForConditionalGeneration", "PerceptionLMForConditionalGeneration"}
+_WITHOUT_TIMM = {
+    "Gemma3nForConditionalGeneration",
+    "FastVlmForConditionalGeneration",
+    "PerceptionLMForConditionalGeneration",
+}
 _SHARP = {"gemma3n": 0.4, "gemma4": 0.4}
 """their attention has no 1/√d: the trained norms of queries and keys do its work, and norms of 1 would saturate every head"""
 _SURE = 4.0
@@ -87,7 +103,9 @@ def _build(kind: str, class_name: str, seed: int, gain: float, *, with_head: boo
     return model
 
 
-def shrunk(config_class: Any, default: Any, sizes: dict[str, Any], *, with_head: bool, path: str = "") -> dict[str, Any]:
+def shrunk(
+    config_class: Any, default: Any, sizes: dict[str, Any], *, with_head: bool, path: str = ""
+) -> dict[str, Any]:
     """Keyword arguments of a small config."""
     kw: dict[str, Any] = {}
     nested = _nested(config_class, default, path, with_head=with_head)
@@ -181,7 +199,7 @@ def _leave_out_timm(model_class: Any) -> None:
 def draw_weights(model: nn.Module, gain: float) -> None:
     """Weights that carry signal: with the usual small ones no effect would be seen."""
     generator = torch.Generator().manual_seed(1)
-    scale = _SHARP.get(str(getattr(model, "config").model_type).removesuffix("_text"), 1.0)
+    scale = _SHARP.get(str(model.config.model_type).removesuffix("_text"), 1.0)
     seen: set[int] = set()
 
     def draw(parameter: torch.Tensor, size: float) -> None:

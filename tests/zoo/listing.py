@@ -12,6 +12,7 @@ from ssn_eval.core.errors import ArchitectureError
 from ssn_eval.models.architectures.found import Found
 from ssn_eval.models.architectures.layouts import LAYOUTS
 from ssn_eval.models.architectures.resolving import found_of
+
 from . import building, checking
 
 SECONDS = 100
@@ -50,7 +51,9 @@ def _layers(found: Found) -> dict[str, int]:
     """Sites of a layer → how many layers have these."""
     names = []
     for layer in found.layers:
-        sites = [site for site in layer.layout.sites if site != "mlp" or layer.layout.beside or not layer.layout.experts]
+        sites = [
+            site for site in layer.layout.sites if site != "mlp" or layer.layout.beside or not layer.layout.experts
+        ]
         names.append(" ".join(sites + (["experts"] if layer.layout.experts else [])) or "none")
     return dict(Counter(names))
 
@@ -95,7 +98,9 @@ def page(data: dict[str, Any]) -> str:
         kind, class_name = name.split(" ")
         layers = "; ".join(f"{sites} × {count}" for sites, count in pair["layers"].items())
         remarks = ["in the table"] if pair["found"] == "table" else []
-        lines.append(f"| {kind} | {class_name} | {layers} | {'; '.join(remarks + pair.get('notes', []))} |".replace("<e>", "e"))
+        lines.append(
+            f"| {kind} | {class_name} | {layers} | {'; '.join(remarks + pair.get('notes', []))} |".replace("<e>", "e")
+        )
     lines += ["", f"## Refused, wholly or in part: {len(refused)}", "", "| type | class | reason |", "|---|---|---|"]
     for name, pair in sorted(refused.items()):
         kind, class_name = name.split(" ")

@@ -10,7 +10,16 @@ import torch
 from ssn_eval.models.architectures.discovery.layer_list import value
 from ssn_eval.models.architectures.discovery.linears import Graph, Linear, Trace, noise
 from ssn_eval.models.architectures.discovery.passes import CHANGED, Bench
-from ssn_eval.models.architectures.discovery.roles import SCALAR, WEAK, Effects, role, samples, settle, turned, unsettled
+from ssn_eval.models.architectures.discovery.roles import (
+    SCALAR,
+    WEAK,
+    Effects,
+    role,
+    samples,
+    settle,
+    turned,
+    unsettled,
+)
 
 HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads", "decoder_attention_heads")
 _ROWS = 64
@@ -131,7 +140,7 @@ def _votes(
             part = remaining[start : start + _ROWS]
             effects = _effects(bench, a, output, head, part, factor)
             if effects is None:
-                return {c: (None, 0.0) for c in coordinates}
+                return dict.fromkeys(coordinates, (None, 0.0))
             for i, c in enumerate(part):
                 flags = [bool(t[i]) for t in (effects.later, effects.same, effects.turned, effects.turned_first)]
                 vote = (role(*flags), float(effects.strength[i]))

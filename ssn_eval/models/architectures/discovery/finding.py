@@ -50,7 +50,9 @@ def discover(model: nn.Module, *, every: bool = False) -> Found:
         if isinstance(bench, str):
             reasons = dict.fromkeys(_ALL, bench)
             empty = Layout(path, {}, ())
-            found.append(FoundLayer(empty, absent=reasons) if bench == NOT_CALLED else FoundLayer(empty, missing=reasons))
+            found.append(
+                FoundLayer(empty, absent=reasons) if bench == NOT_CALLED else FoundLayer(empty, missing=reasons)
+            )
             continue
         config = _config_of_layer(text_config(model), i)
         seen = trace(bench)
@@ -110,10 +112,11 @@ def study_layer(bench: Bench, seen: Trace, config: Any, borrowed: str | None = N
 
 
 def _kind(layer: nn.Module, seen: Trace, config: Any, index: int) -> tuple[Any, ...]:
-    """What layers of one kind have in common: class, linear modules with their widths, and the config's name of the kind."""
+    """What layers of one kind have in common: classes, linear modules with their widths, and the config's name of the kind."""
     types = getattr(config, "layer_types", None)
     name = types[index] if isinstance(types, list) and index < len(types) else None
-    return (type(layer), name, tuple((a.name, a.inputs, a.outputs) for a in seen.linears))
+    modules = tuple((path, type(module)) for path, module in layer.named_modules())
+    return (modules, name, tuple((a.name, a.inputs, a.outputs, a.is_flat) for a in seen.linears))
 
 
 def _borrowed(studies: dict[tuple[Any, ...], tuple[Study, Bench]], layer: nn.Module) -> str | None:
@@ -133,7 +136,9 @@ def _confirmed(study: Study, bench: Bench, seen: Trace, config: Any) -> Study | 
 
     try:
         attentions = [
-            a._replace(output=here(a.output), sources={k: s._replace(linear=here(s.linear)) for k, s in a.sources.items()})
+            a._replace(
+                output=here(a.output), sources={k: s._replace(linear=here(s.linear)) for k, s in a.sources.items()}
+            )
             for a in study.attentions
         ]
         mlp = study.perceptron and study.perceptron._replace(
@@ -146,10 +151,7 @@ def _confirmed(study: Study, bench: Bench, seen: Trace, config: Any) -> Study | 
         head = attention.head_width(config, found.output.inputs)
         if found.sources and not attention.agrees(bench, found.output, found.sources, head):
             return None
-    if mlp and mlp.rows and not perceptron.zeros_are_zeros(bench, mlp.down, mlp.rows):
-        return None
-    behind = norms.find(bench, attentions[0].sources) if attentions else {}
-    if behind != study.norms:
+    if mlp and mlp.rows and not perceptron.zeros_are_zeros(bench, mlp.down, mlp.rows, quick=True):
         return None
     if study.experts and stacks.refusal(bench, bench.layer.get_submodule(study.experts), study.experts):
         return None
@@ -164,7 +166,9 @@ def _complaint(found: Attention, config: Any, head: int) -> str | None:
     heads = value(config, *attention.HEADS)
     if heads and widths.get("q", heads) % heads:
         return f"the query has {widths['q']} coordinates, no multiple of {heads} heads"
-    rank, nope, rope, head_v = (value(config, n) for n in ("kv_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim"))
+    rank, nope, rope, head_v = (
+        value(config, n) for n in ("kv_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim")
+    )
     if rank and nope and head_v and heads:
         wanted = {"q": heads * (nope + (rope or 0)), "k": heads * nope, "v": heads * head_v}
         wrong = [f"{k} {widths[k]} of {w}" for k, w in wanted.items() if k in widths and widths[k] != w]
@@ -178,7 +182,13 @@ def _complaint(found: Attention, config: Any, head: int) -> str | None:
 
 
 def _missing(
-    bench: Bench, found: Sequence[Attention], mlp: Perceptron | None, stack: str | None, refusal: str | None, seen: Trace, links: Graph
+    bench: Bench,
+    found: Sequence[Attention],
+    mlp: Perceptron | None,
+    stack: str | None,
+    refusal: str | None,
+    seen: Trace,
+    links: Graph,
 ) -> tuple[dict[str, str], dict[str, str]]:
     """The sites that the layer does not have, and those that it may have but that were not proven; each with the reason."""
     absent: dict[str, str] = {}
@@ -219,10 +229,16 @@ def _missing(
 def _notes(
     found: Sequence[Attention], behind: dict[str, norms.Norm], mlp: Perceptron | None, others: Sequence[str]
 ) -> list[str]:
-    notes = [f"{SITE_OF[kind]} goes through {norm.name}, which is no RMS norm" for kind, norm in behind.items() if not norm.is_rms]
+    notes = [
+        f"{SITE_OF[kind]} goes through {norm.name}, which is no RMS norm"
+        for kind, norm in behind.items()
+        if not norm.is_rms
+    ]
     for kind, source in (found[0].sources if found else {}).items():
         if source.normed and kind not in behind:
-            notes.append(f"{SITE_OF[kind]} is normalised by no module that takes it, so the sketch is only an estimate there")
+            notes.append(
+                f"{SITE_OF[kind]} is normalised by no module that takes it, so the sketch is only an estimate there"
+            )
     if mlp and mlp.note:
         notes.append(f"mlp: {mlp.note}")
     if others:
@@ -239,7 +255,9 @@ def _layer(path: str, study: Study) -> FoundLayer:
                 part = None if source.is_whole else Fixed(source.coordinates)
                 place = Place(source.linear.name, "output", part, is_flat=source.linear.is_flat)
                 norm = study.norms.get(kind)
-                sites[SITE_OF[kind]] = place._replace(norm=norm.name, norm_time=norm.time) if norm and norm.is_rms else place
+                sites[SITE_OF[kind]] = (
+                    place._replace(norm=norm.name, norm_time=norm.time) if norm and norm.is_rms else place
+                )
         sites["o_proj" if n == 0 else f"o_proj.{n}"] = Place(found.output.name, "input", is_flat=found.output.is_flat)
     rows: tuple[Place, ...] = ()
     if study.perceptron:

@@ -97,7 +97,9 @@ def _path(model: Any, lists: Mapping[str, nn.ModuleList], called: Sequence[int])
     lengths = {value(config, name) for name in _LENGTHS} - {None}
     orders = {name: _calls(modules, called) for name, modules in lists.items()}
     in_order = [
-        name for name, order in orders.items() if order and order == sorted(set(order)) and 2 * len(order) > len(lists[name])
+        name
+        for name, order in orders.items()
+        if order and order == sorted(set(order)) and 2 * len(order) > len(lists[name])
     ]
     outer = [name for name in in_order if not any(name.startswith(f"{other}.") for other in in_order)]
     fitting = [name for name in outer if len(lists[name]) in lengths]

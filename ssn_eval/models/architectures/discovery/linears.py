@@ -12,7 +12,19 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from ssn_eval.models.architectures.discovery.passes import CAPTURED, CHANGED, TOKENS, Bench, Edit, by_time, first_tensor, hooks
+from ssn_eval.models.architectures.discovery.passes import (
+    CAPTURED,
+    CHANGED,
+    TOKENS,
+    Bench,
+    Edit,
+    by_time,
+    first_tensor,
+    hooks,
+)
+
+_COMPARED = 64
+"""coordinates of a module's output that are compared with its weight"""
 
 
 class Linear(NamedTuple):
@@ -62,7 +74,9 @@ def trace(bench: Bench) -> Trace:
             refused[name] = "its input has time before batch"
         else:
             size = output.detach().float().pow(2).mean().sqrt().item()
-            linears[name] = Linear(name, module, int(x.shape[-1]), int(output.shape[-1]), size, x.shape[:-1] != (CAPTURED, TOKENS))
+            linears[name] = Linear(
+                name, module, int(x.shape[-1]), int(output.shape[-1]), size, x.shape[:-1] != (CAPTURED, TOKENS)
+            )
 
     watched = [m for m in bench.layer.modules() if id(m) in names]
     with hooks(*(m.register_forward_hook(look, with_kwargs=True) for m in watched)):
@@ -74,24 +88,27 @@ def trace(bench: Bench) -> Trace:
 
 
 def computes(module: nn.Module, x: torch.Tensor, output: torch.Tensor) -> bool:
-    """Whether an output is `x W' + b` of the module's own weight, in one of the two orientations that `out_in` knows."""
+    """Whether an output is `x W' + b` of the module's own weight, in one of the two orientations that `out_in` knows.
+
+    Up to 64 coordinates of the output are compared, both ends among them.
+    """
     from ssn_eval.models.architectures.sites import out_in
 
     linear: Any = getattr(module, "base_layer", module)
     weight: torch.Tensor = out_in(module)
     if (x.shape[-1], output.shape[-1]) != (weight.shape[1], weight.shape[0]) or x.shape[:-1] != output.shape[:-1]:
         return False
+    rows = torch.linspace(0, weight.shape[0] - 1, min(weight.shape[0], _COMPARED), device=weight.device).long()
+    bias = getattr(linear, "bias", None)
     try:
-        expected = nn.functional.linear(x.detach(), weight.to(x.dtype), _bias(linear, x))
+        expected = nn.functional.linear(
+            x.detach(), weight[rows].to(x.dtype), None if bias is None else bias[rows].to(x.dtype)
+        )
     except RuntimeError:
         return False
     tolerance = max(1e-4, 8 * torch.finfo(x.dtype).eps)
-    return bool(torch.allclose(expected, output, rtol=tolerance, atol=tolerance * float(output.detach().abs().max())))
-
-
-def _bias(linear: Any, x: torch.Tensor) -> torch.Tensor | None:
-    bias = getattr(linear, "bias", None)
-    return None if bias is None else bias.to(x.dtype)
+    compared = output.detach()[..., rows]
+    return bool(torch.allclose(expected, compared, rtol=tolerance, atol=tolerance * float(compared.abs().max())))
 
 
 def _is_inside_adapter(name: str) -> bool:

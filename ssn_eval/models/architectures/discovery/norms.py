@@ -66,7 +66,11 @@ def _time_axis(x: torch.Tensor, activation: torch.Tensor) -> int | None:
         return None
     if x.shape[1] == TOKENS and torch.equal(x.reshape(CAPTURED, TOKENS, -1), activation):
         return 1
-    if x.ndim == 4 and x.shape[2] == TOKENS and torch.equal(x.transpose(1, 2).reshape(CAPTURED, TOKENS, -1), activation):
+    if (
+        x.ndim == 4
+        and x.shape[2] == TOKENS
+        and torch.equal(x.transpose(1, 2).reshape(CAPTURED, TOKENS, -1), activation)
+    ):
         return 2
     return None
 

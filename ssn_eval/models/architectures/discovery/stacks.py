@@ -12,7 +12,6 @@ from ssn_eval.models.architectures import experts
 from ssn_eval.models.architectures.discovery.layer_list import value
 from ssn_eval.models.architectures.discovery.passes import CAPTURED, Bench, hooks
 
-
 _COUNTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
 
 
