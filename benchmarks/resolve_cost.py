@@ -26,7 +26,7 @@ import torch
 from subjects import machine
 
 BAR = 1.10
-WIDE = {
+WIDE: dict[str, Any] = {
     "hidden_size": 4096,
     "intermediate_size": 14336,
     "num_attention_heads": 32,
@@ -34,7 +34,7 @@ WIDE = {
     "vocab_size": 512,
     "max_position_embeddings": 1024,
 }
-SMALL = {
+SMALL: dict[str, Any] = {
     "hidden_size": 576,
     "intermediate_size": 1536,
     "num_hidden_layers": 30,
@@ -83,7 +83,8 @@ def wide_layer(dtype: torch.dtype) -> dict[str, Any]:
     seconds: dict[str, float] = {}
     layers: dict[int, float] = {}
     for count in (1, 1, 2):  # the first turn only warms up
-        model = LlamaForCausalLM(LlamaConfig(**WIDE, num_hidden_layers=count)).to(dtype).eval()
+        model: Any = LlamaForCausalLM(LlamaConfig(**WIDE, num_hidden_layers=count))
+        model.to(dtype).eval()
         begin = time.process_time()
         found = finding.discover(model)
         layers[count] = time.process_time() - begin

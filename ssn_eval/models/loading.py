@@ -293,7 +293,7 @@ def quantizer_refusal(config: Any) -> str | None:
     settings = getattr(config, "quantization_config", None)
     if settings is None:
         return None
-    from transformers.quantizers import AutoHfQuantizer
+    from transformers.quantizers.auto import AutoHfQuantizer
 
     method = settings.get("quant_method") if isinstance(settings, dict) else getattr(settings, "quant_method", None)
     try:

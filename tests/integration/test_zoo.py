@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import transformers
 from conftest import CONFIGS, tiny
 from scipy import stats
 from zoo import building, checking, listing
@@ -64,7 +63,8 @@ def test_hooks_equal_weights_and_the_sketch_agrees_with_ablation(kind: str, clas
     measured = score(model, prompts, sites=("both",), method="exact")
     estimate, truth = (np.concatenate([scores[key] for key in measured]) for scores in (sketched, measured))
     acts = truth > 1e-5 * truth.max()  # an expert that no token reaches
-    assert stats.spearmanr(estimate[acts], truth[acts])[0] >= 0.97
+    correlation: Any = stats.spearmanr(estimate[acts], truth[acts])
+    assert correlation.statistic >= 0.97
 
 
 @pytest.mark.parametrize("kind", IMPORTANT)
@@ -200,10 +200,8 @@ def test_every_pair_that_is_named_important_is_listed_as_proven(classes: dict[st
         assert KNOWN["pairs"][f"{kind} {classes[kind]}"]["proven"], kind
 
 
-def test_the_list_is_of_this_transformers():
-    if KNOWN["transformers"] != transformers.__version__:
-        pytest.skip("the list of architectures was made with another transformers; python -m tests.zoo makes it again")
-    assert sum(entry_["proven"] for entry_ in KNOWN["pairs"].values()) >= 220
+def test_the_list_reaches_the_bar():
+    assert sum(pair["proven"] for pair in KNOWN["pairs"].values()) >= 220
 
 
 @pytest.mark.slow

@@ -112,7 +112,7 @@ def shrunk(
     for key, value in default.to_dict().items():
         if key in nested or key in _KEPT:
             continue
-        small = sizes.get(key)
+        small: Any = sizes.get(key)
         if key in sizes and value is not None and not isinstance(value, list | dict):
             if isinstance(value, bool) and not isinstance(small, bool):
                 continue
@@ -196,7 +196,7 @@ def _leave_out_timm(model_class: Any) -> None:
     module.AutoModel = WithoutTimm
 
 
-def draw_weights(model: nn.Module, gain: float) -> None:
+def draw_weights(model: Any, gain: float) -> None:
     """Weights that carry signal: with the usual small ones no effect would be seen."""
     generator = torch.Generator().manual_seed(1)
     scale = _SHARP.get(str(model.config.model_type).removesuffix("_text"), 1.0)
@@ -212,7 +212,7 @@ def draw_weights(model: nn.Module, gain: float) -> None:
     with torch.no_grad():
         for place, module in model.named_modules():
             kind = type(module).__name__
-            weight = getattr(module, "weight", None)
+            weight: Any = getattr(module, "weight", None)
             is_matrix = isinstance(weight, nn.Parameter) and weight.ndim == 2
             if is_matrix and (isinstance(module, nn.Linear) or kind == "Conv1D" or kind.endswith("Linear")):
                 draw(weight, gain / math.sqrt(weight.shape[0 if kind == "Conv1D" else 1]))
