@@ -3,7 +3,8 @@
 A neuron is one coordinate of one site (METHOD: `N = (layer, site, index)`). The sites are the outputs of `q_proj`,
 `k_proj` and `v_proj` (a neuron is a row of the weight), the input of `o_proj` (a column), and `mlp`, the MLP's
 intermediate activation (row `i` of gate and up together with column `i` of down). A layer with routed experts has one
-MLP site per expert, `mlp.<e>`; where sites are chosen, `mlp` includes all of them.
+MLP site per expert, `mlp.<e>`; where sites are chosen, `mlp` includes all of them. A layer in which attention and a recurrence
+run side by side has a second output projection, `o_proj.1`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ SITE_GROUPS: Mapping[str, tuple[str, ...]] = {"attention": ATTENTION, "mlp": MLP
 
 _KEY = re.compile(r"layers\.(\d{1,6})\.([a-z_]+(?:\.\d{1,6})?)", re.ASCII)
 _EXPERT = re.compile(r"mlp\.(0|[1-9]\d*)", re.ASCII)
+_FURTHER = re.compile(r"o_proj\.([1-9]\d*)", re.ASCII)
 _LARGEST_COUNT = 1_000_000
 """the largest number of sites of a model, and of neurons of a site, that is accepted from a file"""
 
@@ -41,7 +43,9 @@ def expert_site(expert: int) -> str:
 
 
 def site_kind(site: str) -> str:
-    """The member of `SITES` that a site belongs to; `mlp` for every expert."""
+    """The member of `SITES` that a site belongs to; `mlp` for every expert, `o_proj` for a second output projection."""
+    if _FURTHER.fullmatch(site):
+        return "o_proj"
     return "mlp" if _EXPERT.fullmatch(site) else site
 
 
@@ -132,20 +136,21 @@ class Geometry:
     def to_json(self) -> dict[str, object]:
         """`{"layers": n, "sites": {site: entry, or a list of entries by layer where they differ}}`.
 
-        An entry is the width, `{"experts": e, "width": w}` for the `mlp` of a layer with routed experts, or `null` in a
-        layer that lacks the site.
+        An entry is the width, `{"experts": e, "width": w}` for the `mlp` of a layer with routed experts (and `"dense": w` if it
+        also has a dense MLP), or `null` in a layer that lacks the site.
 
         Raises:
             FormatError: the experts of a layer are not numbered from 0 without gaps, or have different widths.
         """
         by_site: dict[str, list[object]] = {}
         for layer, widths in enumerate(self._by_layer()):
-            experts = {site: width for site, width in widths.items() if site != site_kind(site)}
+            experts = {site: width for site, width in widths.items() if _EXPERT.fullmatch(site)}
             entries: dict[str, object] = {site: width for site, width in widths.items() if site not in experts}
             if experts:
                 if set(experts) != set(map(expert_site, range(len(experts)))) or len(set(experts.values())) > 1:
                     raise FormatError(f"The experts of layer {layer} must be numbered from 0 on and equally wide.")
-                entries["mlp"] = {"experts": len(experts), "width": experts[expert_site(0)]}
+                dense = {"dense": widths["mlp"]} if "mlp" in widths else {}
+                entries["mlp"] = {"experts": len(experts), "width": experts[expert_site(0)], **dense}
             for site, entry in entries.items():
                 by_site.setdefault(site, [None] * self.num_layers)[layer] = entry
         sites = {
@@ -165,9 +170,11 @@ class Geometry:
             layers, widths = _count(data["layers"]), {}
             sites: dict[str, Any] = dict(data["sites"])  # type: ignore[arg-type, call-overload]
             for layer in range(layers):
-                for site in (s for s in SITES if s in sites):
+                for site in sorted((s for s in sites if site_kind(s) in SITES), key=site_order):
                     entry = sites[site][layer] if isinstance(sites[site], list) else sites[site]
                     if isinstance(entry, Mapping):
+                        if "dense" in entry:
+                            widths[site_key(layer, site)] = _count(entry["dense"])
                         width, experts = _count(entry["width"]), _count(entry["experts"])
                         widths |= {site_key(layer, expert_site(e)): width for e in range(experts)}
                     elif entry is not None:

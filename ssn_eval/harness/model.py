@@ -27,6 +27,7 @@ from ssn_eval.harness.endings import Endings
 from ssn_eval.harness.exits import one_sentence
 from ssn_eval.interventions import hooks, ops
 from ssn_eval.models import deltas, lineage, loading, residency, templates
+from ssn_eval.models.classes import auto_class
 from ssn_eval.models.generation import NO_PENALTY
 from ssn_eval.models.loading import Loaded, ModelSpec
 from ssn_eval.models.tokens import leave_out_end
@@ -207,6 +208,8 @@ class SsnHFLM(_HFLM):
 
     def _create_model(self, pretrained: str, **kwargs: Any) -> None:
         """Load as `HFLM`, add the delta or the adapter, then attach the hooks: an intervention acts on base and adapter together."""
+        if self.backend == "causal":
+            self.AUTO_MODEL_CLASS = auto_class(self.config)  # a wrapper with images may have no causal class
         has_report = not any(kwargs.get(name) for name in ("peft", "delta", "autogptq", "gptqmodel"))
         super()._create_model(pretrained=pretrained, **kwargs, **(_REPORT if has_report else {}))
         if has_report:

@@ -1,6 +1,7 @@
 """The definition itself: one forward pass per neuron and prompt, many ablated copies to a batch (METHOD.md, section 1).
 
-The layers below the ablated one are computed once for each prompt and then skipped.
+The layers below the ablated one are computed once for each prompt and then skipped, where a layer depends on the layers below it
+by its hidden state alone. Of an architecture that the table does not know, this is tried first.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from ssn_eval.core.neurons import parse_key
 from ssn_eval.core.progress import Advance
 from ssn_eval.identification.accumulate import PerPrompt
 from ssn_eval.identification.readout import Readout
-from ssn_eval.models.architectures.resolving import decoder_layers
+from ssn_eval.models.architectures.resolving import decoder_layers, found_of
 from ssn_eval.models.architectures.sites import Site
 from ssn_eval.models.batches import Batch
 
@@ -51,18 +52,22 @@ def exact(
     indices_by_key = {key: list(range(site.width)) for key, site in sites.items()} if neurons is None else neurons
     layers = decoder_layers(model)
     total = sum(map(len, indices_by_key.values()))
+    skips = True if found_of(model).origin == "table" else None
 
     def scorer(batch: Batch) -> PerPrompt:
+        nonlocal skips
         distances = {key: np.zeros((len(batch.rows), site.width), dtype=np.float32) for key, site in sites.items()}
         with torch.no_grad():
             for row in range(len(batch.rows)):
                 single = _row(batch, row)
                 plain = _trace(model, layers, single, readout)
+                if skips is None:
+                    skips = _can_skip(model, layers, single, readout, plain)
                 for key, indices in indices_by_key.items():
                     layer, _ = parse_key(key)
                     for start in range(0, len(indices), copies):
                         chunk = list(indices[start : start + copies])
-                        with _zeroed(sites[key], chunk), _skipped(layers, layer, plain):
+                        with _zeroed(sites[key], chunk), _skipped(layers, layer if skips else 0, plain):
                             outputs, _ = readout.read(model, _repeat(single, len(chunk)))
                         moved = (outputs.view(len(chunk), *plain.y.shape) - plain.y).float().norm(dim=-1)
                         distances[key][row, chunk] = moved.pow(2).mean(1).sqrt().cpu().numpy()
@@ -87,23 +92,43 @@ def _repeat(batch: Batch, n: int) -> Batch:
 class _Trace(NamedTuple):
     """One plain pass of a single prompt."""
 
-    states: list[torch.Tensor]
-    """the hidden state entering each layer, (1, time, hidden)"""
+    states: list[torch.Tensor | None]
+    """the hidden state entering each layer, (1, time, hidden); None where a layer gets it in another form or is not called"""
     y: torch.Tensor
     """(tokens, width)"""
     tuples: bool
     """whether layers answer `(hidden_states, …)`, as in older transformers, and not the hidden states alone"""
 
 
+def _can_skip(
+    model: PreTrainedModel, layers: Sequence[nn.Module], batch: Batch, readout: Readout, plain: _Trace
+) -> bool:
+    """Whether a pass in which all layers but one are skipped gives the same output, for three layers in turn."""
+    if any(state is None for state in plain.states):
+        return False
+    for first in {1, len(layers) // 2, len(layers) - 1} - {0}:
+        try:
+            with _skipped(layers, min(first, len(layers) - 1), plain):
+                y, _ = readout.read(model, batch)
+        except Exception:  # noqa: BLE001  # the model's own forward function runs with layers that do nothing
+            return False
+        if not torch.allclose(y, plain.y, rtol=1e-4, atol=1e-5 * float(plain.y.abs().max())):
+            return False
+    return True
+
+
 def _trace(model: PreTrainedModel, layers: Sequence[nn.Module], batch: Batch, readout: Readout) -> _Trace:
-    states: list[torch.Tensor] = []
+    states: list[torch.Tensor | None] = [None] * len(layers)
     kinds: set[bool] = set()
-    handles = [
-        layer.register_forward_pre_hook(
-            lambda _m, args, kwargs: states.append(args[0] if args else kwargs["hidden_states"]), with_kwargs=True
-        )
-        for layer in layers
-    ]
+
+    def keep(index: int) -> Callable[..., None]:
+        def note(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            state = args[0] if args else kwargs.get("hidden_states")
+            states[index] = state if torch.is_tensor(state) and state.ndim == 3 and state.shape[0] == 1 else None
+
+        return note
+
+    handles = [layer.register_forward_pre_hook(keep(i), with_kwargs=True) for i, layer in enumerate(layers)]
     handles.append(layers[0].register_forward_hook(lambda _m, _i, out: kinds.add(isinstance(out, tuple))))
     try:
         y, _ = readout.read(model, batch)
@@ -135,6 +160,9 @@ def _skipped(layers: Sequence[nn.Module], first: int, plain: _Trace) -> Iterator
     # another tool's forward (accelerate's) lies on the instance, too, and comes back
     before = [(layer, vars(layer).get("forward")) for layer in layers[:first]]
     state = plain.states[first]
+    if state is None or not first:
+        yield
+        return
 
     def enter(
         _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]

@@ -70,7 +70,7 @@ def identify(
         as `measure`.
     """
     from ssn_eval.identification.memory import fit
-    from ssn_eval.models.architectures.resolving import resolve
+    from ssn_eval.models.architectures.resolving import refuse_without_sites, resolve
 
     if not prompts:
         raise EmptySetError("No prompt to identify neurons on.")
@@ -85,6 +85,7 @@ def identify(
             f"{encoded.truncated} of {len(drawn)} prompts are longer than the context of {context} tokens: their beginning was cut"
         )
     sites = expand_sites(settings.sites)
+    refuse_without_sites(loaded.model, sites)
     fitting = fit(loaded.model, resolve(loaded.model, sites), [len(ids) for ids in encoded.ids], settings, say)
     measurement = measure(
         loaded.model,

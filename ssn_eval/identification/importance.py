@@ -73,7 +73,7 @@ def measure(
     from ssn_eval.core.progress import progress
     from ssn_eval.identification.accumulate import Progress, accumulate
     from ssn_eval.identification.readout import Readout
-    from ssn_eval.models.architectures.resolving import resolve
+    from ssn_eval.models.architectures.resolving import refuse_without_sites, resolve
     from ssn_eval.models.batches import Padded
 
     if not inputs or any(len(ids) == 0 for ids in inputs):
@@ -85,6 +85,7 @@ def measure(
     readout = Readout(settings.position, settings.target)
     spans = readout.spans([len(ids) for ids in inputs], prompt_lengths)
     token_ids = [list(ids[:end]) for ids, (_, end) in zip(inputs, spans, strict=True)]
+    refuse_without_sites(model, expand_sites(settings.sites))
     sites = resolve(model, expand_sites(settings.sites))
     if neurons is not None:
         sites = {key: site for key, site in sites.items() if key in neurons}

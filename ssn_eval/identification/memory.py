@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -45,10 +45,9 @@ def activations(model: PreTrainedModel, sites: Mapping[str, Site], readout: Read
     """Measure what a forward pass keeps, on sequences of 16 and 32 tokens."""
     short, long = (_kept(model, sites, readout, tokens) for tokens in (PROBED, 2 * PROBED))
     square = max(0.0, (long - 2 * short) / (2 * PROBED**2))
-    config = model.config.get_text_config()
-    return Activations(
-        short / PROBED - square * PROBED, square, config.hidden_size * model.dtype.itemsize, num_layers(model)
-    )
+    embedding: Any = model.get_input_embeddings()
+    hidden = int(getattr(model.config.get_text_config(), "hidden_size", None) or embedding.weight.shape[-1])
+    return Activations(short / PROBED - square * PROBED, square, hidden * model.dtype.itemsize, num_layers(model))
 
 
 def fit(

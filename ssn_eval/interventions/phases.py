@@ -11,6 +11,8 @@ import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from ssn_eval.core.errors import ParamsError
+
 if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedModel
@@ -40,6 +42,8 @@ class Phases:
         self.users = 0
         self._model: Any = model
         self._past = 0
+        self._new = 0
+        """tokens of this pass, where they are known"""
         self._prompt: int | None = None
         """columns of the prompt, inside generate"""
         self._before = vars(model).get("generate")
@@ -49,7 +53,21 @@ class Phases:
         setattr(model, _ATTRIBUTE, self)
 
     def prompt_tokens(self, time: int) -> int:
-        """How many of the pass's `time` tokens belong to the prompt; these come first."""
+        """How many of the `time` tokens that a site sees belong to the prompt; these come first.
+
+        Keys and values of latent attention (DeepSeek) are computed of the whole cache in every pass; there `time` counts the cached
+        tokens too.
+
+        Raises:
+            ParamsError: such a site outside `generate`, where nothing says how long the prompt was.
+        """
+        if self._past and self._new and time == self._past + self._new:
+            if self._prompt is None:
+                raise ParamsError(
+                    "This site sees every cached token in each pass, so prompt and generated tokens can be told apart only inside "
+                    "`generate`; use positions=all."
+                )
+            return min(self._prompt, time)
         if self._prompt is None:
             return 0 if self._past else time
         return min(max(self._prompt - self._past, 0), time)
@@ -70,6 +88,9 @@ class Phases:
         caches = (kwargs.get(name) for name in _CACHE)
         cache = next((value for value in caches if value is not None), None)
         self._past = 0 if cache is None else int(cache.get_seq_length())
+        given = (kwargs.get(name) for name in ("input_ids", "inputs_embeds"))
+        tokens = next((value for value in given if value is not None), None)
+        self._new = 0 if tokens is None else int(tokens.shape[1])
 
     def _wrapped(self) -> Callable[..., Any]:
         @functools.wraps(self._generate)

@@ -16,6 +16,7 @@ from ssn_eval.core.errors import FormatError, MissingInputError, ParamsError, Un
 from ssn_eval.core.origin import ModelRef
 from ssn_eval.core.progress import waiting
 from ssn_eval.models import memory, templates
+from ssn_eval.models.classes import auto_class
 from ssn_eval.models.templates import Template
 from ssn_eval.models.tokens import leave_out_end
 
@@ -205,7 +206,7 @@ def _first_line(error: BaseException) -> str:
 
 def _load(spec: ModelSpec, device: str | None, device_map: str | None, trust_remote_code: bool) -> Loaded:
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoConfig, AutoTokenizer
     from transformers.utils import logging
 
     logging.disable_progress_bar()
@@ -216,11 +217,11 @@ def _load(spec: ModelSpec, device: str | None, device_map: str | None, trust_rem
     weight_options = {} if located.gguf_file else {"use_safetensors": True}
     try:
         tokenizer = AutoTokenizer.from_pretrained(located.pretrained, **options)
+        config = AutoConfig.from_pretrained(located.pretrained, **options)
         if device_map is None:
-            config = AutoConfig.from_pretrained(located.pretrained, **options)
             need = memory.weight_bytes(config, _dtype(located.dtype, config), trust_remote_code)
             memory.refuse_weights(need, torch.device(target_device), spec.name)
-        result: Any = AutoModelForCausalLM.from_pretrained(
+        result: Any = auto_class(config).from_pretrained(
             located.pretrained,
             dtype=located.dtype,
             device_map=device_map,
@@ -295,6 +296,21 @@ def config_of(spec: ModelSpec) -> tuple[Any, int]:
     return config, _dtype(located.dtype, config).itemsize
 
 
+def quantizer_refusal(config: Any) -> str | None:
+    """Why the quantised weights of a model cannot be loaded here, in one sentence; None if they can, or are plain."""
+    settings = getattr(config, "quantization_config", None)
+    if settings is None:
+        return None
+    from transformers.quantizers.auto import AutoHfQuantizer
+
+    method = settings.get("quant_method") if isinstance(settings, dict) else getattr(settings, "quant_method", None)
+    try:
+        AutoHfQuantizer.from_config(settings, pre_quantized=True).validate_environment(device_map=None)
+    except UNREADABLE as error:
+        return f"its weights are quantised ({getattr(method, 'value', method)}): {_first_line(error)}"
+    return None
+
+
 def default_device() -> str:
     """The first GPU, or the CPU if there is none; each of several processes gets its own GPU."""
     import torch
@@ -320,12 +336,10 @@ def _unquantized(model: PreTrainedModel) -> PreTrainedModel:
     """A copy of a model from a GGUF file. transformers counts the original as quantized and neither trains nor saves it."""
     import copy
 
-    from transformers import AutoModelForCausalLM
-
     config: Any = copy.deepcopy(model.config)
     if hasattr(config, "quantization_config"):
         del config.quantization_config
-    unquantized: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=model.dtype)
+    unquantized: PreTrainedModel = auto_class(config).from_config(config, dtype=model.dtype)
     unquantized.load_state_dict(model.state_dict())
     unquantized.generation_config = model.generation_config
     return unquantized
@@ -333,12 +347,13 @@ def _unquantized(model: PreTrainedModel) -> PreTrainedModel:
 
 def reference(spec: ModelSpec, model: PreTrainedModel) -> ModelRef:
     """The identity of a loaded model: its id, a hash of its weight files, its type and shape."""
+    from ssn_eval.models.architectures import caching
     from ssn_eval.models.architectures.resolving import geometry
 
     name = spec.pretrained or f"package:{spec.package}"
-    return ModelRef(
-        files.portable(name), weights_hash(locate(spec)), str(model.config.model_type), geometry(model), spec.revision
-    )
+    weights = weights_hash(locate(spec))
+    caching.find(model, weights)
+    return ModelRef(files.portable(name), weights, str(model.config.model_type), geometry(model), spec.revision)
 
 
 def weights_hash(spec: ModelSpec) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ssn_eval.core.errors import SsnError
+from ssn_eval.core.errors import FormatError, SsnError
 
 if TYPE_CHECKING:
     import torch
@@ -43,14 +43,33 @@ def free(devices: set[torch.device]) -> int:
     return total
 
 
-def count_parameters(config: PreTrainedConfig, trust_remote_code: bool = False) -> int:
-    """The number of a model's parameters, from its config alone; nothing is loaded or allocated."""
-    import torch
-    from transformers import AutoModelForCausalLM
+def empty(config: PreTrainedConfig, trust_remote_code: bool = False) -> Any:
+    """A model without weights, from its config alone; nothing is loaded or allocated.
 
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
-    return sum(p.numel() for p in model.parameters())
+    Raises:
+        FormatError: transformers has no class of it that writes text.
+    """
+    import torch
+
+    from ssn_eval.models.classes import auto_class
+
+    try:
+        with torch.device("meta"):
+            return auto_class(config).from_config(config, trust_remote_code=trust_remote_code)
+    except ValueError as error:
+        line = str(error).strip().split("\n")[0]
+        raise FormatError(
+            f"transformers has no class of {config.model_type} that reads and writes text: {line[:200]}"
+        ) from error
+
+
+def count_parameters(config: PreTrainedConfig, trust_remote_code: bool = False) -> int:
+    """The number of a model's parameters, from its config alone.
+
+    Raises:
+        FormatError: as `empty`.
+    """
+    return sum(p.numel() for p in empty(config, trust_remote_code).parameters())
 
 
 def weight_bytes(config: PreTrainedConfig, dtype: torch.dtype, trust_remote_code: bool = False) -> int:
@@ -100,17 +119,29 @@ class Shape:
 def shape(config: PreTrainedConfig, parameters: int) -> Shape:
     """Read the sizes from a config; architectures use different names for them."""
     text: Any = config.get_text_config()
-    hidden, heads = int(text.hidden_size), int(text.num_attention_heads)
-    head = int(getattr(text, "head_dim", None) or hidden // heads)
-    experts = getattr(text, "num_experts_per_tok", None)
-    intermediate = getattr(text, "intermediate_size", None) or getattr(text, "n_inner", None) or 4 * hidden
-    mlp = (
-        int(experts) * int(getattr(text, "moe_intermediate_size", None) or intermediate)
-        if experts
-        else int(intermediate)
-    )
-    keys = int(getattr(text, "num_key_value_heads", None) or heads) * head
-    return Shape(int(text.num_hidden_layers), hidden, heads * head, keys, mlp, int(text.vocab_size), parameters)
+    hidden = _number(text, "hidden_size", "n_embd", "d_model") or 1
+    heads = _number(text, "num_attention_heads", "n_head", "n_heads", "num_heads", "decoder_attention_heads") or 1
+    head = _number(text, "head_dim") or hidden // heads
+    experts = _number(text, "num_experts_per_tok", "moe_topk", "top_k_experts")
+    intermediate = _number(text, "intermediate_size", "n_inner", "ffn_dim", "ffn_hidden_size") or 4 * hidden
+    mlp = experts * (_number(text, "moe_intermediate_size") or intermediate) if experts else intermediate
+    keys = (_number(text, "num_key_value_heads") or heads) * head
+    layers = _number(text, "num_hidden_layers", "n_layer", "n_layers", "num_layers", "decoder_layers") or 1
+    return Shape(layers, hidden, heads * head, keys, mlp, _number(text, "vocab_size") or 1, parameters)
+
+
+def _number(config: Any, *names: str) -> int:
+    """The first number of a config that is set, the largest where it differs by layer, else 0; a config may raise for a name."""
+    for name in names:
+        try:
+            value = getattr(config, name, None)
+        except Exception:  # noqa: BLE001, S112  # Gemma 4 raises for a name whose value differs by layer
+            continue
+        if isinstance(value, list) and value and all(isinstance(v, int) for v in value):
+            value = max(value)
+        if isinstance(value, int) and value:
+            return value
+    return 0
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from scipy import stats
 from transformers.models.gpt2.modeling_gpt2 import GPT2Block
 
 from ssn_eval.core.errors import ArchitectureError, EmptySetError, FormatError, ParamsError, UnknownNameError
-from ssn_eval.core.neurons import site_key
+from ssn_eval.core.neurons import SITES, site_key
 from ssn_eval.core.settings import ScoreParams
 from ssn_eval.identification import importance
 from ssn_eval.identification.importance import measure
@@ -122,16 +122,15 @@ def test_bad_input(llama):
         score(llama, INPUTS)
 
 
-def test_unknown_architecture_says_what_to_add():
+def test_an_unknown_architecture_is_found_by_experiment():
     from transformers import OPTConfig, OPTForCausalLM
 
     model = OPTForCausalLM(
-        OPTConfig(num_hidden_layers=1, num_attention_heads=2, hidden_size=8, ffn_dim=8, vocab_size=10)
+        OPTConfig(
+            num_hidden_layers=1, num_attention_heads=2, hidden_size=8, ffn_dim=8, vocab_size=10, word_embed_proj_dim=8
+        )
     )
-    with pytest.raises(
-        ArchitectureError, match=r"'opt' is not known.*LAYOUTS in ssn_eval/models/architectures/layouts\.py"
-    ):
-        geometry(model)
+    assert dict(geometry(model).widths) == {f"layers.0.{site}": 8 for site in SITES}
 
 
 LENGTHS = [3, 5, 8, 9, 12]

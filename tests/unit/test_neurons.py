@@ -93,7 +93,8 @@ def test_mlp_means_the_experts_too():
     assert expand_sites(["mlp.10", "mlp.9", "q_proj"]) == ("q_proj", "mlp.9", "mlp.10")
     assert [is_among("mlp.3", names) for names in (("mlp",), ("mlp.3",), ("mlp.30", "q_proj"))] == [True, True, False]
     with pytest.raises(UnknownNameError):
-        expand_sites("o_proj.1")
+        expand_sites("q_proj.1")
+    assert is_among("o_proj.1", ("o_proj",)) and not is_among("o_proj.1", ("mlp",))
 
 
 def test_geometry_of_experts_is_short_and_round_trips():
@@ -101,6 +102,11 @@ def test_geometry_of_experts_is_short_and_round_trips():
     assert Geometry.from_json(EXPERTS.to_json()) == EXPERTS
     alike = Geometry({site_key(i, expert_site(e)): 6 for i in range(3) for e in range(2)})
     assert alike.to_json() == {"layers": 3, "sites": {"mlp": {"experts": 2, "width": 6}}}
+    beside = Geometry(
+        {f"layers.0.{s}": w for s, w in {"o_proj": 8, "o_proj.1": 16, "mlp": 5, "mlp.0": 3, "mlp.1": 3}.items()}
+    )
+    assert beside.to_json()["sites"]["mlp"] == {"experts": 2, "width": 3, "dense": 5}
+    assert Geometry.from_json(beside.to_json()) == beside
     gap = Geometry({"layers.0.q_proj": 4, "layers.1.q_proj": 4, "layers.1.mlp": 3})
     assert Geometry.from_json(gap.to_json()) == gap
     with pytest.raises(FormatError, match="experts of layer 0"):

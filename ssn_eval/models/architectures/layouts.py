@@ -29,6 +29,8 @@ class Place(NamedTuple):
     """path below a decoder layer of the RMS norm that takes the site's activation as its input, if the model has one"""
     norm_time: int = 1
     """the axis of that norm's input that is time"""
+    is_flat: bool = False
+    """whether batch and time come to the module in another form than (batch, time, width), such as one axis of tokens"""
 
 
 class Layout(NamedTuple):
@@ -41,6 +43,8 @@ class Layout(NamedTuple):
     """modules whose row `i` belongs to MLP neuron `i`; column `i` of the site's own module belongs to it too"""
     experts: str | None = None
     """path below a decoder layer of its routed experts; a layer with experts has one MLP site for each expert and no `mlp`"""
+    beside: bool = False
+    """whether a layer with experts also has the `mlp` of `sites`, as a shared expert or a dense branch"""
 
 
 def _head_dim(config: Any) -> int:

@@ -1,6 +1,7 @@
 """Find the sites of a loaded model: their modules, their widths, and the weights that belong to them.
 
-The module names come from `layouts.py`, which has one row for each architecture.
+The module names of known types come from `layouts.py`. Those of any other type are found by experiment on the model itself
+(`discovery`), once for each model.
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ssn_eval.core.errors import ArchitectureError
-from ssn_eval.core.neurons import SITES, Geometry, expert_site, is_among, parse_key, site_key
+from ssn_eval.core.neurons import SITES, Geometry, expert_site, is_among, parse_key, site_key, site_order
 from ssn_eval.models.architectures import experts
+from ssn_eval.models.architectures.found import Found, FoundLayer
 from ssn_eval.models.architectures.layouts import LAYOUTS, Layout, Part, Place
 from ssn_eval.models.architectures.sites import Owned, Site, is_transposed
 
@@ -19,45 +21,68 @@ if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedModel
 
+_ATTRIBUTE = "_ssn_found_sites"
 
-def layout_of(model: PreTrainedModel) -> Layout:
-    """The layout of a model, by its `config.model_type`.
+
+def found_of(model: PreTrainedModel) -> Found:
+    """What is known about a model's sites; for an unknown type the experiments run at the first call.
 
     Raises:
-        ArchitectureError: the type is not in the table.
+        ArchitectureError: the type is not in the table, and no site could be proven.
     """
     model_type = str(getattr(model.config, "model_type", "unknown"))
-    if model_type not in LAYOUTS:
-        raise ArchitectureError(
-            f"The architecture {model_type!r} is not known; known are {', '.join(sorted(LAYOUTS))}. Add a row for it to LAYOUTS in "
-            f"ssn_eval/models/architectures/layouts.py: the path of its decoder layers, and the module and side of each site ("
-            f"{', '.join(SITES)})."
-        )
-    return LAYOUTS[model_type]
+    if model_type in LAYOUTS:
+        return Found("table", (FoundLayer(LAYOUTS[model_type]),) * _layers_of_config(model))
+    bare: Any = bare_model(model)
+    if vars(bare).get(_ATTRIBUTE) is None:
+        from ssn_eval.models.architectures.discovery import entry
+
+        remember(bare, entry.discover(model))
+    return vars(bare)[_ATTRIBUTE]
+
+
+def remember(model: PreTrainedModel, found: Found | None) -> None:
+    """Keep what was found on the model, so that it is not looked for again; None forgets it."""
+    setattr(bare_model(model), _ATTRIBUTE, found)
+
+
+def bare_model(model: PreTrainedModel) -> PreTrainedModel:
+    """The model inside PEFT's wrapper."""
+    return model.get_base_model() if hasattr(model, "peft_config") else model  # type: ignore[operator, return-value]
 
 
 def resolve(model: PreTrainedModel, sites: Sequence[str] = SITES) -> dict[str, Site]:
-    """Find the sites of a model, in layer order: site key → site.
+    """Find the sites of a model, in layer order: site key → site. Layers may have different sites.
 
     The model may be wrapped by PEFT. A site then has PEFT's wrapper as its module, so that an intervention acts on base weights
     and adapter together. For this, load the adapter first.
 
     Raises:
-        ArchitectureError: the type is unknown, or a module is missing or exists twice.
+        ArchitectureError: no site is known or could be proven, or a module is missing or exists twice.
     """
-    layout = layout_of(model)
-    modules = _Modules(model, layout)
+    found = found_of(model)
+    modules = _Modules(model, found)
     positions = _positions_function(model)
     sites_by_key: dict[str, Site] = {}
-    for layer in range(num_layers(model)):
-        for site in (s for s in SITES if s in layout.sites):
-            parts = (
-                _expert_sites(modules, layout.experts, layer)
-                if site == "mlp" and layout.experts and modules.has(layer, layout.experts)
-                else [_site(modules, layout, layer, site, positions)]
-            )
-            sites_by_key |= {part.key: part for part in parts if is_among(parse_key(part.key)[1], sites)}
+    for layer in range(len(found.layers)):
+        for site in _sites_of_layer(modules, layer, positions):
+            if is_among(parse_key(site.key)[1], sites):
+                sites_by_key[site.key] = site
     return sites_by_key
+
+
+def refuse_without_sites(model: PreTrainedModel, sites: Sequence[str]) -> None:
+    """Stop if no layer of a model has any of the sites that are asked for.
+
+    Raises:
+        ArchitectureError: the message gives the reason.
+    """
+    if not resolve(model, sites):
+        reasons = [r for layer in found_of(model).layers for site, r in layer.missing.items() if is_among(site, sites)]
+        raise ArchitectureError(
+            f"This {model.config.model_type} model has none of the sites {', '.join(sites)}: {(reasons or ['not found'])[0]}; "
+            f"`ssn doctor --model` shows its sites."
+        )
 
 
 def geometry(model: PreTrainedModel) -> Geometry:
@@ -66,37 +91,45 @@ def geometry(model: PreTrainedModel) -> Geometry:
 
 
 def num_layers(model: PreTrainedModel) -> int:
-    """Number of decoder layers, from the config."""
-    return int(model.config.get_text_config().num_hidden_layers)
+    """Number of decoder layers."""
+    return len(found_of(model).layers)
 
 
 def decoder(model: PreTrainedModel) -> nn.Module:
     """The part of a model up to its last norm; a call returns `last_hidden_state`, (batch, time, hidden)."""
-    bare_model = model.get_base_model() if hasattr(model, "peft_config") else model  # type: ignore[operator]
-    return bare_model.base_model  # type: ignore[union-attr]
+    bare = bare_model(model)
+    path = found_of(model).decoder
+    return bare.base_model if path is None else bare.get_submodule(path)  # type: ignore[return-value]
 
 
 def decoder_layers(model: PreTrainedModel) -> list[nn.Module]:
     """The decoder layers, first to last."""
-    modules = _Modules(model, layout_of(model))
-    return [modules.get(i) for i in range(num_layers(model))]
+    found = found_of(model)
+    modules = _Modules(model, found)
+    return [modules.get(i) for i in range(len(found.layers))]
+
+
+def _layers_of_config(model: PreTrainedModel) -> int:
+    return int(model.config.get_text_config().num_hidden_layers)
 
 
 class _Modules:
     """The modules of a model's decoder layers by name, without PEFT's prefix."""
 
-    def __init__(self, model: PreTrainedModel, layout: Layout) -> None:
-        self._prefix = layout.layers
+    def __init__(self, model: PreTrainedModel, found: Found) -> None:
+        self.layouts = [layer.layout for layer in found.layers]
         self._model_type = model.config.model_type
         self._modules: dict[str, list[nn.Module]] = {}
+        prefixes = {layout.layers for layout in self.layouts}
         for name, module in model.named_modules():
-            start = 0 if name.startswith(self._prefix + ".") else name.find("." + self._prefix + ".") + 1
-            if start or name.startswith(self._prefix + "."):
-                self._modules.setdefault(name[start:], []).append(module)
+            for prefix in prefixes:
+                start = 0 if name.startswith(prefix + ".") else name.find("." + prefix + ".") + 1
+                if start or name.startswith(prefix + "."):
+                    self._modules.setdefault(name[start:], []).append(module)
 
     def name(self, layer: int, below: str = "") -> str:
         """The full name of a layer, or of a module below it."""
-        return f"{self._prefix}.{layer}" + (f".{below}" if below else "")
+        return f"{self.layouts[layer].layers}.{layer}" + (f".{below}" if below else "")
 
     def has(self, layer: int, below: str) -> bool:
         """Whether the layer has that module."""
@@ -134,6 +167,17 @@ def _positions_function(model: PreTrainedModel) -> Callable[[Part | None], torch
     return positions
 
 
+def _sites_of_layer(
+    modules: _Modules, layer: int, positions: Callable[[Part | None], torch.Tensor | None]
+) -> list[Site]:
+    """The sites of one layer, in the order of `SITES`."""
+    layout = modules.layouts[layer]
+    has_experts = layout.experts is not None and modules.has(layer, layout.experts)
+    names = [site for site in layout.sites if site != "mlp" or layout.beside or not has_experts]
+    sites = [_site(modules, layout, layer, site, positions) for site in sorted(names, key=site_order)]
+    return sites + (_expert_sites(modules, str(layout.experts), layer) if has_experts else [])
+
+
 def _site(
     modules: _Modules, layout: Layout, layer: int, site: str, positions: Callable[[Part | None], torch.Tensor | None]
 ) -> Site:
@@ -150,7 +194,8 @@ def _site(
         )
     norm = modules.get(layer, place.norm) if place.norm and modules.has(layer, place.norm) else None
     width = module_width if part is None else len(part)
-    return Site(site_key(layer, site), module, place.side, width, part, owned, norm, place.norm_time)
+    key, block = site_key(layer, site), modules.get(layer) if place.is_flat else None
+    return Site(key, module, place.side, width, part, owned, norm, place.norm_time, None, block, place.is_flat)
 
 
 def _expert_sites(modules: _Modules, below: str, layer: int) -> list[Site]:

@@ -7,7 +7,7 @@ trains neurons uses the coordinates 0 to width - 1 of a site.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ssn_eval.models.architectures import experts
@@ -54,7 +54,9 @@ class Site:
     expert: int | None = None
     """number of the expert, if `module` is a stack of routed experts; the neurons are columns of its down projection"""
     block: nn.Module | None = None
-    """for an expert: the module that contains router and experts"""
+    """for an expert: the module that contains router and experts; for a flat site: the decoder layer"""
+    is_flat: bool = False
+    """whether the module gets batch and time in another form than (batch, time, width); `block` then tells the size of the batch"""
 
     def hook(self, change: Change) -> Handle:
         """Call `change` with the site's activation, (batch, time, width), in every forward pass until the hook is removed.
@@ -63,6 +65,10 @@ class Site:
         """
         if self.expert is not None and self.block is not None:
             return experts.hook(self.block, self.module, self.expert, change)
+
+        if self.is_flat and self.block is not None:
+            batch = _BatchSize(self.block)
+            return _Both(batch, replace(self, is_flat=False).hook(batch.shaped(change)))
 
         def change_output(_module: nn.Module, _args: object, output: Any) -> torch.Tensor | None:
             return self._changed(output, change)
@@ -99,8 +105,10 @@ class Site:
             bias[index] = (bias[index].to(dtype) * factor + constant).to(bias.dtype)
 
     def bias(self) -> torch.Tensor | None:
-        """The module's bias, (out,), to which a constant can be added; None for an expert or a module without one."""
-        return None if self.expert is not None else getattr(self.module, "bias", None)
+        """The module's bias, (out,), to which a constant can be added; None if there is none."""
+        return (
+            getattr(self.module, "bias", None) if self.expert is None else experts.down_bias(self.module, self.expert)
+        )
 
     def weight(self) -> torch.Tensor:
         """The module's whole weight as (out, in), a view; for an expert, its own down projection."""
@@ -113,6 +121,43 @@ class Site:
         positions = self.positions.to(activation.device)
         part = change(activation.index_select(-1, positions))
         return None if part is None else activation.index_copy(-1, positions, part)
+
+
+class _BatchSize:
+    """Follows the number of sequences that a decoder layer gets."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        self._size = 1
+        self._handle = layer.register_forward_pre_hook(self._record, with_kwargs=True)
+
+    def _record(self, _layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        import torch
+
+        state = next(v for v in (*args, *kwargs.values()) if torch.is_tensor(v) and v.is_floating_point())
+        self._size = state.shape[-3]
+
+    def shaped(self, change: Change) -> Change:
+        """The change of an activation in the module's own form."""
+
+        def changed(activation: torch.Tensor, /) -> torch.Tensor | None:
+            new = change(activation.reshape(self._size, -1, activation.shape[-1]))
+            return None if new is None else new.reshape(activation.shape)
+
+        return changed
+
+    def remove(self) -> None:
+        self._handle.remove()
+
+
+class _Both:
+    """Two handles as one."""
+
+    def __init__(self, *handles: Handle) -> None:
+        self._handles = handles
+
+    def remove(self) -> None:
+        for handle in self._handles:
+            handle.remove()
 
 
 def out_in(module: nn.Module) -> torch.Tensor:

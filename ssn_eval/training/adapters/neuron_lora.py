@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ssn_eval.core.errors import ArchitectureError, EmptySetError, ParamsError
 from ssn_eval.core.neurons import NeuronSet
-from ssn_eval.models.architectures.resolving import geometry, resolve
+from ssn_eval.models.architectures.resolving import bare_model, geometry, resolve
 from ssn_eval.models.architectures.sites import is_transposed
 
 if TYPE_CHECKING:
@@ -48,7 +48,13 @@ def build(model: PreTrainedModel, neurons: NeuronSet) -> PeftModel:
         bias="none",
         fan_in_fan_out=all(is_transposed(bare[name]) for name in ranks),
     )
-    wrapped = get_peft_model(model, config)
+    try:
+        wrapped = get_peft_model(model, config)
+    except ValueError as error:
+        raise ArchitectureError(
+            f"PEFT cannot put a LoRA on all of these weights of a {bare_model(model).config.model_type} model: {str(error).splitlines()[0]} "
+            f"Train without the neurons of recurrent layers, or use a method with masked gradients."
+        ) from error
     base: Any = wrapped.base_model.model
     modules: dict[str, Any] = dict(base.named_modules())
     with torch.no_grad():
@@ -89,7 +95,7 @@ def _by_weight(model: PreTrainedModel, neurons: NeuronSet) -> tuple[dict[str, li
         for owned in sites[key].owned:
             weights = rows if owned.side == "output" else columns
             weights.setdefault(owned.name, []).extend(owned.of(indices))
-    return rows, columns
+    return ({name: sorted(set(indices)) for name, indices in weights.items()} for weights in (rows, columns))  # type: ignore[return-value]
 
 
 def merge(tuned: PeftModel) -> PreTrainedModel:
