@@ -26,10 +26,10 @@ PROJECT = Path(__file__).resolve().parents[1]
 KEY = "qwen_coder_05b"
 CHANGES: Mapping[str, Mapping[str, Any]] = {
     # 64 of each label to find the neurons, as many held out, of which the first 40 are asked
-    "prompts": {"limit": 64, "replay_tokens": 64},
+    "prompts": {"limit": 64, "replay_tokens": 192},
     "score": {"sites": "both", "prompts": 64, "probes": 2},
     "validate": {"sets": ["ss", "contrast", "random_0", "contrast.random_0"], "ops": ["suppress", "scale:2"]},
-    "train": {"methods": ["ssn", "random"], "pairs": 16, "steps": 16, "max_length": 256},
+    "train": {"methods": ["ssn", "random"], "pairs": 16, "steps": 16, "max_length": 320},
     "evaluate": {"batch_size": 40, "max_new_tokens": 32, "limit": 40, "capability": None},
 }
 """what differs from `params.yaml`"""
