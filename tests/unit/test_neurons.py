@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from ssn_eval.core.errors import EmptySetError, FormatError, MismatchError, UnknownNameError
@@ -105,7 +107,8 @@ def test_geometry_of_experts_is_short_and_round_trips():
     beside = Geometry(
         {f"layers.0.{s}": w for s, w in {"o_proj": 8, "o_proj.1": 16, "mlp": 5, "mlp.0": 3, "mlp.1": 3}.items()}
     )
-    assert beside.to_json()["sites"]["mlp"] == {"experts": 2, "width": 3, "dense": 5}
+    sites: Any = beside.to_json()["sites"]
+    assert sites["mlp"] == {"experts": 2, "width": 3, "dense": 5}
     assert Geometry.from_json(beside.to_json()) == beside
     gap = Geometry({"layers.0.q_proj": 4, "layers.1.q_proj": 4, "layers.1.mlp": 3})
     assert Geometry.from_json(gap.to_json()) == gap
