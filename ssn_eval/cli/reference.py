@@ -46,7 +46,7 @@ def reference(
 ) -> None:
     """Measure the activations of a reference set: every neuron's mean and percentiles over the tokens of its prompts.
 
-    Example: ssn reference --model Qwen/Qwen3-8B --prompts data/PolyRefuse --lang en --neurons ss.json --out ref.safetensors
+    Example: ssn reference --model Qwen/Qwen3-8B --prompts polyrefuse --lang en --neurons ss.json --out ref.safetensors
     """
     from ssn_eval.core import store, tensors
     from ssn_eval.core.neurons import NeuronSet, expand_sites

@@ -50,7 +50,7 @@ def pairs(
 ) -> None:
     """Make training pairs: a refusal for every harmful prompt that all languages have, and benign answers of the model.
 
-    Example: ssn pairs --prompts data/PolyRefuse --split train --langs en,th,ko --model Qwen/Qwen3-8B --out pairs.jsonl
+    Example: ssn pairs --prompts polyrefuse --split train --langs en,th,ko --model Qwen/Qwen3-8B --out pairs.jsonl
     """
     from ssn_eval.core import files
     from ssn_eval.core.languages import language
