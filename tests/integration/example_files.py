@@ -19,6 +19,7 @@ import torch
 
 from ssn_eval.core import files, store
 from ssn_eval.core.neurons import NeuronSet
+from ssn_eval.identification.accumulate import Sums
 from ssn_eval.models import loading
 from ssn_eval.training.adapters.folder import save_adapter
 from ssn_eval.training.adapters.neuron_lora import build
@@ -61,9 +62,10 @@ def scores(path: Path) -> None:
     """Scores of `MODEL` on Thai; `.h.` on harmful, `.n.` on harmless prompts."""
     harmful = ".h." in path.name
     ref, draw = loading.load(loading.ModelSpec(MODEL)).ref, np.random.default_rng(int(harmful))
-    values = {key: draw.random(width, dtype=np.float32) for key, width in ref.geometry.widths.items()}
+    sums = Sums.empty(ref.geometry.widths)
+    sums.add(range(8), {key: draw.random((8, width), dtype=np.float32) for key, width in ref.geometry.widths.items()})
     made = {"lang": "th", "label": "harmful" if harmful else "harmless", "method": "sketch"}
-    store.save_scores(path, store.ScoreFile(values, ref, made))
+    store.save_scores(path, store.ScoreFile(sums.mean(), ref, made, sums.statistics()))
 
 
 def lape(path: Path) -> None:

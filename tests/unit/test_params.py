@@ -48,6 +48,8 @@ def test_the_shipped_file_equals_the_documented_defaults():
         "smollm2",
         "gemma3_270m",
         "gemma_en",
+        "qwen_coder_05b",
+        "qwen_coder_15b",
         "qwen3_8b",
         "llama31_8b",
         "gemma2_9b",
