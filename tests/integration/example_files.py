@@ -29,6 +29,7 @@ PIPELINE = "artifacts/model/weights"
 LANGUAGES = ("en", "zh", "th", "sw")
 SETS = {
     "artifacts/sets/ss.json": {"layers.0.q_proj": [1, 2], "layers.1.mlp": [3]},
+    "found/sets/ss.json": {"layers.0.q_proj": [1, 2], "layers.1.mlp": [3]},
     "artifacts/sets/ms_hr.json": {"layers.0.q_proj": [1, 4], "layers.1.mlp": [3, 5]},
     "artifacts/sets/ss/th.json": {"layers.0.q_proj": [1], "layers.1.mlp": [3]},
     "artifacts/sets/ss/zh.json": {"layers.0.q_proj": [1, 2]},

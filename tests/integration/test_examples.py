@@ -29,6 +29,8 @@ README = ROOT / "README.md"
 pytestmark = pytest.mark.usefixtures("own_tasks_only")
 PROGRAMS = ("ssn", "lm_eval", "dvc", "make")
 UNRUN = {
+    "ssn find": "scores whole benchmarks: tests/integration/test_find.py runs it, small",
+    "ssn harden": "needs held-out prompts of whole benchmarks: tests/integration/test_harden.py runs it, small",
     "ssn frontier": "trains organisms and sweeps methods: tests/integration/test_frontier_sweep.py runs it, small",
     "ssn claims": "runs the whole pipeline per seed: tests/pipeline/test_dvc.py runs it, small",
     "ssn push": "needs a hub: tests/integration/test_push.py pushes to one on loopback",

@@ -53,8 +53,6 @@ def test_the_shipped_file_equals_the_documented_defaults():
         "qwen3_8b",
         "llama31_8b",
         "gemma2_9b",
-        "qwen_coder_05b",
-        "qwen_coder_15b",
     }
 
 
