@@ -94,6 +94,9 @@ def main() -> None:
     parser.add_argument("--run", type=Path, required=True, help="the pipeline's working folder")
     parser.add_argument("--borderline", type=Path, help="the folder of xstest_safe.json and jailbreakbench.json")
     parser.add_argument("--work", type=Path, default=Path("experiments/out/real_model"), help="finished conditions")
+    parser.add_argument(
+        "--only", help="measure only the conditions of this op, for example scale:2; finished ones are reported too"
+    )
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
     prompts = [p for p in read_jsonl(given.run / "artifacts/prompts.jsonl") if p.split == "heldout"]
@@ -125,6 +128,8 @@ def main() -> None:
         base[part] = bench.unchanged()
         result["conditions"].setdefault("base", {})[part] = counted(base[part], None, part_langs)
     for name, op in plan():
+        if given.only not in (None, op) and not benches["heldout"][0].has(sets[name], parse_op(op)):
+            continue
         for part, (bench, part_langs) in benches.items():
             if part == "borderline" and op == "suppress":
                 continue

@@ -64,8 +64,11 @@ class Bench:
 
     def intervened(self, neurons: NeuronSet, op: Op) -> Measured:
         """The model with an intervention on some neurons."""
-        own = {"neurons": hashlib.sha256(repr(sorted(neurons)).encode()).hexdigest(), "op": str(op)}
-        return self._measure(own, lambda: self._with(neurons, op))
+        return self._measure(_own(neurons, op), lambda: self._with(neurons, op))
+
+    def has(self, neurons: NeuronSet, op: Op) -> bool:
+        """Whether the condition of an intervention is finished."""
+        return self._conditions().has(_own(neurons, op))
 
     def trained(self, folder: Path) -> Measured:
         """The model with an adapter, or a full checkpoint in its place."""
@@ -145,6 +148,11 @@ class Bench:
                 "tasks": files.sha256(Path(tasks_folder())),
             },
         )
+
+
+def _own(neurons: NeuronSet, op: Op) -> dict[str, str]:
+    """What decides an intervention."""
+    return {"neurons": hashlib.sha256(repr(sorted(neurons)).encode()).hexdigest(), "op": str(op)}
 
 
 def is_checkpoint(folder: Path) -> bool:
