@@ -13,6 +13,7 @@ import numpy as np
 from ssn_eval.core import files
 from ssn_eval.core.errors import FormatError, MissingInputError
 from ssn_eval.core.languages import language
+from ssn_eval.core.paired import paired_difference
 from ssn_eval.core.presets import variant
 from ssn_eval.core.setnames import SetName
 from ssn_eval.core.statistics import (
@@ -21,7 +22,6 @@ from ssn_eval.core.statistics import (
     Rate,
     cluster_bootstrap,
     mcnemar,
-    paired_difference,
     wilson,
 )
 

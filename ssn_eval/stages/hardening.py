@@ -14,9 +14,10 @@ import numpy as np
 
 from ssn_eval.core.errors import EmptySetError
 from ssn_eval.core.neurons import NeuronSet
+from ssn_eval.core.paired import paired_difference, paired_p
 from ssn_eval.core.progress import progress
 from ssn_eval.core.settings import HardenParams
-from ssn_eval.core.statistics import Estimate, paired_difference, paired_p
+from ssn_eval.core.statistics import Estimate
 from ssn_eval.core.store import NeuronFile
 from ssn_eval.harness.bench import Bench
 from ssn_eval.identification.selection import matched_random

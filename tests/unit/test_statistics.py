@@ -9,6 +9,7 @@ import pytest
 import scipy.stats
 
 from ssn_eval.core.errors import EmptySetError, MismatchError
+from ssn_eval.core.paired import paired_difference, paired_p
 from ssn_eval.core.statistics import (
     Rate,
     cluster_bootstrap,
@@ -16,8 +17,6 @@ from ssn_eval.core.statistics import (
     ends,
     mcnemar,
     mean_over_seeds,
-    paired_difference,
-    paired_p,
     rate,
     wilson,
 )

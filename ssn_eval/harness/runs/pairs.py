@@ -1,4 +1,4 @@
-"""Compare two runs on the same prompts in pairs: interval and p of the difference (`core/statistics.py`), corrected for many languages.
+"""Compare two runs on the same prompts in pairs: interval and p of the difference (`core/paired.py`), corrected for many languages.
 
 An unpaired test ignores the pairing: on the same answers it gave p = .080, while McNemar's gives .008 (lm-eval issue
 3831).
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ssn_eval.core.errors import EmptySetError, MismatchError, UnknownNameError
-from ssn_eval.core.statistics import paired_difference, paired_p
+from ssn_eval.core.paired import paired_difference, paired_p
 from ssn_eval.harness.runs.rates import Share, danger
 from ssn_eval.harness.runs.samples import HARMFUL_METRICS, HARMLESS_METRICS, Reply, judge_in_words
 
