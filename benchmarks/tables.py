@@ -213,6 +213,43 @@ def organism_step() -> str:
     return rows(("instructions", *ways), body)
 
 
+def real() -> str:
+    """The conditions of docs/decisions/0007: harmful prompts refused by language, the change over all, and the price."""
+    found = load("real_qwen_coder_05b")
+    langs, sizes = found["languages"], found["sizes"]
+    body = []
+    for name, parts in found["conditions"].items():
+        heldout, borderline = parts["heldout"], parts.get("borderline")
+        change = heldout.get("change", {}).get("all")
+        body.append(
+            (
+                _condition(name, sizes),
+                *(_percent(heldout["by_lang"][lang]["refusal"]) for lang in langs),
+                "–"
+                if change is None
+                else f"{100 * change['difference']:+.0f} [{100 * change['low']:.0f}, {100 * change['high']:.0f}]",
+                f"{100 * heldout['rates']['over_refusal']:.0f}",
+                _percent(borderline["by_lang"]["en"]["harmless_refusal"]) if borderline else "–",
+                _percent(borderline["by_lang"]["en"]["refusal"]) if borderline else "–",
+                f"{heldout['rates']['kl']:.3f}",
+            )
+        )
+    header = ("condition", *langs, "change over all [95 %]", "harmless", "XSTest safe", "JailbreakBench", "KL")
+    return rows(header, body)
+
+
+def _condition(name: str, sizes: Mapping[str, int]) -> str:
+    if name == "base":
+        return name
+    op, _, neurons = name.partition(" ")
+    label = f"{neurons} ({sizes[neurons]:,})"
+    return f"{label} suppressed" if op == "suppress" else f"{label} × {op.removeprefix('scale:')}"
+
+
+def _percent(counts: Mapping[str, int]) -> str:
+    return f"{100 * counts['successes'] / counts['total']:.0f}"
+
+
 TABLES: Mapping[str, Callable[[], str]] = {
     "accuracy": accuracy,
     "speed": speed,
@@ -222,6 +259,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "frontier": frontier,
     "organism_step": organism_step,
     "sites": sites,
+    "real": real,
 }
 
 
