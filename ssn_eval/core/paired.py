@@ -7,6 +7,7 @@ the two variants prompt by prompt.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,28 @@ from ssn_eval.core.errors import EmptySetError, MismatchError
 from ssn_eval.core.statistics import CONFIDENCE, SEED, Estimate, mcnemar
 
 PERMUTATIONS = 9999
+
+
+def aligned(
+    first: Mapping[str, Mapping[str, float]], second: Mapping[str, Mapping[str, float]], groups: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Two variants' values on the prompts that both have, as the two tables that `paired_difference` takes; None without a pair.
+
+    Args:
+        first: group (language) → prompt id → value.
+        second: the same of the second variant.
+        groups: the groups that count; one without a pair is left out.
+    """
+    shared = {g: sorted(first.get(g, {}).keys() & second.get(g, {}).keys()) for g in groups}
+    shared = {g: ids for g, ids in shared.items() if ids}
+    if not shared:
+        return None
+    rows = {prompt_id: row for row, prompt_id in enumerate(sorted({i for ids in shared.values() for i in ids}))}
+    table = np.full((2, len(rows), len(shared)), np.nan)
+    for column, (g, ids) in enumerate(shared.items()):
+        for prompt_id in ids:
+            table[:, rows[prompt_id], column] = first[g][prompt_id], second[g][prompt_id]
+    return table[0], table[1]
 
 
 def paired_difference(first: np.ndarray, second: np.ndarray, *, confidence: float = CONFIDENCE) -> Estimate:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ssn_eval.core import files
 from ssn_eval.core.errors import FormatError, MissingInputError
 from ssn_eval.core.languages import language
-from ssn_eval.core.paired import paired_difference
+from ssn_eval.core.paired import aligned, paired_difference
 from ssn_eval.core.presets import variant
 from ssn_eval.core.setnames import SetName
 from ssn_eval.core.statistics import (
@@ -92,14 +89,8 @@ class Condition:
 
     def change(self, other: Condition, langs: Sequence[str]) -> Estimate | None:
         """The refusal rate of `other` minus that of this condition on the same prompts, languages with equal weights; None without a common prompt."""
-        pairs = {lang: {i: (a, b) for i, a, b in _paired(self, other, lang)} for lang in langs}
-        pairs = {lang: by_id for lang, by_id in pairs.items() if by_id}
-        if not pairs:
-            return None
-        ids = sorted({i for by_id in pairs.values() for i in by_id})
-        missing = (math.nan, math.nan)
-        table = np.array([[by_id.get(i, missing) for by_id in pairs.values()] for i in ids], dtype=float)
-        return paired_difference(table[..., 0], table[..., 1])
+        tables = aligned(self.verdicts, other.verdicts, langs)
+        return paired_difference(*tables) if tables else None
 
     def test(self, other: Condition, lang: str) -> McNemar | None:
         """McNemar's test of the refusals of two conditions on the same prompts; None without a common prompt."""

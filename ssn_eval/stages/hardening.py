@@ -14,7 +14,7 @@ import numpy as np
 
 from ssn_eval.core.errors import EmptySetError
 from ssn_eval.core.neurons import NeuronSet
-from ssn_eval.core.paired import paired_difference, paired_p
+from ssn_eval.core.paired import aligned, paired_difference, paired_p
 from ssn_eval.core.progress import progress
 from ssn_eval.core.settings import HardenParams
 from ssn_eval.core.statistics import Estimate
@@ -116,21 +116,10 @@ def controls(file: NeuronFile, count: int) -> list[NeuronSet]:
 
 def change(before: Counts, after: Counts, langs: Sequence[str]) -> Change | None:
     """The change of refusal over some languages with equal weights; None without a common prompt."""
-    pairs = {
-        lang: {
-            i: (flag, after["verdicts"][lang][i])
-            for i, flag in before["verdicts"].get(lang, {}).items()
-            if i in after["verdicts"].get(lang, {})
-        }
-        for lang in langs
-    }
-    pairs = {lang: by_id for lang, by_id in pairs.items() if by_id}
-    if not pairs:
+    tables = aligned(before["verdicts"], after["verdicts"], langs)
+    if tables is None:
         return None
-    ids = sorted({i for by_id in pairs.values() for i in by_id})
-    missing = (np.nan, np.nan)
-    table = np.array([[by_id.get(i, missing) for by_id in pairs.values()] for i in ids], dtype=float)
-    first, second = table[..., 0], table[..., 1]
+    first, second = tables
     before_rate, after_rate = (float(np.nanmean(side, axis=0).mean()) for side in (first, second))
     return Change(before_rate, after_rate, paired_difference(first, second), paired_p(first, second))
 
