@@ -1,6 +1,6 @@
-"""The conditions of docs/decisions/0007 on a real chat model: base, suppressed, multiplied, each beside matched random neurons.
+"""The conditions of docs/decisions/0007 and 0008 on a real chat model: base, suppressed, multiplied, each beside matched random neurons.
 
-Needs a pipeline's working folder whose `select` stage has run (artifacts/prompts.jsonl, artifacts/sets), and for the borderline prompts a folder with
+Needs a folder that `real_sets.py` or a pipeline's stage `select` wrote (artifacts/prompts.jsonl, artifacts/sets), and for the borderline prompts a folder with
 `xstest_safe.json` and `jailbreakbench.json` (lists of `{"id" or position, "prompt"}`). Finished conditions are kept; the result is written
 after each. It holds counts and rates, and no text.
 """
@@ -23,6 +23,7 @@ from ssn_eval.prompts.jsonl import read_jsonl
 from ssn_eval.prompts.prompt import Prompt
 from ssn_eval.stages.hardening import rates, summary
 
+PROTOCOL = "docs/decisions/0007-real-model-protocol.md, 0008-real-models-second-protocol.md"
 HARMFUL, HARMLESS, BORDERLINE, ATTACKS = 60, 30, 60, 50
 SETTINGS = EvaluateParams(batch_size=64, max_new_tokens=24, capability=None, ability=8)
 SUPPRESSED = (
@@ -50,6 +51,12 @@ def plan() -> Iterator[tuple[str, str]]:
     yield from ((name, "suppress") for name in SUPPRESSED)
     for position in range(max(map(len, DOSES.values()))):
         yield from ((name, f"scale:{doses[position]:g}") for name, doses in DOSES.items() if position < len(doses))
+
+
+def drawn(name: str, seed: int) -> str:
+    """The file of a set in the run of a seed: `random_0` of seed 1 is `random_3`, so that no two seeds share a control."""
+    base, random, draw = name.rpartition("random_")
+    return f"{base}random_{3 * seed + int(draw)}" if random else name
 
 
 def first(prompts: Sequence[Prompt], langs: Sequence[str], most: Mapping[str, int]) -> list[Prompt]:
@@ -94,9 +101,11 @@ def main() -> None:
     parser.add_argument("--run", type=Path, required=True, help="the pipeline's working folder")
     parser.add_argument("--borderline", type=Path, help="the folder of xstest_safe.json and jailbreakbench.json")
     parser.add_argument("--work", type=Path, default=Path("experiments/out/real_model"), help="finished conditions")
+    parser.add_argument("--seed", type=int, default=0, help="that of real_sets.py: it names the random controls")
     parser.add_argument(
-        "--only", help="measure only the conditions of this op, for example scale:2; finished ones are reported too"
+        "--only", help="measure only these ops, for example suppress,scale:2; finished conditions are reported too"
     )
+    parser.add_argument("--sets", help="and only these sets, for example ss,random_0")
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
     prompts = [p for p in read_jsonl(given.run / "artifacts/prompts.jsonl") if p.split == "heldout"]
@@ -111,13 +120,15 @@ def main() -> None:
     if given.borderline:
         benches["borderline"] = (Bench(spec, borderline(given.borderline), ["en"], SETTINGS, given.work), ["en"])
     sets: dict[str, NeuronSet] = {
-        name: store.load_neurons(given.run / "artifacts/sets" / f"{name}.json").neurons
+        name: store.load_neurons(given.run / "artifacts/sets" / f"{drawn(name, given.seed)}.json").neurons
         for name in {n for n, _ in plan()}
     }
+    asked = [set(words.split(",")) if words else None for words in (given.sets, given.only)]
     result: dict[str, Any] = {
-        "protocol": "docs/decisions/0007-real-model-protocol.md",
+        "protocol": PROTOCOL,
         "model": Path(given.model).name,
         "languages": langs,
+        "seed": given.seed,
         "sizes": {name: len(neurons) for name, neurons in sorted(sets.items())},
         "sets_by_site": {name: by_site(neurons) for name, neurons in sorted(sets.items())},
         "versions": origin.versions(),
@@ -128,7 +139,8 @@ def main() -> None:
         base[part] = bench.unchanged()
         result["conditions"].setdefault("base", {})[part] = counted(base[part], None, part_langs)
     for name, op in plan():
-        if given.only not in (None, op) and not benches["heldout"][0].has(sets[name], parse_op(op)):
+        wanted = all(some is None or word in some for some, word in zip(asked, (name, op), strict=True))
+        if not wanted and not benches["heldout"][0].has(sets[name], parse_op(op)):
             continue
         for part, (bench, part_langs) in benches.items():
             if part == "borderline" and op == "suppress":
