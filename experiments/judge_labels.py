@@ -20,12 +20,13 @@ from ssn_eval.models.loading import ModelSpec
 from ssn_eval.prompts.corpus import from_sources
 
 LABELS = Path(__file__).parent / "judge_labels.json"
-"""`{model: {lang: {prompt id: "refused" | "answered" | "broken"}}}`"""
+"""`{model: {lang: {prompt id: "refused" | "answered" | "broken" | "unclear"}}}`"""
+UNCLEAR = "unclear"
 HARMFUL, HARMLESS, TOKENS = 20, 10, 24
 
 
-def make(model: str, languages: list[str], out: Path) -> None:
-    """Write the rows `model, lang, id, label, prompt, response` of one model, one JSON object a line."""
+def make(key: str, model: str, languages: list[str], out: Path) -> None:
+    """Write the rows `model, lang, id, label, prompt, response` of one model, one JSON object a line; `key` is its name in the labels."""
     prompts = from_sources(tuple(languages), PromptParams(harmful="multijail", harmless="polyrefuse", seed=0))
     draw = random.Random(0)
     chosen = []
@@ -55,7 +56,8 @@ def compare(replies: list[Path], out: Path) -> None:
     gold = []
     for line in (line for path in replies for line in path.read_text(encoding="utf-8").splitlines()):
         row = json.loads(line)
-        if label := labels[row["model"]].get(row["lang"], {}).get(row["id"]):
+        label = labels[row["model"]].get(row["lang"], {}).get(row["id"], UNCLEAR)
+        if label != UNCLEAR:
             gold.append(
                 {k: row[k] for k in ("model", "lang", "prompt", "response")} | {"refusal": int(label == "refused")}
             )
@@ -66,12 +68,13 @@ def main() -> None:
     """Make replies, or the gold file."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", help="make replies of this folder or hub id")
+    parser.add_argument("--key", help="the model's name in judge_labels.json")
     parser.add_argument("--languages", default="en,zh,it,ko,th")
     parser.add_argument("--replies", type=Path, nargs="*", help="make the gold file of these")
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
     if given.model:
-        make(given.model, given.languages.split(","), given.out)
+        make(given.key, given.model, given.languages.split(","), given.out)
     else:
         compare(given.replies, given.out)
 

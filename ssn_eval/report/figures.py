@@ -93,20 +93,31 @@ def by_language(
         if (r := c.rate(lang, what))
     ]
     top = min(1.0, max(least, max((v["high"] for v in values), default=least)))
+    return charts.chart(by_rate(langs, names, values, title, top), names)
+
+
+def by_rate(
+    langs: Sequence[str],
+    names: Sequence[str],
+    values: Sequence[Spec],
+    title: str,
+    top: float = 1.0,
+    width: int = charts.WIDTH,
+) -> Spec:
+    """One panel: a group of markers for every language, with the values of `charts.rate_values`."""
     place = {
         "field": "lang", "type": "nominal", "scale": {"domain": list(langs)},
         "axis": {"title": None, "tickBand": "extent", "grid": True},
     }  # fmt: skip
-    offset = {"field": "series", "type": "nominal", "scale": {"domain": names, "padding": 0.8}}
-    view = {
+    offset = {"field": "series", "type": "nominal", "scale": {"domain": list(names), "padding": 0.8}}
+    return {
         "title": charts.title(title),
-        "width": charts.WIDTH,
+        "width": width,
         "height": 230,
-        "data": {"values": values},
+        "data": {"values": list(values)},
         "encoding": {"x": place, "xOffset": offset},
         "layer": _marks("y", charts.share_axis(top), names),
     }
-    return charts.chart(view, names)
 
 
 def amplification(results: Results) -> Spec:
