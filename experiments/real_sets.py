@@ -64,7 +64,7 @@ def main() -> None:
         hr="en",
         languages=tuple(given.languages.split(",")),
         prompts=PromptParams(harmful="multijail", harmless="polyrefuse", seed=given.seed),
-        score=ScoreParams(sites="both", prompts=PROMPTS, probes=PROBES, batch_size=16, seed=given.seed),
+        score=ScoreParams(sites="both", prompts=PROMPTS, probes=PROBES, batch_size=8, seed=given.seed),
         select=SelectParams(sites="both", random_seeds=tuple(draws)),
         validate=ValidateParams(sets=(*SETS, *(f"contrast.random_{draw}" for draw in draws))),
         targets={name: PRESETS[name] for name in SETS},
