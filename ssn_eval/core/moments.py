@@ -2,7 +2,7 @@
 
 The value of a neuron for one prompt is its relative log score: the logarithm of its importance, minus the mean logarithm of its layer
 and site for that prompt. It says how much the neuron matters beside its neighbours, so a prompt that moves every neuron more counts
-no more than another.
+no more than another. Signed scores (`attribution`, `activation`) have no logarithm: the value is the score itself.
 """
 
 from __future__ import annotations
@@ -37,9 +37,14 @@ def relative_logs(importance: np.ndarray) -> np.ndarray:
     return logs
 
 
+def raw(scores: np.ndarray) -> np.ndarray:
+    """Signed scores as they are, `(prompts, width)`, float32, as a new array."""
+    return np.array(scores, dtype=np.float32)
+
+
 @dataclass(frozen=True)
 class Moments:
-    """The number of prompts, and of each neuron the sum and the sum of squares of its relative log scores."""
+    """The number of prompts, and of each neuron the sum and the sum of squares of its values."""
 
     count: int
     sums: Scores
@@ -47,7 +52,7 @@ class Moments:
     squares: Scores
 
     def mean(self, key: str) -> np.ndarray:
-        """The mean relative log score of a site, `(width,)`, float64."""
+        """The mean value of a site, `(width,)`, float64."""
         return self.sums[key].astype(np.float64) / self.count
 
     def variance(self, key: str) -> np.ndarray:
@@ -65,7 +70,7 @@ class Statistics:
     halves: Scores
     """site key → importance from each half, `(2, width)`, float32"""
     log_sums: Scores
-    """site key → sum of the relative log scores, `(2, width)`, float32"""
+    """site key → sum of the values of prompts, `(2, width)`, float32"""
     log_squares: Scores
     """site key → sum of their squares, `(2, width)`, float32"""
 

@@ -21,6 +21,8 @@ class Rule:
     """rank by the contrast of harmful against harmless prompts, which needs score files with statistics; else by importance"""
     by_rate: bool = False
     """take every neuron within the false discovery rate `select.rate`; else as many as the paper's rule takes"""
+    statistic: str | None = None
+    """rank by this statistic of `identification/effects.py` in place of Welch's t"""
 
 
 RULES: Mapping[str, Rule] = MappingProxyType(
@@ -34,6 +36,21 @@ RULES: Mapping[str, Rule] = MappingProxyType(
             "When the size should follow from the evidence: every neuron that more than chance supports, perhaps none or very many.",
             contrast=True,
             by_rate=True,
+        ),
+        "effect_size": Rule(
+            "SafeNeuron's effect size (Cohen's d); with score.method activation, sites mlp, as its source does.",
+            contrast=True,
+            statistic="effect_size",
+        ),
+        "shift": Rule(
+            "SafeNeuron's activation shift, compared within a layer; with score.method activation, sites mlp.",
+            contrast=True,
+            statistic="shift",
+        ),
+        "activation_gap": Rule(
+            "Contrastive neuron attribution: the largest gap of activations, either sign; with score.method activation, scope global.",
+            contrast=True,
+            statistic="activation_gap",
         ),
     }
 )

@@ -46,7 +46,9 @@ class PromptParams:
     seed: int = setting(0, "Seed of the split and of every draw.")
 
 
-SCORERS = ("sketch", "exact", "local")
+SCORERS = ("sketch", "exact", "local", "attribution", "activation")
+SIGNED = ("attribution", "activation")
+"""the scorers whose values have a sign"""
 POSITIONS = ("last", "mean", "response")
 READOUTS = ("hidden", "logits")
 
@@ -59,7 +61,8 @@ class ScoreParams:
 
     method: str = setting(
         "sketch",
-        "The scorer: sketch (an estimate for all neurons at once), exact (ablation, slow) or local (a closed form).",
+        "The scorer: sketch (an estimate for all neurons at once), exact (ablation, slow), local (a closed form), attribution "
+        "(support of a response, with position=response) or activation (for the rules effect_size, shift and activation_gap).",
     )
     sites: str | list[str] = setting(
         "attention", "The sites that are scored: attention (the paper), mlp, both, or a list."
@@ -110,8 +113,8 @@ class SelectParams:
 
     rule: str = setting(
         "paper",
-        "The rule: paper (the top p per cent by importance), contrast (harmful against harmless prompts, as many neurons as paper) "
-        "or contrast_fdr (all neurons within the false discovery rate).",
+        "The rule: paper (the top p per cent by importance), contrast (harmful against harmless prompts, as many neurons as paper), "
+        "contrast_fdr (all neurons within the false discovery rate), or effect_size, shift, activation_gap (of other papers).",
     )
     p: float = setting(3.0, "The most important p per cent of the neurons of each layer, or of all layers.")
     scope: Literal["layer", "global"] = setting(

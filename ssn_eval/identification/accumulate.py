@@ -1,8 +1,8 @@
 """From importance per prompt to importance per prompt set: sums over batches, kept on disk, shared between processes.
 
 A scorer's values for a batch are added to one of two sums, by the half of each prompt. The mean of both sums is the score; the
-two halves tell how stable the ranking is. Beside them go the sums and the sums of squares of the relative log scores
-(`core/moments.py`), from which the error of every neuron follows. The sums are saved after every batch, in a fixed order, so that a run that was killed and
+two halves tell how stable the ranking is. Beside them go the sums and the sums of squares of the values of
+prompts (`core/moments.py`), from which the error of every neuron follows. The sums are saved after every batch, in a fixed order, so that a run that was killed and
 resumed ends with the same bytes as a run that was not. Under `accelerate launch` every process takes its share of the
 batches, and the sums are added up.
 """
@@ -28,15 +28,18 @@ from ssn_eval.models.batches import Batch, Padded, cut
 PerPrompt = Mapping[str, np.ndarray]
 """site key → importance of every neuron for every prompt of a batch, `(batch, width)`"""
 
+OfPrompt = Callable[[np.ndarray], np.ndarray]
+"""importance of a site, `(batch, width)` → the values whose moments are kept, of the same shape"""
+
 
 @dataclass
 class Sums:
-    """Importance and relative log scores summed over prompts, separately for the two halves of the prompt set."""
+    """Importance and the values of prompts (`core/moments.py`) summed over prompts, separately for the two halves of the prompt set."""
 
     totals: dict[str, np.ndarray]
     """site key → importance, `(2, width)`, float64"""
     logs: dict[str, np.ndarray]
-    """site key → relative log scores and their squares, `(2 halves, 2, width)`, float64"""
+    """site key → the values of prompts and their squares, `(2 halves, 2, width)`, float64"""
     counts: np.ndarray
     """prompts in each half, `(2,)`"""
     batches: int = 0
@@ -48,8 +51,8 @@ class Sums:
         totals = {key: np.zeros((2, width)) for key, width in widths.items()}
         return cls(totals, {key: np.zeros((2, 2, width)) for key, width in widths.items()}, np.zeros(2))
 
-    def add(self, rows: Sequence[int], per_prompt: PerPrompt) -> None:
-        """Add a batch; prompt `i` belongs to half `i % 2`.
+    def add(self, rows: Sequence[int], per_prompt: PerPrompt, of_prompt: OfPrompt = relative_logs) -> None:
+        """Add a batch; prompt `i` belongs to half `i % 2`. `of_prompt` makes the values whose moments are kept.
 
         Raises:
             FormatError: a value is NaN or infinite; names the layer and site.
@@ -61,7 +64,7 @@ class Sums:
                 raise FormatError(
                     f"The importance of {site} in layer {layer} is NaN or infinite; score in float32 (dtype=float32)."
                 )
-            logs = relative_logs(values)
+            logs = of_prompt(values)
             for half in (0, 1):
                 chosen = halves == half
                 self.totals[key][half] += values[chosen].sum(0, dtype=np.float64)
@@ -160,6 +163,7 @@ def accumulate(
     enough: Callable[[Sums], bool] | None = None,
     seed: int = 0,
     skipped: Callable[[int], None] = lambda _: None,
+    of_prompt: OfPrompt = relative_logs,
 ) -> Sums:
     """Score prompts until `enough` says so, or all of them, and return the sums of all processes.
 
@@ -173,13 +177,14 @@ def accumulate(
         enough: asked after every round.
         seed: of the order of the prompts, where `enough` is given.
         skipped: told of every batch that an earlier run has done.
+        of_prompt: as in `Sums.add`.
     """
     sums, start = progress.load(widths), 0
     for batches in rounds(prompts.lengths, batch_size, share.world, None if enough is None else seed):
         for rows in batches[share.rank :: share.world]:
             start += 1
             if start > sums.batches:
-                sums.add(rows, scorer(prompts(rows)))
+                sums.add(rows, scorer(prompts(rows)), of_prompt)
                 progress.save(sums)
             else:
                 skipped(len(rows))

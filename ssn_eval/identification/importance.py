@@ -1,8 +1,9 @@
-r"""Importance of every neuron (METHOD: `I(N, D)`), by three scorers behind one signature.
+r"""Importance of every neuron (METHOD: `I(N, D)`), by five scorers behind one signature.
 
 `measure(model, inputs, method=…)` takes token ids, one list a prompt, and returns scores by site key, `(width,)`, float32: the
 mean over prompts of `‖y(x) − y_{\N}(x)‖₂`, y being by default the hidden state after the last norm at the last prompt token.
-`sketch` estimates it for all neurons at once, `exact` computes the definition, `local` is the closed form of public code.
+`sketch` estimates it for all neurons at once, `exact` computes the definition, `local` is the closed form of public code. Two scorers of other papers
+give signed values instead: `attribution` (support of a response) and `activation`.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ssn_eval.core.errors import EmptySetError, ParamsError
-from ssn_eval.core.moments import Statistics
+from ssn_eval.core.moments import Statistics, raw, relative_logs
 from ssn_eval.core.neurons import expand_sites
-from ssn_eval.core.settings import ScoreParams
+from ssn_eval.core.settings import SIGNED, ScoreParams
 from ssn_eval.core.store import Scores
 from ssn_eval.identification.stability import rank_correlation, standard_error
 
@@ -117,6 +118,7 @@ def measure(
             enough=_enough(settings.tolerance),
             seed=settings.seed,
             skipped=advance,
+            of_prompt=raw if settings.method in SIGNED else relative_logs,
         )
     statistics = sums.statistics()
     halves = (statistics.half(0), statistics.half(1)) if statistics else None
@@ -140,6 +142,14 @@ def _scorer(model, sites, readout, settings, neurons, advance):
         from ssn_eval.identification.exact import exact
 
         return exact(model, sites, readout, neurons=neurons, advance=advance)
+    if settings.method == "attribution":
+        from ssn_eval.identification.attribution import attribution
+
+        return attribution(model, sites, position=settings.position, advance=advance)
+    if settings.method == "activation":
+        from ssn_eval.identification.activation import activation
+
+        return activation(model, sites, advance=advance)
     from ssn_eval.identification.local import local
 
     return local(model, sites, readout, advance=advance)

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,6 +26,7 @@ from ssn_eval.core.neurons import parse_key, site_key
 from ssn_eval.core.progress import Advance
 from ssn_eval.identification.accumulate import PerPrompt
 from ssn_eval.identification.readout import Readout
+from ssn_eval.identification.watching import watching
 from ssn_eval.models.architectures.resolving import resolve
 from ssn_eval.models.architectures.sites import Site
 from ssn_eval.models.batches import Batch
@@ -61,7 +61,7 @@ def local(
         advance(len(batch.rows))
         return scores
 
-    with _watching(watched, current):
+    with watching(watched, current):
         yield scorer
 
 
@@ -111,18 +111,3 @@ def _attention(site: str, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> 
         outputs[..., i] = ((scores - delta).softmax(-1) - weights).pow(2).sum((-1, -2))
     # A query neuron belongs to one head; a key neuron is read by every query head of its group.
     return outputs.sqrt().flatten() if site == "q_proj" else outputs.sum(1).sqrt().flatten()
-
-
-@contextmanager
-def _watching(sites: Mapping[str, Site], current: dict[str, torch.Tensor]) -> Iterator[None]:
-    """In the body, every forward pass puts the activations of the sites into `current`, (batch, time, width)."""
-
-    def keep(activation: torch.Tensor, key: str) -> None:
-        current[key] = activation
-
-    handles = [site.hook(partial(keep, key=key)) for key, site in sites.items()]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()

@@ -12,7 +12,7 @@ from ssn_eval.core.neurons import SITES, NeuronSet, expand_sites
 from ssn_eval.core.rules import RULES
 from ssn_eval.core.settings import SelectParams
 from ssn_eval.core.store import ScoreFile, Scores
-from ssn_eval.identification import contrast, selection
+from ssn_eval.identification import contrast, effects, selection
 from ssn_eval.identification.contrast import Contrast
 from ssn_eval.identification.selection import Scope
 
@@ -163,8 +163,13 @@ class Evidence:
         return self._pick(settings, rule, self.hr, langs, len(plain.shared(langs)))
 
     def _pick(self, settings: SelectParams, rule: str, lang: str, others: tuple[str, ...], count: int) -> NeuronSet:
-        """By contrast in one language, or shared with others: the `count` first, or those within the rate."""
-        sites, own = expand_sites(settings.sites), self.contrasts[lang]
+        """By a statistic in one language, or shared with others: the `count` first, or those within the rate."""
+        sites = expand_sites(settings.sites)
+        if statistic := RULES[rule].statistic:
+            values = {code: effects.STATISTICS[statistic](*self.moments[code]) for code in (lang, *others)}
+            ranking = effects.shared(values[lang], [values[code] for code in others]) if others else values[lang]
+            return selection.strongest(ranking, count, sites)
+        own = self.contrasts[lang]
         evidence = contrast.shared(own, [self.contrasts[other] for other in others]) if others else own
         if not RULES[rule].by_rate:
             return contrast.largest(evidence, count, sites)

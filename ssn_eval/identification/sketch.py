@@ -56,7 +56,7 @@ def sketch(
         checkpointing: keep no activation inside a layer; it is computed again for every probe.
         advance: told of every prompt, by parts.
     """
-    taps = _Taps(recompute=checkpointing)
+    taps = Taps(recompute=checkpointing)
 
     def scorer(batch: Batch) -> PerPrompt:
         with torch.enable_grad():
@@ -74,7 +74,7 @@ def sketch(
         tokens = torch.tensor([end - first for first, end in batch.spans])[:, None]
         return {key: (square / probes / tokens).sqrt().numpy() for key, square in squares.items()}
 
-    with _input_gradients_only(model), taps.on(sites), _checkpointed(model) if checkpointing else _nothing():
+    with input_gradients_only(model), taps.on(sites), _checkpointed(model) if checkpointing else _nothing():
         yield scorer
 
 
@@ -97,13 +97,18 @@ Reduced = Callable[..., torch.Tensor]
 """gradient and the tensors that it needs → what is summed over time, (batch, time, width)"""
 
 
-class _Taps:
-    """After every backward pass, `dots` holds `Σ_t g_{t,N} a_{t,N}` of each site, (batch, width), float32."""
+class Taps:
+    """After every backward pass, `dots` holds `Σ_t g_{t,N} a_{t,N}` of each site, (batch, width), float32.
+
+    The sum runs over all tokens, or over each row's span of `spans`.
+    """
 
     def __init__(self, recompute: bool) -> None:
+        """Watch nothing yet; with `recompute`, every layer runs twice, and only the second run's activations are kept."""
         self.recompute = recompute
         self.recording = False
         self.dots: dict[str, torch.Tensor] = {}
+        self.spans: list[tuple[int, int]] | None = None
         self._again: dict[str, tuple[torch.Tensor, ...]] = {}
         """what `reduce` needs of the layer that is being computed a second time"""
 
@@ -116,9 +121,8 @@ class _Taps:
         stored = None if self.recompute else values
 
         def reduce(gradient: torch.Tensor) -> None:
-            self.dots[key] = change(gradient, *(self._again.pop(key) if stored is None else stored)).sum(
-                1, dtype=torch.float32
-            )
+            change_by_token = change(gradient, *(self._again.pop(key) if stored is None else stored))
+            self.dots[key] = _over_time(change_by_token, self.spans)
 
         activation.register_hook(reduce)
 
@@ -139,12 +143,20 @@ class _Taps:
 
     @contextmanager
     def on(self, sites: Mapping[str, Site]) -> Iterator[None]:
+        """In the body, the sites are watched."""
         handles = [self._tap(key, site) for key, site in sites.items()]
         try:
             yield
         finally:
             for handle in handles:
                 handle.remove()
+
+
+def _over_time(values: torch.Tensor, spans: list[tuple[int, int]] | None) -> torch.Tensor:
+    """(batch, time, width) → the sum over all tokens or over each row's span, (batch, width), float32."""
+    if spans is None:
+        return values.sum(1, dtype=torch.float32)
+    return torch.stack([values[row, first:end].sum(0, dtype=torch.float32) for row, (first, end) in enumerate(spans)])
 
 
 def through_norm(
@@ -170,7 +182,7 @@ def through_norm(
 
 
 @contextmanager
-def _input_gradients_only(model: PreTrainedModel) -> Iterator[None]:
+def input_gradients_only(model: PreTrainedModel) -> Iterator[None]:
     """Differentiate with respect to the embeddings alone: no gradient is computed or kept for any weight."""
     flags = [(p, p.requires_grad) for p in model.parameters()]
     model.requires_grad_(False)
