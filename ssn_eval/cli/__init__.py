@@ -12,6 +12,7 @@ import click
 from ssn_eval.cli.claims import claims
 from ssn_eval.cli.completion import completion
 from ssn_eval.cli.data import data
+from ssn_eval.cli.direction import direction
 from ssn_eval.cli.doctor import doctor
 from ssn_eval.cli.exchange import export, import_
 from ssn_eval.cli.find import find
@@ -47,6 +48,7 @@ for _command in (
     export,
     import_,
     reference,
+    direction,
     bake,
     merge,
     pairs,

@@ -6,8 +6,9 @@ lm_eval splits the text at commas and equals signs, and makes numbers of values 
 
 from __future__ import annotations
 
+import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ from ssn_eval.core import files, store
 from ssn_eval.core.errors import MismatchError, MissingInputError, ParamsError
 from ssn_eval.core.origin import ModelRef
 from ssn_eval.core.store import NeuronFile
+from ssn_eval.interventions import directions
 from ssn_eval.interventions import reference as references
+from ssn_eval.interventions.directions import Direction, DirectionOp
 from ssn_eval.interventions.ops import Intervention, combine
 from ssn_eval.interventions.plan import plan
 from ssn_eval.interventions.reference import Reference
@@ -42,10 +45,14 @@ class Treatment:
     interventions: tuple[Intervention, ...] = ()
     sets: tuple[NeuronFile, ...] = ()
     reference: Reference | None = None
+    direction: Direction | None = None
+    direction_op: DirectionOp | None = None
 
     @property
     def op(self) -> str:
         """The ops, joined by `+`; `none` if the model is unchanged."""
+        if self.direction_op:
+            return str(self.direction_op)
         return "+".join(str(intervention.op) for intervention in self.interventions) or "none"
 
     def everywhere(self) -> bool:
@@ -53,7 +60,9 @@ class Treatment:
         return all(intervention.positions == "all" for intervention in self.interventions)
 
     def identity(self) -> str:
-        """The change of every neuron, as a text; empty if the model is unchanged."""
+        """The change of every neuron or of the residual stream, as a text; empty if the model is unchanged."""
+        if self.direction:
+            return f"{self.direction_op} {hashlib.sha256(self.direction.difference.tobytes()).hexdigest()} {self.direction.layer}"
         if not self.sets:
             return ""
         changes = plan(self.sets[0].model.geometry, self.interventions, self.reference)
@@ -67,6 +76,7 @@ class Treatment:
         """
         refs = [(file.model, "The neuron set") for file in self.sets]
         refs += [(self.reference.model, "The reference set")] if self.reference else []
+        refs += [(self.direction.model, "The direction")] if self.direction else []
         for ref, description in refs:
             if not (other_model and ref.geometry.to_json() == live.geometry.to_json()):
                 lineage.refuse_other(ref, live, ancestors, description)
@@ -97,6 +107,18 @@ def treatment(neurons: Any, op: Any, layers: Any, positions: Any, reference: str
     result = Treatment(tuple(interventions), sets, activations)
     result.identity()  # an impossible change is reported before the model is loaded, which can take minutes
     return result
+
+
+def direction_treatment(direction: str, op: Any, others: Mapping[str, Any]) -> Treatment:
+    """Read `direction=` with `op=direction:ablate` (the default) or `op=direction:add:<number>`.
+
+    Raises:
+        SsnError: the file or the op cannot be read, or an argument that goes with neurons is given.
+    """
+    for name in (name for name, value in others.items() if value is not None):
+        raise ParamsError(f"{name}= goes with neurons, not with direction=; give one of the two.")
+    parsed = directions.parse_op("direction:ablate" if op in (ABSENT, None) else str(op))
+    return Treatment(direction=directions.load(Path(direction)), direction_op=parsed)
 
 
 def model_spec(pretrained: Any, adapter: str | None, kwargs: dict[str, Any]) -> tuple[ModelSpec | None, str | None]:

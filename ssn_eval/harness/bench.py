@@ -18,6 +18,7 @@ from ssn_eval.core import files
 from ssn_eval.core.neurons import NeuronSet
 from ssn_eval.core.settings import EvaluateParams
 from ssn_eval.harness.conditions import CACHE, Conditions
+from ssn_eval.interventions.directions import Direction, DirectionOp
 from ssn_eval.interventions.hooks import intervene
 from ssn_eval.interventions.ops import Op
 from ssn_eval.judges.registry import get_judge
@@ -66,6 +67,13 @@ class Bench:
         """The model with an intervention on some neurons."""
         return self._measure(_own(neurons, op), lambda: self._with(neurons, op))
 
+    def directed(self, direction: Direction, op: DirectionOp) -> Measured:
+        """The model with an op on its refusal direction."""
+        used = hashlib.sha256(direction.difference.tobytes()).hexdigest()
+        return self._measure(
+            {"direction": used, "layer": direction.layer, "op": str(op)}, lambda: self._along(direction, op)
+        )
+
     def has(self, neurons: NeuronSet, op: Op) -> bool:
         """Whether the condition of an intervention is finished."""
         return self._conditions().has(_own(neurons, op))
@@ -105,6 +113,14 @@ class Bench:
     def _with(self, neurons: NeuronSet, op: Op) -> Iterator[SsnHFLM]:
         lm = self._base()
         with intervene(lm.model, neurons, op):
+            yield lm
+
+    @contextmanager
+    def _along(self, direction: Direction, op: DirectionOp) -> Iterator[SsnHFLM]:
+        from ssn_eval.interventions.residual import direct
+
+        lm = self._base()
+        with direct(lm.model, direction, op):
             yield lm
 
     @contextmanager

@@ -25,7 +25,7 @@ from ssn_eval.harness import arguments, endings
 from ssn_eval.harness.arguments import ABSENT, PIPELINE
 from ssn_eval.harness.endings import Endings
 from ssn_eval.harness.exits import one_sentence
-from ssn_eval.interventions import hooks, ops
+from ssn_eval.interventions import hooks, ops, residual
 from ssn_eval.models import deltas, lineage, loading, residency, templates
 from ssn_eval.models.classes import auto_class
 from ssn_eval.models.generation import NO_PENALTY
@@ -61,6 +61,7 @@ class SsnHFLM(_HFLM):
         layers: str | int | None = None,
         positions: str | None = None,
         reference: str | None = None,
+        direction: str | None = None,
         adapter: str | None = PIPELINE,
         checkpoint: str | None = None,
         other_model: bool = False,
@@ -76,6 +77,7 @@ class SsnHFLM(_HFLM):
                 sets, or one value for each set, joined by `+`.
             positions: `prompt`, `generated` or `all` (the default).
             reference: the activations that `mean` and `set:<quantile>` need (`ssn reference`).
+            direction: a refusal direction (`ssn direction`) in place of neurons, with `op=direction:ablate` or `op=direction:add:<number>`.
             adapter: a neuron-LoRA folder; checked against the base model.
             checkpoint: a fine-tuned model's folder, or a sparse delta; checked against the base model.
             other_model: allow a set, adapter or checkpoint made on other weights of the same shape.
@@ -85,7 +87,12 @@ class SsnHFLM(_HFLM):
             SsnError: bad input; ends a command with one sentence.
         """
         with one_sentence():
-            self._treatment = arguments.treatment(neurons, op, layers, positions, reference)
+            others = {"neurons": neurons, "layers": layers, "positions": positions, "reference": reference}
+            self._treatment = (
+                arguments.direction_treatment(direction, op, others)
+                if direction
+                else arguments.treatment(neurons, op, layers, positions, reference)
+            )
             self._checkpoint = arguments.checkpoint(checkpoint)
             if checkpoint is not None and adapter == PIPELINE:
                 adapter = None
@@ -96,9 +103,9 @@ class SsnHFLM(_HFLM):
             names = [f"{name}=" for name, value in exclusive.items() if value]
             if len(names) > 1:
                 raise ParamsError(f"Both {' and '.join(names)} were given; give one of them.")
-            if spec is None and (self._treatment.sets or checkpoint):
+            if spec is None and (self._treatment.sets or direction or checkpoint):
                 raise ParamsError(
-                    "neurons= and checkpoint= need pretrained= as a hub id or a folder, not a loaded model."
+                    "neurons=, direction= and checkpoint= need pretrained= as a hub id or a folder, not a loaded model."
                 )
             if kwargs.get("device") is None:  # HFLM's own default is "cuda" on every machine
                 kwargs["device"] = "cuda" if torch.cuda.is_available() else "cpu"
@@ -232,6 +239,8 @@ class SsnHFLM(_HFLM):
         self._treatment.refuse_other(self._ref, self._ancestors(), self._other_model)
         model: Any = self._model
         hooks.attach(model, self._treatment.interventions, self._treatment.reference)
+        if self._treatment.direction and self._treatment.direction_op:
+            residual.attach(base_model, self._treatment.direction, self._treatment.direction_op)
 
     def _ancestors(self) -> Sequence[ModelRef]:
         """The models that this one was made from, if its folder names them. Neuron sets of a base fit a checkpoint fine-tuned from it."""
@@ -363,6 +372,8 @@ class SsnHFLM(_HFLM):
         if treatment.interventions:
             ssn["interventions"] = ops.describe_all(treatment.interventions)
             ssn["neurons_model"] = treatment.sets[0].model.to_json()
+        if treatment.direction:
+            ssn["direction"] = {"layer": treatment.direction.layer, **treatment.direction.provenance}
         if treatment.reference:
             ssn["reference"] = dict(treatment.reference.provenance)
         return {**info, "ssn_eval": ssn}

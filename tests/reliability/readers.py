@@ -20,7 +20,7 @@ from ssn_eval.core.store import holds_scores
 from ssn_eval.exchange.formats import carrying
 from ssn_eval.harness import rejudging
 from ssn_eval.harness.runs import samples
-from ssn_eval.interventions import reference
+from ssn_eval.interventions import directions, reference
 from ssn_eval.interventions.reference import PERCENTILES, Activations
 from ssn_eval.judges import calibration
 from ssn_eval.models import deltas, loading
@@ -66,6 +66,10 @@ def _neurons(path: Path) -> None:
 def _reference(path: Path) -> None:
     said = Activations(np.array([1, 2]), np.zeros(2, np.float32), np.zeros((PERCENTILES, 2), np.float32))
     reference.save(path, reference.Reference({"layers.0.q_proj": said}, MODEL, {"lang": "en"}))
+
+
+def _direction(path: Path) -> None:
+    directions.save(path, directions.Direction(np.ones((2, 4), np.float32), 1, MODEL, {"lang": "en"}))
 
 
 def _delta(path: Path) -> None:
@@ -126,6 +130,7 @@ READERS = {
     "scores": Reader("scores.safetensors", store.load_scores, _scores),
     "kind of safetensors": Reader("any.safetensors", holds_scores, _scores),
     "reference": Reader("ref.safetensors", reference.load, _reference),
+    "direction": Reader("direction.safetensors", directions.load, _direction),
     "delta": Reader("delta.safetensors", deltas.load, _delta),
     "prompts.jsonl": Reader("prompts.jsonl", read_prompts, _lines(PROMPT, PROMPT | {"id": "b"})),
     "multijail": Reader("MultiJail.csv", read_prompts, _multijail),
