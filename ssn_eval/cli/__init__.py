@@ -14,6 +14,7 @@ from ssn_eval.cli.completion import completion
 from ssn_eval.cli.data import data
 from ssn_eval.cli.direction import direction
 from ssn_eval.cli.doctor import doctor
+from ssn_eval.cli.edit import edit
 from ssn_eval.cli.exchange import export, import_
 from ssn_eval.cli.find import find
 from ssn_eval.cli.frontier import frontier
@@ -49,6 +50,7 @@ for _command in (
     import_,
     reference,
     direction,
+    edit,
     bake,
     merge,
     pairs,

@@ -169,6 +169,7 @@ def own_table(path: Path) -> None:
 MAKERS: dict[str, Callable[[Path], None]] = {
     MODEL: model,
     OTHER: model,
+    "safer": model,
     PIPELINE: model,
     "artifacts/model/spec.json": spec,
     "artifacts/train/ssn": adapter,
