@@ -23,6 +23,7 @@ from ssn_eval.cli.harden import harden
 from ssn_eval.cli.identification import identify, select
 from ssn_eval.cli.init import init
 from ssn_eval.cli.judging import calibrate, judge
+from ssn_eval.cli.pathway import pathway
 from ssn_eval.cli.push import push
 from ssn_eval.cli.reference import reference
 from ssn_eval.cli.report import report
@@ -46,6 +47,7 @@ for _command in (
     show,
     diff,
     combine,
+    pathway,
     export,
     import_,
     reference,

@@ -33,6 +33,7 @@ UNRUN = {
     "ssn harden": "needs held-out prompts of whole benchmarks: tests/integration/test_harden.py runs it, small",
     "ssn frontier": "trains organisms and sweeps methods: tests/integration/test_frontier_sweep.py runs it, small",
     "ssn claims": "runs the whole pipeline per seed: tests/pipeline/test_dvc.py runs it, small",
+    "ssn pathway": "needs neurons that act together: tests/integration/test_acting.py runs it, small",
     "ssn push": "needs a hub: tests/integration/test_push.py pushes to one on loopback",
     "make demo": "the whole default run, which takes minutes; it is what the pipeline test runs small",
     "make test": "is this",
