@@ -213,21 +213,18 @@ def organism_step() -> str:
     return rows(("instructions", *ways), body)
 
 
-def real() -> str:
-    """The conditions of docs/decisions/0007: harmful prompts refused by language, the change over all, and the price."""
-    found = load("real_qwen_coder_05b")
+def real(name: str) -> str:
+    """The conditions of docs/decisions/0007 and 0008: harmful prompts refused by language, the change over all, and the price."""
+    found = load(name)
     langs, sizes = found["languages"], found["sizes"]
     body = []
-    for name, parts in found["conditions"].items():
+    for condition, parts in found["conditions"].items():
         heldout, borderline = parts["heldout"], parts.get("borderline")
-        change = heldout.get("change", {}).get("all")
         body.append(
             (
-                _condition(name, sizes),
+                _condition(condition, sizes),
                 *(_percent(heldout["by_lang"][lang]["refusal"]) for lang in langs),
-                "–"
-                if change is None
-                else f"{100 * change['difference']:+.0f} [{100 * change['low']:.0f}, {100 * change['high']:.0f}]",
+                _change(heldout),
                 f"{100 * heldout['rates']['over_refusal']:.0f}",
                 _percent(borderline["by_lang"]["en"]["harmless_refusal"]) if borderline else "–",
                 _percent(borderline["by_lang"]["en"]["refusal"]) if borderline else "–",
@@ -238,11 +235,58 @@ def real() -> str:
     return rows(header, body)
 
 
+def _change(heldout: Mapping[str, Any]) -> str:
+    """The change of refusal over all languages, in points, with its interval."""
+    change = heldout.get("change", {}).get("all")
+    if change is None:
+        return "–"
+    return f"{100 * change['difference']:+.0f} [{100 * change['low']:.0f}, {100 * change['high']:.0f}]"
+
+
+def real_seeds() -> str:
+    """The change over all languages of the same conditions on every seed of the smaller model."""
+    seeds = {seed: load(f"real_qwen_coder_05b{f'_{seed}' if seed else ''}") for seed in (0, 1, 2)}
+    shared = [
+        c for c in seeds[0]["conditions"] if c != "base" and all(c in one["conditions"] for one in seeds.values())
+    ]
+    body = [(_condition(c, {}), *(_change(one["conditions"][c]["heldout"]) for one in seeds.values())) for c in shared]
+    return rows(("condition", *(f"seed {seed}" for seed in seeds)), body)
+
+
+def stability() -> str:
+    """Split-half Jaccard by prompts and probes at equal cost, the shared set."""
+    body = []
+    for name, title in {**NAMES, "qwen_coder_05b": "Qwen2.5-Coder 0.5B"}.items():
+        for cost, measured in load(f"set_stability_{name}")["groups"].items():
+            for row in measured:
+                sets = [row[rule][key] for rule in ("paper", "contrast") for key in ("ms/en", "ss")]
+                body.append(
+                    (
+                        title,
+                        cost,
+                        f"{row['prompts']} × {row['probes']}",
+                        f"{row['seconds']:.0f}",
+                        *("–" if one["jaccard"] is None else f"{one['jaccard']:.2f}" for one in sets),
+                    )
+                )
+    header = (
+        "model",
+        "backward passes",
+        "prompts × probes",
+        "seconds",
+        "MS of English",
+        "SS",
+        "contrast: English",
+        "contrast: shared",
+    )
+    return rows(header, body)
+
+
 def _condition(name: str, sizes: Mapping[str, int]) -> str:
     if name == "base":
         return name
     op, _, neurons = name.partition(" ")
-    label = f"{neurons} ({sizes[neurons]:,})"
+    label = f"{neurons} ({sizes[neurons]:,})" if neurons in sizes else neurons
     return f"{label} suppressed" if op == "suppress" else f"{label} × {op.removeprefix('scale:')}"
 
 
@@ -259,7 +303,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "frontier": frontier,
     "organism_step": organism_step,
     "sites": sites,
-    "real": real,
+    "real": lambda: real("real_qwen_coder_05b"),
 }
 
 
