@@ -12,7 +12,7 @@ import torch
 from ssn_eval.core.neurons import NeuronSet
 from ssn_eval.core.origin import ModelRef
 from ssn_eval.models.architectures.resolving import geometry, resolve
-from ssn_eval.training.adapters.folder import save_adapter
+from ssn_eval.training.adapters.folder import load_adapter, save_adapter
 from ssn_eval.training.adapters.neuron_lora import build, merge
 from ssn_eval.training.weights import masks
 
@@ -60,6 +60,7 @@ def faults(model: Any, neurons: NeuronSet, folder: Path) -> list[str]:
     from peft import PeftModel
 
     found: list[str] = []
+    plain = copy.deepcopy(model)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     allowed = masks(model, neurons)
     model.requires_grad_(True)
@@ -70,7 +71,7 @@ def faults(model: Any, neurons: NeuronSet, folder: Path) -> list[str]:
         if name in allowed and p.grad is not None
     }
     model.zero_grad()
-    plain = copy.deepcopy(model)
+    ref = ModelRef("tiny", "0" * 64, model.config.model_type, geometry(model))
     tuned: Any = build(model, neurons)
     tuned.train(False)
     loss(tuned).backward()
@@ -78,12 +79,15 @@ def faults(model: Any, neurons: NeuronSet, folder: Path) -> list[str]:
         for parameter in (p for p in tuned.parameters() if p.requires_grad and p.grad is not None):
             parameter -= RATE * parameter.grad
     stepped = _logits(tuned)
-    save_adapter(tuned, folder, ModelRef("tiny", "0" * 64, model.config.model_type, geometry(model)), {})
+    save_adapter(tuned, folder, ref, {})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         stock = PeftModel.from_pretrained(plain, str(folder))
     if not torch.equal(_logits(stock), stepped):
         found.append("the saved adapter gives other logits in stock PEFT")
+    ours = load_adapter(stock.unload(), folder, ref)
+    if not torch.equal(_logits(ours), stepped):
+        found.append("the saved adapter gives other logits")
     merged: Any = merge(tuned)
     if not torch.allclose(checking.logits(merged), stepped, atol=1e-4, rtol=1e-3):
         found.append("the merged model gives other logits")

@@ -69,10 +69,12 @@ def build(model: PreTrainedModel, neurons: NeuronSet) -> PeftModel:
         with quiet():
             wrapped = get_peft_model(model, config)
     except ValueError as error:
+        reason = str(error).splitlines()[0].partition(" Incompatible modules")[0]
         raise ArchitectureError(
-            f"PEFT cannot put a LoRA on all of these weights of a {bare_model(model).config.model_type} model: {str(error).splitlines()[0]} "
+            f"PEFT cannot put a LoRA on all of these weights of a {bare_model(model).config.model_type} model: {reason} "
             f"Train without the neurons of recurrent layers, or use a method with masked gradients."
         ) from error
+    _refuse_lost(wrapped)
     tuned: Any = wrapped.base_model.model
     with torch.no_grad():
         for part in (*by_module, *by_parameter):
@@ -89,7 +91,7 @@ def targets(model: PreTrainedModel, neurons: NeuronSet) -> tuple[list[Slice], li
         ArchitectureError: PEFT has no LoRA for one of the weights.
     """
     sites, modules = resolve(model), dict(model.named_modules())
-    has_experts = any(site.expert is not None for site in sites.values())
+    has_experts = any(p.ndim == 3 and name.endswith(".down_proj") for name, p in model.named_parameters())
     mlp = NeuronSet.of(n for n in neurons if has_experts and site_kind(n.site) == "mlp")
     by_module, by_parameter = slices(sites, NeuronSet(neurons.members - mlp.members)), slices(sites, mlp)
     for part in by_module:
@@ -116,6 +118,27 @@ def reads_weight(parent: type, leaf: str) -> bool:
         return f"self.{leaf}.weight" in inspect.getsource(parent.forward)  # type: ignore[attr-defined]
     except (OSError, TypeError):
         return False
+
+
+def _refuse_lost(wrapped: PeftModel) -> None:
+    """Stop if PEFT would not find some of the adapter's matrices again when it loads the saved adapter.
+
+    While loading, it renames them by the rules for old checkpoints of a model, and leaves out without a message what then has no place.
+
+    Raises:
+        ArchitectureError: names a weight.
+    """
+    from peft import get_peft_model_state_dict, set_peft_model_state_dict
+
+    result: Any = set_peft_model_state_dict(wrapped, get_peft_model_state_dict(wrapped))
+    lost = [name for name in result.missing_keys if ".lora_" in name]
+    if lost:
+        weight = without_wrappers(lost[0].removeprefix("base_model.model.").partition(".lora_")[0])
+        base: Any = wrapped.unload()
+        raise ArchitectureError(
+            f"PEFT cannot put a LoRA on all of these weights of a {base.config.model_type} model: it would lose that of {weight} when "
+            f"it loads the adapter again. Train without these neurons, or use a method with masked gradients."
+        )
 
 
 def _wrapper(tuned: nn.Module, part: Slice) -> Any:
