@@ -45,12 +45,30 @@ def is_packed(module: nn.Module) -> bool:
     )
 
 
+def refuse_without_gradients(model: PreTrainedModel, instead: str) -> None:
+    """Stop if no gradient comes through a model's quantised weights.
+
+    bitsandbytes packs 4-bit weights anew for a CPU with AVX-512 when they first run outside of training; its kernel for them has no backward pass.
+
+    Args:
+        model: the model, without an adapter.
+        instead: the way round.
+
+    Raises:
+        ParamsError: the weights are packed so.
+    """
+    for module in model.modules():
+        if getattr(getattr(getattr(module, "weight", None), "quant_state", None), "packing_format_for_cpu", False):
+            refuse(model, "on this CPU bitsandbytes gives no gradients through 4-bit weights", instead)
+
+
 def refuse_training(model: PreTrainedModel) -> None:
     """Stop if nothing can be trained beside a model's quantised weights.
 
     Raises:
         ParamsError: the library of the quantisation gives no gradients.
     """
+    refuse_without_gradients(model, "train on a GPU, or beside 8-bit or plain weights")
     if method_of(model) is not None and not getattr(getattr(model, "hf_quantizer", None), "is_trainable", False):
         refuse(model, "transformers has no training beside weights of this kind")
 
