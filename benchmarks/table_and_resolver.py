@@ -38,7 +38,7 @@ def main() -> None:
     torch.set_num_threads(1)
     known = json.loads((ROOT / "tests" / "zoo" / "zoo.json").read_text(encoding="utf-8"))["pairs"]
     pairs = [name for name, pair in known.items() if pair.get("found") == "table"]
-    results = {name: compare(*name.split(" ")) for name in pairs[: 2 if options.quick else None]}
+    results = {name: compare(*name.split(" ", 1)) for name in pairs[: 2 if options.quick else None]}
     equal = all(pair["sites_equal"] and pair["sketch_equal"] and pair["exact_equal"] for pair in results.values())
     command = "python benchmarks/table_and_resolver.py" + (" --quick" if options.quick else "")
     print(json.dumps({"command": command, "equal": equal, "pairs": results, "machine": machine()}, indent=1))

@@ -354,6 +354,12 @@ def reference(spec: ModelSpec, model: PreTrainedModel) -> ModelRef:
     from ssn_eval.models.architectures import caching
     from ssn_eval.models.architectures.resolving import geometry
 
+    if quantization.method_of(model) == "compressed-tensors":
+        from ssn_eval.models.architectures.discovery import passes
+
+        passes.run(
+            model, 1
+        )  # it unpacks a weight when its module first runs, and an adapter needs the modules as they are then
     name = spec.pretrained or f"package:{spec.package}"
     weights = weights_hash(locate(spec))
     caching.find(model, weights)

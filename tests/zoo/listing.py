@@ -55,7 +55,8 @@ def untrained(pairs: dict[str, dict[str, Any]]) -> dict[str, str]:
     """`<type> <class>` → what is wrong with one step of a neuron-LoRA on all of its sites; pairs without a fault are left out."""
     reasons: dict[str, str] = {}
     for name in (name for name, pair in pairs.items() if pair.get("layers")):
-        model = building.build(*name.split(" "), gain=MILD)
+        kind, class_name = name.split(" ")
+        model = building.build(kind, class_name, gain=MILD)
         with tempfile.TemporaryDirectory() as folder:
             try:
                 found = training.faults(model, training.a_set(model), Path(folder) / "adapter")

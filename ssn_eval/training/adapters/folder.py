@@ -75,7 +75,7 @@ def load_adapter(model: PreTrainedModel, folder: Path, live: ModelRef, *, other_
             return PeftModel.from_pretrained(model, str(folder))
     except SafetensorError as error:
         raise FormatError(f"The adapter in {folder} is damaged: {error}.") from error
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, AttributeError) as error:
         first = str(error).strip().split("\n")[0]
         raise MismatchError(f"The adapter in {folder} does not fit {live.id}: {first}") from error
 
