@@ -26,7 +26,7 @@ from ssn_eval.harness.arguments import ABSENT, PIPELINE
 from ssn_eval.harness.endings import Endings
 from ssn_eval.harness.exits import one_sentence
 from ssn_eval.interventions import hooks, ops, residual
-from ssn_eval.models import deltas, lineage, loading, residency, templates
+from ssn_eval.models import deltas, lineage, loading, quantization, residency, templates
 from ssn_eval.models.classes import auto_class
 from ssn_eval.models.generation import NO_PENALTY
 from ssn_eval.models.loading import Loaded, ModelSpec
@@ -195,7 +195,9 @@ class SsnHFLM(_HFLM):
                 raise ParamsError("This model has an adapter or a checkpoint already; load the base model alone.")
             base: Any = self._model
             tuned = load_adapter(base, adapter, self._ref, other_weights=self._other_model)
-        self._model, self._adapter = tuned.to(self.device).eval(), str(adapter)
+        self._model, self._adapter = tuned.eval(), str(adapter)
+        if quantization.method_of(base) is None:
+            tuned.to(self.device)
         try:
             yield self
         finally:
@@ -235,7 +237,10 @@ class SsnHFLM(_HFLM):
         if self._adapter:
             folder = Path(self._adapter)
             self._model = load_adapter(base_model, folder, self._ref, other_weights=self._other_model)
-            self._model.to(self.device)
+            if (
+                quantization.method_of(base_model) is None
+            ):  # quantised weights are where they stay, and PEFT puts the adapter beside them
+                self._model.to(self.device)
         self._treatment.refuse_other(self._ref, self._ancestors(), self._other_model)
         model: Any = self._model
         hooks.attach(model, self._treatment.interventions, self._treatment.reference)

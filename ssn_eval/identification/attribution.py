@@ -20,6 +20,7 @@ from ssn_eval.core.errors import ParamsError
 from ssn_eval.core.progress import Advance
 from ssn_eval.identification.accumulate import PerPrompt
 from ssn_eval.identification.sketch import Taps, input_gradients_only
+from ssn_eval.models import quantization
 from ssn_eval.models.architectures.sites import Site
 from ssn_eval.models.batches import Batch
 
@@ -41,6 +42,7 @@ def attribution(
             f"method=attribution measures how neurons support a response, and position={position} reads none; set position=response "
             "and give a prompt file whose rows have `response`."
         )
+    quantization.refuse_without_gradients(model, "use --method activation, a GPU, or 8-bit or plain weights")
     taps = Taps(recompute=False)
 
     def scorer(batch: Batch) -> PerPrompt:

@@ -25,6 +25,7 @@ import torch
 from ssn_eval.core.progress import Advance
 from ssn_eval.identification.accumulate import PerPrompt
 from ssn_eval.identification.readout import Readout
+from ssn_eval.models import quantization
 from ssn_eval.models.architectures.hooking import Handle
 from ssn_eval.models.architectures.resolving import decoder_layers
 from ssn_eval.models.architectures.sites import Site
@@ -56,6 +57,7 @@ def sketch(
         checkpointing: keep no activation inside a layer; it is computed again for every probe.
         advance: told of every prompt, by parts.
     """
+    quantization.refuse_without_gradients(model, "use --method exact, a GPU, or 8-bit or plain weights")
     taps = Taps(recompute=checkpointing)
 
     def scorer(batch: Batch) -> PerPrompt:

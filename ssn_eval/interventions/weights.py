@@ -15,6 +15,7 @@ from ssn_eval.core.neurons import Geometry, NeuronSet
 from ssn_eval.interventions.ops import Intervention, Op
 from ssn_eval.interventions.plan import plan
 from ssn_eval.interventions.reference import Reference
+from ssn_eval.models import quantization
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -33,7 +34,7 @@ def bake_all(model: PreTrainedModel, interventions: Sequence[Intervention], refe
     Raises:
         SsnError: as `plan.plan`.
         ParamsError: weights cannot express it: positions, a constant where there is no bias, an adapter beside the weights,
-            quantized weights.
+            quantised weights.
     """
     import torch
 
@@ -61,12 +62,11 @@ def refuse_unbakeable(model: PreTrainedModel, interventions: Sequence[Interventi
         raise ParamsError(
             "Weights beside an adapter cannot hold an intervention; merge the adapter first (`ssn merge`)."
         )
-    quantized = getattr(model.config, "quantization_config", None)
-    if quantized is not None:
-        method = getattr(quantized, "quant_method", quantized)
-        raise ParamsError(
-            f"The weights are quantized ({method}), so single rows and columns cannot be changed; load plain weights."
-        )
+    quantization.refuse(
+        model,
+        "single rows and columns of them cannot be changed",
+        "bake into the model's plain weights and quantise the result, or intervene at run time (ssn_hf, `intervene`)",
+    )
     for intervention in interventions:
         if intervention.positions != "all":
             raise ParamsError(

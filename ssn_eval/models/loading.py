@@ -15,7 +15,7 @@ from ssn_eval.core import files
 from ssn_eval.core.errors import FormatError, MissingInputError, ParamsError, UnknownNameError
 from ssn_eval.core.origin import ModelRef
 from ssn_eval.core.progress import waiting
-from ssn_eval.models import memory, templates
+from ssn_eval.models import memory, quantization, templates
 from ssn_eval.models.classes import auto_class
 from ssn_eval.models.templates import Template
 from ssn_eval.models.tokens import leave_out_end
@@ -218,13 +218,17 @@ def _load(spec: ModelSpec, device: str | None, device_map: str | None, trust_rem
     try:
         tokenizer = AutoTokenizer.from_pretrained(located.pretrained, **options)
         config = AutoConfig.from_pretrained(located.pretrained, **options)
-        if device_map is None:
+        is_packed = quantization.method_of_config(config) is not None
+        if device_map is None and not is_packed:  # the config does not tell the bytes of packed weights
             need = memory.weight_bytes(config, _dtype(located.dtype, config), trust_remote_code)
             memory.refuse_weights(need, torch.device(target_device), spec.name)
         result: Any = auto_class(config).from_pretrained(
             located.pretrained,
             dtype=located.dtype,
-            device_map=device_map,
+            # some libraries pack the weights on their device, and none lets them move afterwards
+            device_map={"": target_device}
+            if is_packed and device_map is None and not located.gguf_file
+            else device_map,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # `refuse_incomplete` names them
             **weight_options,
@@ -240,7 +244,7 @@ def _load(spec: ModelSpec, device: str | None, device_map: str | None, trust_rem
         tokenizer.pad_token = tokenizer.eos_token
     leave_out_end(tokenizer)
     templates.bind(tokenizer, spec.template)
-    if device_map is None:
+    if device_map is None and quantization.method_of(model) is None:
         model.to(target_device)  # type: ignore[arg-type]
     model.eval()
     return Loaded(model, tokenizer, reference(spec, model))
@@ -350,6 +354,12 @@ def reference(spec: ModelSpec, model: PreTrainedModel) -> ModelRef:
     from ssn_eval.models.architectures import caching
     from ssn_eval.models.architectures.resolving import geometry
 
+    if quantization.method_of(model) == "compressed-tensors":
+        from ssn_eval.models.architectures.discovery import passes
+
+        passes.run(
+            model, 1
+        )  # it unpacks a weight when its module first runs, and an adapter needs the modules as they are then
     name = spec.pretrained or f"package:{spec.package}"
     weights = weights_hash(locate(spec))
     caching.find(model, weights)

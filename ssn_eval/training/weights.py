@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ssn_eval.core.errors import ArchitectureError, EmptySetError
+from ssn_eval.core.errors import EmptySetError
 from ssn_eval.core.methods import Method
 from ssn_eval.core.neurons import NeuronSet
+from ssn_eval.models import quantization
 from ssn_eval.models.architectures.resolving import geometry, resolve
 from ssn_eval.models.architectures.sites import is_transposed
-from ssn_eval.training.adapters.neuron_lora import build, trainable_parameters
+from ssn_eval.models.architectures.slices import slices
+from ssn_eval.training.adapters.neuron_lora import build, quiet, targets, trainable_parameters
 
 if TYPE_CHECKING:
     import torch
@@ -43,8 +45,10 @@ def free(model: PreTrainedModel, method: Method, neurons: NeuronSet | None) -> F
     Raises:
         EmptySetError: neurons are needed, and there are none.
         MismatchError, ArchitectureError: they do not fit the model, or its modules cannot be trained so.
+        ParamsError: the weights are quantised, and the method would change them.
     """
     total = model.num_parameters()
+    quantization.refuse_training(model)
     if method.on_neurons and not neurons:
         raise EmptySetError(
             f"The method trains the neurons of {method.set or 'a set'}, which is empty; use a larger select.p."
@@ -55,6 +59,9 @@ def free(model: PreTrainedModel, method: Method, neurons: NeuronSet | None) -> F
     if method.weights == "lora":
         tuned = low_rank(model, method.rank)
         return Free(tuned, trainable_parameters(tuned)[0], total)
+    quantization.refuse(
+        model, "this method changes them", "train an adapter beside them (ssn, lora), or load the model's plain weights"
+    )
     model.requires_grad_(True)
     if method.weights == "mask" and neurons:
         return Free(model, mask_gradients(model, neurons), total)
@@ -65,24 +72,25 @@ def low_rank(model: PreTrainedModel, rank: int) -> PeftModel:
     """An ordinary LoRA on every weight in which a site has rows or columns; scale 2 (α = 2 r), no dropout.
 
     Raises:
-        ArchitectureError: the model's sites are not known, or none of them is a module's weight.
+        ArchitectureError: the model's sites are not known, or PEFT cannot put a LoRA on one of the weights.
     """
     from peft import LoraConfig, get_peft_model
 
-    names = sorted({owned.name for site in resolve(model).values() for owned in site.owned})
-    if not names:
-        raise ArchitectureError("No weight of this model can carry a LoRA: its sites are routed experts alone.")
+    modules, parameters = targets(model, NeuronSet.from_keys({key: [0] for key in geometry(model).widths}))
+    names = sorted({part.module for part in modules})
     bare = dict(model.named_modules())
     config = LoraConfig(
         task_type="CAUSAL_LM",
         r=rank,
         lora_alpha=2 * rank,
         target_modules=names,
+        target_parameters=sorted({part.name for part in parameters}) or None,
         lora_dropout=0.0,
         bias="none",
-        fan_in_fan_out=all(is_transposed(bare[name]) for name in names),
+        fan_in_fan_out=bool(names) and all(is_transposed(bare[name]) for name in names),
     )
-    tuned: Any = get_peft_model(model, config)
+    with quiet():
+        tuned: Any = get_peft_model(model, config)
     return tuned
 
 
@@ -93,27 +101,18 @@ def masks(model: PreTrainedModel, neurons: NeuronSet) -> dict[str, torch.Tensor]
 
     Raises:
         MismatchError: a neuron lies outside the model.
-        ArchitectureError: a neuron belongs to a routed expert.
     """
     import torch
 
     geometry(model).check(neurons)
-    modules, sites = dict(model.named_modules()), resolve(model)
+    modules = dict(model.named_modules())
     mask_by_name: dict[str, torch.Tensor] = {}
-    for key, indices in neurons.by_key().items():
-        if sites[key].expert is not None:
-            raise ArchitectureError(
-                f"{key} is a routed expert, whose gradients are not masked; train the attention neurons (sites: attention)."
-            )
-        for owned in sites[key].owned:
-            module: Any = modules[owned.name]
-            mask = mask_by_name.setdefault(owned.name + ".weight", torch.zeros_like(module.weight))
-            oriented = mask.T if is_transposed(module) else mask
-            positions = owned.of(indices)
-            if owned.side == "output":
-                oriented[positions] = 1.0
-            else:
-                oriented[:, positions] = 1.0
+    for part in slices(resolve(model), neurons):
+        module = modules[part.module]
+        mask = mask_by_name.setdefault(part.name, torch.zeros_like(getattr(module, part.parameter)))
+        for expert, positions in part.positions.items():
+            matrix = mask if expert is None else mask[expert]
+            matrix[positions if part.axis(module) == -2 else (slice(None), positions)] = 1.0
     return mask_by_name
 
 

@@ -10,14 +10,17 @@ import torch
 from conftest import existing, owned_by_hand, tiny
 
 from ssn_eval.core import files
-from ssn_eval.core.errors import ArchitectureError, EmptySetError, FormatError, MismatchError, MissingInputError
+from ssn_eval.core.errors import EmptySetError, FormatError, MismatchError, MissingInputError
+from ssn_eval.core.methods import Method
 from ssn_eval.core.neurons import NeuronSet
 from ssn_eval.core.origin import ModelRef
 from ssn_eval.interventions.hooks import intervene
 from ssn_eval.interventions.ops import SUPPRESS
 from ssn_eval.models.architectures.resolving import geometry
 from ssn_eval.training.adapters.folder import load_adapter, refuse_other_base, save_adapter
-from ssn_eval.training.adapters.neuron_lora import build, trainable_parameters
+from ssn_eval.training.adapters.neuron_lora import build, merge, trainable_parameters
+from ssn_eval.training.weights import free
+from ssn_eval.training.weights import masks as weight_masks
 
 CHOSEN = NeuronSet.of(
     [(0, "q_proj", 1), (0, "q_proj", 5), (1, "k_proj", 3), (2, "v_proj", 2), (1, "o_proj", 7), (2, "mlp", 11)]
@@ -42,15 +45,10 @@ def steps(model, n=4, lr=0.05, after_backward=lambda: None):
     return losses
 
 
-def trainable(model):
-    """The chosen neurons that neuron-LoRA can train: all but those of routed experts."""
-    return NeuronSet.of(n for n in existing(model, CHOSEN) if not n.site.startswith("mlp."))
-
-
-def owned(model):
+def owned(model, chosen=CHOSEN):
     """Weight name → the mask of entries that the chosen neurons own, by hand; neuron-LoRA does not train biases."""
     masks = {name: torch.zeros_like(p, dtype=torch.bool) for name, p in model.named_parameters()}
-    for layer, site, index in trainable(model):
+    for layer, site, index in existing(model, chosen):
         for name, entries in owned_by_hand(model, layer, site, index).items():
             if not name.endswith("bias"):
                 masks[name][entries] = True
@@ -59,7 +57,7 @@ def owned(model):
 
 def test_only_the_chosen_weights_change_bit_for_bit_also_after_merging(any_model):
     original = copy.deepcopy(any_model)
-    tuned = build(any_model, trainable(original))
+    tuned = build(any_model, existing(original, CHOSEN))
     torch.testing.assert_close(tuned(IDS).logits, original(IDS).logits)
     losses = steps(tuned)
     assert losses[-1] < losses[0]
@@ -75,7 +73,7 @@ def test_only_the_chosen_weights_change_bit_for_bit_also_after_merging(any_model
 def test_equals_gradient_masking(any_model):
     """The paper's `θ ← θ − η (M ⊙ ∇L)` on the full model gives the same losses."""
     full = copy.deepcopy(any_model)
-    tuned = build(any_model, trainable(full))
+    tuned = build(any_model, existing(full, CHOSEN))
     masks = owned(full)
 
     def mask():
@@ -86,21 +84,30 @@ def test_equals_gradient_masking(any_model):
     torch.testing.assert_close(steps(tuned, 8), steps(full, 8, after_backward=mask), atol=1e-5, rtol=1e-5)
 
 
-def test_experts_cannot_be_trained_and_their_model_s_attention_can():
+def test_experts_of_a_layer_with_unequal_sets_and_dense_layers_beside_them():
+    """PEFT has one rank for all experts of a stack; what fills it up stays zero, is not counted, and PEFT's name for it is no other weight's."""
     model = tiny("qwen3_moe")
-    with pytest.raises(ArchitectureError, match=r"layers\.2\.mlp\.1 is a routed expert.*sites: attention"):
-        build(model, existing(model, CHOSEN))
-    with pytest.raises(ArchitectureError, match=r"layers\.0\.mlp.*PEFT.*sites: attention"):
-        build(tiny("qwen3_moe"), NeuronSet.of([(0, "mlp", 1), (1, "q_proj", 3)]))
-    attention = NeuronSet.of([(1, "q_proj", 3), (2, "o_proj", 4)])
-    assert trainable_parameters(build(model, attention))[0] == 2 * 32
+    chosen = NeuronSet.of(
+        [(0, "mlp", 1), (0, "mlp", 47), *((1, "mlp.0", i) for i in (0, 20, 43)), (1, "mlp.3", 7), (2, "mlp.5", 43)]
+    )
+    full, tuned = copy.deepcopy(model), build(model, chosen)
+    rows = 3 * len(chosen) * 32
+    assert trainable_parameters(tuned)[0] == rows
+    masks = owned(full, chosen)
+    assert {name: mask for name, mask in weight_masks(full, chosen).items() if (mask.bool() != masks[name]).any()} == {}
+    free(full, Method("ss", "mask"), chosen)
+    torch.testing.assert_close(steps(tuned, 8), steps(full, 8), atol=1e-5, rtol=1e-5)
+    merged = dict(merge(tuned).named_parameters())
+    for name, before in tiny("qwen3_moe").named_parameters():
+        assert torch.equal(merged[name] != before, full.get_parameter(name) != before), name
+        assert not ((merged[name] != before) & ~masks[name]).any(), name
 
 
 def test_a_saved_adapter_loads_with_stock_peft_on_every_architecture(any_model, tmp_path, recwarn):
     from peft import PeftModel
 
     plain = copy.deepcopy(any_model)
-    tuned = build(any_model, trainable(plain))
+    tuned = build(any_model, existing(plain, CHOSEN))
     steps(tuned)
     save_adapter(tuned, tmp_path / "a", reference(plain), {})
     expected = tuned(IDS).logits
@@ -130,7 +137,7 @@ def test_saved_adapter_loads_with_stock_peft_and_with_ours(llama, tmp_path):
 def test_an_intervention_sees_base_and_adapter_together(any_model):
     """Suppressing a trained neuron silences its adapter too: it equals suppressing it in the merged model."""
     chosen = existing(any_model, CHOSEN)
-    tuned: Any = build(any_model, trainable(any_model))
+    tuned: Any = build(any_model, existing(any_model, CHOSEN))
     steps(tuned)
     with intervene(tuned, chosen, SUPPRESS):
         hooked = tuned(IDS).logits

@@ -1,4 +1,4 @@
-"""Write `zoo.json` and `docs/reference/architectures.md`: `python -m tests.zoo`."""
+"""Write `zoo.json`, `untrained.json` and `docs/reference/architectures.md`: `python -m tests.zoo`."""
 
 import json
 import warnings
@@ -16,4 +16,6 @@ lines = ",\n".join(f"    {json.dumps(name)}: {json.dumps(pair)}" for name, pair 
 text = f'{{\n  "transformers": {json.dumps(data["transformers"])},\n  "pairs": {{\n{lines}\n  }}\n}}\n'
 (HERE / "zoo.json").write_text(text, encoding="utf-8")
 page = HERE.parents[1] / "docs" / "reference" / "architectures.md"
-page.write_text(listing.page(data), encoding="utf-8")
+untrained = listing.untrained(data["pairs"])
+(HERE / "untrained.json").write_text(json.dumps(untrained, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+page.write_text(listing.page(data, untrained), encoding="utf-8")

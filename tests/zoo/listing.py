@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import signal
+import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from ssn_eval.core.errors import ArchitectureError
@@ -13,8 +15,10 @@ from ssn_eval.models.architectures.found import Found
 from ssn_eval.models.architectures.layouts import LAYOUTS
 from ssn_eval.models.architectures.resolving import found_of
 
-from . import building, checking
+from . import building, checking, training
 
+MILD = 0.5
+"""gain of the weights of models that are trained"""
 SECONDS = 100
 """after which a model counts as not built"""
 
@@ -47,6 +51,22 @@ def one(kind: str, class_name: str) -> dict[str, Any] | None:
     return pair | ({"notes": notes} if notes else {})
 
 
+def untrained(pairs: dict[str, dict[str, Any]]) -> dict[str, str]:
+    """`<type> <class>` → what is wrong with one step of a neuron-LoRA on all of its sites; pairs without a fault are left out."""
+    reasons: dict[str, str] = {}
+    for name in (name for name, pair in pairs.items() if pair.get("layers")):
+        kind, class_name = name.split(" ")
+        model = building.build(kind, class_name, gain=MILD)
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                found = training.faults(model, training.a_set(model), Path(folder) / "adapter")
+            except ArchitectureError as error:
+                found = [str(error)]
+        if found:
+            reasons[name] = "; ".join(found)
+    return reasons
+
+
 def _layers(found: Found) -> dict[str, int]:
     """Sites of a layer → how many layers have these."""
     names = []
@@ -72,8 +92,13 @@ def _limited(seconds: int) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def page(data: dict[str, Any]) -> str:
-    """`docs/reference/architectures.md`."""
+def page(data: dict[str, Any], untrained: dict[str, str]) -> str:
+    """`docs/reference/architectures.md`.
+
+    Args:
+        data: of `zoo.json`.
+        untrained: of `untrained.json`.
+    """
     pairs = data["pairs"]
     proven = {name: pair for name, pair in pairs.items() if pair["proven"]}
     refused = {name: pair for name, pair in pairs.items() if not pair["proven"]}
@@ -106,5 +131,21 @@ def page(data: dict[str, Any]) -> str:
         kind, class_name = name.split(" ")
         reasons = "; ".join(pair["refused"]).replace("|", "\\|").replace("<e>", "e")
         lines.append(f"| {kind} | {class_name} | {reasons} |")
+    trained = sum(1 for pair in pairs.values() if pair.get("layers")) - len(untrained)
+    lines += [
+        "",
+        f"## Neuron-LoRA, and its exceptions: {len(untrained)}",
+        "",
+        f"One step of a neuron-LoRA on neurons of every site, routed experts included, equals a step of masked gradients on {trained} pairs, moves nothing "
+        "else, is saved, loaded by stock PEFT and by `ssn_hf`, and merged. The exceptions can be trained in their other sites, and in all sites by masked "
+        "gradients (`grad_mask`):",
+        "",
+        "| type | class | reason |",
+        "|---|---|---|",
+    ]
+    lines += [
+        f"| {name.replace(' ', ' | ')} | {reason.replace('|', chr(92) + '|')} |"
+        for name, reason in sorted(untrained.items())
+    ]
     untried = "; ".join(f"{kind}: {why}" for kind, why in building.TOO_LARGE.items())
     return "\n".join([*lines, "", f"Not tried: {untried}.", ""])

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from ssn_eval.models.architectures.hooking import Change
+    from ssn_eval.models.architectures.layouts import Side
 
 _ATTRIBUTE = "_ssn_hooked_experts"
 Changed = Callable[[int, "torch.Tensor", "torch.Tensor"], "torch.Tensor"]
@@ -93,6 +94,15 @@ def rows_of(experts: nn.Module, width: int) -> list[list[int]]:
     if getattr(experts, "is_concatenated", True):
         return [[i, width + i] for i in range(width)]
     return [[2 * i, 2 * i + 1] for i in range(width)]
+
+
+def places(experts: nn.Module, width: int) -> list[tuple[str, Side, torch.Tensor | None]]:
+    """The parameters in which an expert's neurons own rows or columns: name, side, and where those of neuron 0, 1, … are (see `Owned`)."""
+    import torch
+
+    rows = torch.tensor(rows_of(experts, width))
+    up_places = [(up_name(experts), "output", rows[:, n]) for n in range(rows.shape[1])]
+    return [("down_proj", "input", None), *up_places]  # type: ignore[list-item]
 
 
 def activation(experts: Any, projected: torch.Tensor) -> torch.Tensor:

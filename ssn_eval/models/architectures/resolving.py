@@ -200,10 +200,21 @@ def _site(
 
 def _expert_sites(modules: _Modules, below: str, layer: int) -> list[Site]:
     """One site for every routed expert of a layer."""
-    stack = modules.get(layer, below)
-    block = modules.get(layer, below.rpartition(".")[0])
-    count, width = experts.count_and_width(stack, modules.name(layer, below))
-    return [Site(site_key(layer, expert_site(e)), stack, "input", width, expert=e, block=block) for e in range(count)]
+    stack: Any = modules.get(layer, below)
+    while hasattr(stack, "base_layer"):  # PEFT nests one wrapper for each parameter; the hooks act inside of them
+        stack = stack.base_layer
+    name, block = modules.name(layer, below), modules.get(layer, below.rpartition(".")[0])
+    count, width = experts.count_and_width(stack, name)
+    places = experts.places(stack, width)
+    return [
+        Site(
+            *(site_key(layer, expert_site(e)), stack, "input", width),
+            owned=tuple(Owned(name, side, positions, parameter, e) for parameter, side, positions in places),
+            expert=e,
+            block=block,
+        )
+        for e in range(count)
+    ]
 
 
 def _width(module: Any, place: Place) -> int:

@@ -25,9 +25,13 @@ class Owned(NamedTuple):
     name: str
     """full name of the module, without PEFT's prefix"""
     side: Side
-    """`output`: rows of the weight; `input`: columns"""
+    """`output`: rows of the weight as (out, in); `input`: columns"""
     positions: torch.Tensor | None
     """(width,), long: the row or column of neuron 0, 1, …; `None`: neuron i has row or column i"""
+    parameter: str = "weight"
+    """name of the weight in the module"""
+    expert: int | None = None
+    """for a stack of routed experts, (experts, …, …): the number of the expert"""
 
     def of(self, indices: Sequence[int]) -> list[int]:
         """The rows or columns of the given neurons, in their order."""
@@ -46,7 +50,7 @@ class Site:
     positions: torch.Tensor | None = None
     """(width,), long: the coordinate of neuron 0, 1, … on the module's side; `None`: neuron i has coordinate i"""
     owned: tuple[Owned, ...] = ()
-    """all weights in which the site's neurons own rows or columns; empty for an expert, which has no module of its own"""
+    """all weights in which the site's neurons own rows or columns"""
     norm: nn.Module | None = None
     """the RMS norm that takes the activation as its input; it acts on the last dimension (one head, or the whole width)"""
     norm_time: int = 1

@@ -11,6 +11,7 @@ from ssn_eval.core import files
 from ssn_eval.core.errors import FormatError, MismatchError, MissingInputError
 from ssn_eval.core.origin import ModelRef
 from ssn_eval.models import lineage
+from ssn_eval.training.adapters.neuron_lora import quiet, without_wrappers
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -24,14 +25,15 @@ def save_adapter(
 ) -> None:
     """Save a standard adapter folder with `ssn.json`, which says how it was trained; `card` replaces PEFT's README.
 
-    Equal adapters give equal bytes: PEFT keeps target modules in a set, so they are sorted here.
+    Equal adapters give equal bytes: PEFT keeps its targets in sets, so they are sorted here.
     """
     with files.atomic(folder) as temporary:
         model.peft_config["default"].base_model_name_or_path = base.id
         model.save_pretrained(str(temporary), safe_serialization=True)
         config_path = temporary / ADAPTER_CONFIG
         config = json.loads(config_path.read_text(encoding="utf-8"))
-        config["target_modules"] = sorted(config["target_modules"])
+        for key in ("target_modules", "target_parameters"):
+            config[key] = config.get(key) and sorted(config[key])
         files.write_json(config_path, config)
         (temporary / CARD).unlink(missing_ok=True)
         if card is not None:
@@ -69,10 +71,11 @@ def load_adapter(model: PreTrainedModel, folder: Path, live: ModelRef, *, other_
         raise MissingInputError(f"No adapter weights in {folder}: it holds no {WEIGHTS}; pickles are not read.")
     try:
         _refuse_missing_modules(model, folder, live)
-        return PeftModel.from_pretrained(model, str(folder))
+        with quiet():
+            return PeftModel.from_pretrained(model, str(folder))
     except SafetensorError as error:
         raise FormatError(f"The adapter in {folder} is damaged: {error}.") from error
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, AttributeError) as error:
         first = str(error).strip().split("\n")[0]
         raise MismatchError(f"The adapter in {folder} does not fit {live.id}: {first}") from error
 
@@ -83,7 +86,7 @@ def _refuse_missing_modules(model: PreTrainedModel, folder: Path, live: ModelRef
 
     with safe_open(folder / WEIGHTS, framework="pt") as tensors:
         names = [name for name in tensors.keys() if ".lora_" in name]  # noqa: SIM118
-    modules = {name.removeprefix("base_model.model.").partition(".lora_")[0] for name in names}
+    modules = {without_wrappers(name.removeprefix("base_model.model.").partition(".lora_")[0]) for name in names}
     missing = sorted(modules - {name for name, _ in model.named_modules()})
     if missing:
         raise MismatchError(

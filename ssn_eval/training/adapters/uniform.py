@@ -56,6 +56,11 @@ def uniform_rank(folder: Path, out: Path) -> int:
 
 
 def _refuse_scaled(folder: Path, config: dict[str, Any]) -> None:
+    if config.get("target_parameters"):
+        raise ParamsError(
+            f"The adapter in {folder} trains weights of a model with experts ({str(config['target_parameters'])[:80]}), which "
+            f"LoRA servers do not take; merge it into the model instead (`ssn merge`)."
+        )
     ranks, alphas = dict(config.get("rank_pattern") or {}), dict(config.get("alpha_pattern") or {})
     default = (config.get("r"), config.get("lora_alpha"))
     scaled = any(ranks.get(name, default[0]) != alphas.get(name, default[1]) for name in {*ranks, *alphas})

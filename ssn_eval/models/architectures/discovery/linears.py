@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from ssn_eval.models import quantization
 from ssn_eval.models.architectures.discovery.passes import (
     CAPTURED,
     CHANGED,
@@ -59,14 +60,18 @@ def trace(bench: Bench) -> Trace:
 
     def look(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         name = names[id(module)]
-        weight = getattr(getattr(module, "base_layer", module), "weight", None)
+        inner: Any = getattr(module, "base_layer", module)
+        weight = getattr(inner, "weight", None)
         x = first_tensor([*args, *kwargs.values()])
-        if not torch.is_tensor(weight) or isinstance(module, nn.Embedding) or x is None or not torch.is_tensor(output):
+        is_packed = quantization.is_packed(inner)
+        if isinstance(module, nn.Embedding) or x is None or not torch.is_tensor(output):
             return
-        if weight.ndim != 2:
+        if not is_packed and (not torch.is_tensor(weight) or weight.ndim != 2):
             return
         calls[name] = calls.get(name, 0) + 1
-        if not computes(module, x, output):
+        if is_packed and not is_affine(module, x, output):
+            refused[name] = "has a quantised weight, and its output is no linear function of its input"
+        elif not is_packed and not computes(module, x, output):
             refused[name] = "does not compute x W' + b of its weight"
         elif by_time(x, CAPTURED) is None:
             refused[name] = "its input is not (batch, time, width)"
@@ -109,6 +114,34 @@ def computes(module: nn.Module, x: torch.Tensor, output: torch.Tensor) -> bool:
     tolerance = max(1e-4, 8 * torch.finfo(x.dtype).eps)
     compared = output.detach()[..., rows]
     return bool(torch.allclose(expected, compared, rtol=tolerance, atol=tolerance * float(compared.abs().max())))
+
+
+def is_affine(module: Any, x: torch.Tensor, output: torch.Tensor) -> bool:
+    """Whether an output is `x W' + b` with some W and b, the same at every token: the proof for a quantised weight, which cannot be read.
+
+    The module is tried on two inputs, their sum, zero, and one token alone. With activations that are quantised too it fails.
+    """
+    if (x.shape[-1], output.shape[-1]) != (module.in_features, module.out_features) or x.shape[:-1] != output.shape[
+        :-1
+    ]:
+        return False
+    x, output = x.detach(), output.detach().float()
+    turned = 0.7 * x.flip(-2)
+    with torch.no_grad():
+        by_turned, by_sum, by_zero = (
+            module.forward(value).float() for value in (turned, x + turned, torch.zeros_like(x))
+        )
+        by_token = module.forward(x[..., :1, :]).float()
+    tolerance = max(1e-4, 8 * torch.finfo(x.dtype).eps)
+
+    def close(one: torch.Tensor, other: torch.Tensor) -> bool:
+        return bool(torch.allclose(one, other, rtol=tolerance, atol=tolerance * float(output.abs().max())))
+
+    return (
+        close(by_sum, output + by_turned - by_zero)
+        and close(by_turned - by_zero, 0.7 * (output - by_zero).flip(-2))
+        and close(by_token, output[..., :1, :])
+    )
 
 
 def _is_inside_adapter(name: str) -> bool:

@@ -1,0 +1,62 @@
+"""What a set of neurons owns of a model's weights: rows or columns, of whole weights and of the experts in a stack."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+from ssn_eval.core.neurons import NeuronSet
+from ssn_eval.models.architectures import experts
+from ssn_eval.models.architectures.layouts import Side
+from ssn_eval.models.architectures.sites import Site, is_transposed
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class Slice(NamedTuple):
+    """Rows or columns of one weight."""
+
+    module: str
+    """full name of the module, without PEFT's prefix"""
+    parameter: str
+    """name of the weight in the module"""
+    side: Side
+    """`output`: rows of the weight as (out, in); `input`: columns"""
+    positions: Mapping[int | None, list[int]]
+    """expert → its rows or columns, sorted; a weight that is no stack has the one key None"""
+
+    @property
+    def name(self) -> str:
+        """Full name of the weight."""
+        return f"{self.module}.{self.parameter}"
+
+    @property
+    def is_stack(self) -> bool:
+        """Whether the weight holds all experts of a layer, (experts, …, …)."""
+        return None not in self.positions
+
+    @property
+    def rank(self) -> int:
+        """The most rows or columns that one matrix has."""
+        return max(map(len, self.positions.values()))
+
+    def axis(self, module: nn.Module) -> int:
+        """The axis of the stored weight along which the rows or columns are counted: −2 or −1."""
+        stored = experts.is_transposed(module) if self.is_stack else is_transposed(module)
+        return -2 if (self.side == "output") != stored else -1
+
+
+def slices(sites: Mapping[str, Site], neurons: NeuronSet) -> list[Slice]:
+    """What a set owns, one entry for each weight and side.
+
+    Args:
+        sites: the model's, by site key.
+        neurons: the set, inside these sites.
+    """
+    positions: dict[tuple[str, str, Side], dict[int | None, set[int]]] = {}
+    for key, indices in neurons.by_key().items():
+        for owned in sites[key].owned:
+            of_weight = positions.setdefault((owned.name, owned.parameter, owned.side), {})
+            of_weight.setdefault(owned.expert, set()).update(owned.of(indices))
+    return [Slice(*place, {e: sorted(p) for e, p in found.items()}) for place, found in positions.items()]
