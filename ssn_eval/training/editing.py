@@ -178,7 +178,6 @@ def transplant(model: PreTrainedModel, donor: PreTrainedModel, neurons: NeuronSe
 
     Raises:
         MismatchError: a neuron lies outside the model, or the donor has other weights or shapes.
-        ArchitectureError: a neuron is a routed expert's.
         EmptySetError: the donor's values are the model's own.
     """
     from ssn_eval.training.weights import masks
