@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     flags={"prompts": "--limit"},
 )
 @click.option("--neurons", "neuron_file", type=FILE, help="Measure only the neurons of this set (exact).")
+@click.option("--against", help="model_diff: the second model, a hub id or a folder of the same shape.")
 @click.option("--out", required=True, type=FILE, help="The file of the scores (.safetensors).")
 @JSON
 def identify(
@@ -42,6 +43,7 @@ def identify(
     lang: str,
     label: Label,
     neuron_file: Path | None,
+    against: str | None,
     out: Path,
     as_json: bool,
     **values: Any,
@@ -56,13 +58,18 @@ def identify(
     from ssn_eval.core import store, tensors
     from ssn_eval.core.processes import count, is_main
     from ssn_eval.identification import identify as identification
+    from ssn_eval.models import loading
+    from ssn_eval.models.loading import ModelSpec
     from ssn_eval.prompts.reading import read_one_language
 
     settings = settings_from(ScoreParams, values)
     tensors.refuse_other_ending(out, "A score file")
     prompts = read_one_language(prompt_file, lang, label)
     restricted = store.load_neurons(neuron_file) if neuron_file else None
+    if (against is None) == (settings.method == "model_diff"):
+        raise ParamsError("--against MODEL and --method model_diff go together; give both, or neither.")
     loaded = model.load()
+    second = loading.load(ModelSpec.parse(against, None, None, "auto"), loaded.model.device) if against else None
     if restricted is not None:
         restricted.model.refuse_other(loaded.ref, f"The neuron set {neuron_file}")
     with identification.work_folder(out.with_name(f".{out.name}.work")) as work:
@@ -71,6 +78,7 @@ def identify(
             prompts,
             settings,
             neurons=restricted.neurons if restricted else None,
+            against=second,
             work=work,
             say=lambda line: click.echo(line, err=True),
         ).whole

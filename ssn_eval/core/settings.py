@@ -46,7 +46,7 @@ class PromptParams:
     seed: int = setting(0, "Seed of the split and of every draw.")
 
 
-SCORERS = ("sketch", "exact", "local", "attribution", "activation")
+SCORERS = ("sketch", "exact", "local", "attribution", "activation", "model_diff")
 SIGNED = ("attribution", "activation")
 """the scorers whose values have a sign"""
 POSITIONS = ("last", "mean", "response")
@@ -62,7 +62,8 @@ class ScoreParams:
     method: str = setting(
         "sketch",
         "The scorer: sketch (an estimate for all neurons at once), exact (ablation, slow), local (a closed form), attribution "
-        "(support of a response, with position=response) or activation (for the rules effect_size, shift and activation_gap).",
+        "(support of a response, with position=response), activation (for the rules effect_size, shift and activation_gap) or model_diff "
+        "(against a second model, ssn identify --against).",
     )
     sites: str | list[str] = setting(
         "attention", "The sites that are scored: attention (the paper), mlp, both, or a list."

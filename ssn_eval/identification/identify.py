@@ -50,6 +50,7 @@ def identify(
     settings: ScoreParams = ScoreParams(),
     *,
     neurons: NeuronSet | None = None,
+    against: Loaded | None = None,
     work: Path | None = None,
     say: Callable[[str], None] = lambda _line: None,
 ) -> Identified:
@@ -60,6 +61,7 @@ def identify(
         prompts: of one language and label.
         settings: the scorer, the sites, and the largest number of prompts.
         neurons: measure only these (`exact`).
+        against: the second model of `model_diff`.
         work: a folder for the sums of an unfinished run (`work_folder`).
         say: gets a line on the memory that the run needs, and one on prompts that were cut.
 
@@ -94,7 +96,8 @@ def identify(
         prompt_lengths=encoded.prompt_lengths,
         neurons=None if neurons is None else neurons.by_key(),
         work=work,
-        run={"model": loaded.ref.weights},
+        run={"model": loaded.ref.weights, **({"against": against.ref.weights} if against else {})},
+        other=against.model if against else None,
     )
     provenance = {
         **{k: v for k, v in asdict(settings).items() if v is not None and k not in ("batch_size", "checkpointing")},
@@ -108,6 +111,7 @@ def identify(
         "restricted_to": None if neurons is None else len(neurons),
         "prompts_sha256": hashlib.sha256("\n".join(p.prompt for p in drawn).encode()).hexdigest(),
         "reliability": {k: v and round(v, 6) for k, v in measurement.reliability().items()},
+        **({"against": against.ref.to_json()} if against else {}),
         "versions": versions(),
     }
     return _files(loaded, measurement, provenance)

@@ -1,9 +1,9 @@
-r"""Importance of every neuron (METHOD: `I(N, D)`), by five scorers behind one signature.
+r"""Importance of every neuron (METHOD: `I(N, D)`), by six scorers behind one signature.
 
 `measure(model, inputs, method=…)` takes token ids, one list a prompt, and returns scores by site key, `(width,)`, float32: the
 mean over prompts of `‖y(x) − y_{\N}(x)‖₂`, y being by default the hidden state after the last norm at the last prompt token.
 `sketch` estimates it for all neurons at once, `exact` computes the definition, `local` is the closed form of public code. Two scorers of other papers
-give signed values instead: `attribution` (support of a response) and `activation`.
+give signed values instead: `attribution` (support of a response) and `activation`. `model_diff` compares two models.
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ def measure(
     neurons: Mapping[str, Sequence[int]] | None = None,
     work: Path | None = None,
     run: Mapping[str, Any] | None = None,
+    other: PreTrainedModel | None = None,
 ) -> Measurement:
     """Score every neuron of the chosen sites, alone or as one process among several (`accelerate launch`).
 
@@ -64,6 +65,7 @@ def measure(
         neurons: site key → indices: measure only those (`exact`); other neurons of those sites get 0, other sites are left out.
         work: a folder for the sums of an unfinished run; remove it once the scores are safe.
         run: what else decides the result (the model's hash), so that the sums of another run are never taken over.
+        other: the second model of `model_diff`, in eval mode.
 
     Raises:
         EmptySetError: no prompt, an empty one, or no response where one is needed.
@@ -106,7 +108,7 @@ def measure(
     )
     with (
         progress("scoring neurons", -(-len(inputs) // process_share.world)) as advance,
-        _scorer(model, sites, readout, settings, neurons, advance) as scorer,
+        _scorer(model, sites, readout, settings, neurons, other, advance) as scorer,
     ):
         sums = accumulate(
             scorer,
@@ -131,7 +133,7 @@ def score(model: PreTrainedModel, inputs: Sequence[Sequence[int]], **settings: A
     return measure(model, inputs, ScoreParams(**settings)).scores
 
 
-def _scorer(model, sites, readout, settings, neurons, advance):
+def _scorer(model, sites, readout, settings, neurons, other, advance):
     """The method's scorer of a batch, as a context manager."""
     if settings.method == "sketch":
         from ssn_eval.identification.sketch import sketch
@@ -150,6 +152,10 @@ def _scorer(model, sites, readout, settings, neurons, advance):
         from ssn_eval.identification.activation import activation
 
         return activation(model, sites, advance=advance)
+    if settings.method == "model_diff":
+        from ssn_eval.identification.model_diff import model_diff
+
+        return model_diff(model, sites, other, advance=advance)
     from ssn_eval.identification.local import local
 
     return local(model, sites, readout, advance=advance)

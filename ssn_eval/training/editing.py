@@ -25,7 +25,7 @@ import torch
 from ssn_eval.core.errors import ArchitectureError, EmptySetError, MismatchError
 from ssn_eval.core.neurons import NeuronSet, parse_key
 from ssn_eval.core.progress import progress
-from ssn_eval.models import deltas
+from ssn_eval.models import deltas, quantization
 from ssn_eval.models.architectures.resolving import decoder, geometry, resolve
 from ssn_eval.models.architectures.sites import is_transposed, out_in
 from ssn_eval.models.batches import Padded, cut
@@ -95,10 +95,12 @@ def sparse(
         EmptySetError: no prompt, or the set has no MLP neuron.
         MismatchError: a neuron lies outside the model.
         ArchitectureError: an MLP neuron is a routed expert's.
+        ParamsError: the weights are quantised.
     """
     if not pairs or not harmless:
         raise EmptySetError("Sparse weight editing needs harmful prompts in two languages and harmless ones.")
     model = loaded.model
+    quantization.refuse(model, "an edit writes into them")
     rows_by_module = _rows(model, neurons)
     texts = [[weak for weak, _ in pairs], [english for _, english in pairs], list(harmless)]
     inputs = [inputs_of(loaded, part, list(rows_by_module), batch_size) for part in texts]
@@ -179,9 +181,12 @@ def transplant(model: PreTrainedModel, donor: PreTrainedModel, neurons: NeuronSe
     Raises:
         MismatchError: a neuron lies outside the model, or the donor has other weights or shapes.
         EmptySetError: the donor's values are the model's own.
+        ParamsError: the weights of one are quantised.
     """
     from ssn_eval.training.weights import masks
 
+    for one in (model, donor):
+        quantization.refuse(one, "a transplant copies plain numbers")
     masks_by_name = masks(model, neurons)
     own, other = _weights(model), _weights(donor)
     for name in masks_by_name:

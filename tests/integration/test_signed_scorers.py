@@ -1,4 +1,4 @@
-"""The signed scorers: activation against the hooks themselves, attribution against finite differences of the loss."""
+"""The scorers of other papers: activation against the hooks themselves, attribution against finite differences of the loss, two models."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 import torch
 from conftest import tiny
 
-from ssn_eval.core.errors import ParamsError
+from ssn_eval.core.errors import MismatchError, ParamsError
 from ssn_eval.core.neurons import parse_key
 from ssn_eval.core.settings import ScoreParams
 from ssn_eval.identification.importance import measure
@@ -93,3 +93,27 @@ def test_attribution_does_not_depend_on_the_batch_and_keeps_moments_of_signed_va
 def test_attribution_without_responses_says_what_to_do():
     with pytest.raises(ParamsError, match="set position=response"):
         measured(tiny("llama"), "attribution", "last")
+
+
+def test_model_diff_is_the_root_mean_square_of_what_the_hooks_see():
+    one, two = tiny("llama"), tiny("llama")
+    with torch.no_grad():
+        two.model.layers[1].mlp.down_proj.weight.add_(0.1)  # moves everything behind it, and nothing before
+    settings = ScoreParams(method="model_diff", position="response", sites="both", batch_size=2)
+    found = measure(one, INPUTS, settings, prompt_lengths=PROMPTS, other=two).scores
+    assert not found["layers.0.mlp"].any() and not found["layers.1.q_proj"].any() and not found["layers.1.mlp"].any()
+    expected = np.zeros_like(found["layers.2.q_proj"])
+    for ids, prompt in zip(INPUTS, PROMPTS, strict=True):
+        seen: list[torch.Tensor] = []
+        for model in (one, two):
+            handle = resolve(model)["layers.2.q_proj"].hook(lambda a, seen=seen: seen.append(a[0].detach()))
+            with torch.no_grad():
+                model(torch.tensor([ids]))
+            handle.remove()
+        expected += (seen[0] - seen[1])[prompt:].square().mean(0).sqrt().numpy() / len(INPUTS)
+    np.testing.assert_allclose(found["layers.2.q_proj"], expected, atol=1e-6)
+    assert expected.min() > 1e-4
+    with pytest.raises(ParamsError, match="--against"):
+        measure(one, INPUTS, settings, prompt_lengths=PROMPTS)
+    with pytest.raises(MismatchError, match="one architecture"):
+        measure(one, INPUTS, settings, prompt_lengths=PROMPTS, other=tiny("gpt2"))
