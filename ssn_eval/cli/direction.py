@@ -45,10 +45,8 @@ def direction(
     from ssn_eval.prompts.reading import read_one_language
 
     tensors.refuse_other_ending(out, "A direction")
-    harmful, harmless = (
-        subsample(read_one_language(file, lang, label), limit, seed)
-        for file, label in ((harmful_file, "harmful"), (harmless_file, "harmless"))
-    )
+    harmful = subsample(read_one_language(harmful_file, lang, "harmful"), limit, seed)
+    harmless = subsample(read_one_language(harmless_file, lang, "harmless"), limit, seed)
     found = residual.find(model.load(), harmful, harmless, layer=layer, batch_size=batch_size)
     directions.save(out, found)
     counts = f"{len(harmful)} harmful and {len(harmless)} harmless {lang} prompts"

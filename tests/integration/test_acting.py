@@ -22,7 +22,7 @@ from ssn_eval.models import loading
 from ssn_eval.models.architectures.resolving import resolve
 from ssn_eval.prompts.encoding import encode
 from ssn_eval.prompts.jsonl import write_jsonl
-from ssn_eval.prompts.prompt import Prompt
+from ssn_eval.prompts.prompt import LABELS, Prompt
 
 CHOSEN = NeuronSet.of([(layer, "mlp", index) for layer in (0, 1, 2) for index in range(12)])
 
@@ -41,7 +41,7 @@ def folder(tmp_path_factory) -> Path:
     build_model(OrganismSettings(), tok).save_pretrained(out / "model")
     tok.save_pretrained(out / "model")
     store.save_neurons(out / "set.json", NeuronFile(CHOSEN, loading.load(loading.ModelSpec(str(out / "model"))).ref))
-    items = {label: questions.items(words, "en", label, "train")[:24] for label in ("harmful", "harmless")}
+    items = {label: questions.items(words, "en", label, "train")[:24] for label in LABELS}
     prompts = [
         Prompt(item.id, "en", label, item.prompt, response=item.prompt.split()[-1])
         for label, rows in items.items()

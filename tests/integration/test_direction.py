@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -55,12 +56,12 @@ def found(folder: Path) -> Direction:
     return direction
 
 
-def outputs(model: torch.nn.Module, ids: torch.Tensor) -> list[torch.Tensor]:
+def outputs(model: Any, ids: torch.Tensor) -> list[torch.Tensor]:
     """The residual stream behind every layer."""
-    states: list[torch.Tensor] = []
+    states: list[Any] = []
     handles = [
         layer.register_forward_hook(lambda _m, _i, out: states.append(out[0] if isinstance(out, tuple) else out))
-        for layer in decoder_layers(model)  # type: ignore[arg-type]
+        for layer in decoder_layers(model)
     ]
     with torch.no_grad():
         model(ids)
