@@ -41,11 +41,10 @@ def folder(tmp_path_factory) -> Path:
     build_model(OrganismSettings(), tok).save_pretrained(out / "model")
     tok.save_pretrained(out / "model")
     store.save_neurons(out / "set.json", NeuronFile(CHOSEN, loading.load(loading.ModelSpec(str(out / "model"))).ref))
-    items = {label: questions.items(words, "en", label, "train")[:24] for label in LABELS}
     prompts = [
         Prompt(item.id, "en", label, item.prompt, response=item.prompt.split()[-1])
-        for label, rows in items.items()
-        for item in rows
+        for label in LABELS
+        for item in questions.items(words, "en", label, "train")[:24]
     ]
     write_jsonl(out / "pairs.jsonl", prompts)
     return out
