@@ -164,6 +164,6 @@ def test_a_quantised_module_whose_activations_are_rounded_too_is_not_proven():
 class _Rounded(torch.nn.Linear):
     """Rounds its input to a few levels, as dynamic int8 does."""
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        scale = x.abs().amax(-1, keepdim=True) / 7
-        return super().forward((x / scale).round() * scale)
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        scale = input.abs().amax(-1, keepdim=True) / 7
+        return super().forward((input / scale).round() * scale)

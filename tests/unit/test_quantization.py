@@ -42,7 +42,7 @@ def test_only_plain_matrices_count_as_readable():
     linear = torch.nn.Linear(4, 3)
     assert not quantization.is_packed(linear)
     assert not quantization.is_packed(torch.nn.LayerNorm(4))
-    packed = torch.nn.Module()
+    packed: Any = torch.nn.Module()
     packed.in_features, packed.out_features = 4, 3
     assert not quantization.is_packed(packed), "a module without weights is none"
     packed.register_buffer("qweight", torch.zeros(2, 3, dtype=torch.int32))
