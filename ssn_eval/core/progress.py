@@ -87,13 +87,14 @@ def waiting(description: str) -> Iterator[None]:
     if meter:
         meter.pause(True)
     is_terminal = sys.stderr is not None and sys.stderr.isatty()
+    line = f"{description} …"
     if is_terminal:
-        print(f"{description} …", end="\r", file=sys.stderr, flush=True)
+        print(line, end="\r", file=sys.stderr, flush=True)
     try:
         yield
     finally:
         if is_terminal:
-            print("\x1b[2K", end="\r", file=sys.stderr, flush=True)
+            print(" " * len(line), end="\r", file=sys.stderr, flush=True)
         if meter:
             meter.pause(False)
 

@@ -1,7 +1,8 @@
 """The line that a stage ends with: which of how many it is, what it did, its time, and about how much time is left.
 
-The time left is that of the later stages when they ran last in this folder. For a stage that has never run here it is estimated: from its
-usual time (`_USUAL`), and from how fast this machine ran the stages before.
+The time left is that of the later stages when they ran last in this folder. For a stage that has never run here it is estimated: from a
+stage with the same kind of work that has, or, for the embedded model, from what the stages took where they were measured, and from how fast
+this machine ran the stages before. Where neither is known, no time is told.
 """
 
 from __future__ import annotations
@@ -19,8 +20,21 @@ from ssn_eval.core.progress import duration
 TIMES = Path("logs/stages")
 """a JSON file for each stage that ran here: what it took; `ssn report` shows it"""
 PIPELINE = Path("dvc.yaml")
-_USUAL: Mapping[str, Mapping[str, float]] = {}
-"""seconds of a stage's unit of work (`_units`), of the organism and of a real model; only their ratios count"""
+KINDS: Mapping[str, str] = {"validate": "condition", "evaluate": "condition"}
+"""stages that share their kind of work with another; every other stage has a kind of its own"""
+USUAL: Mapping[str, float] = {
+    "organism": 295.0,
+    "prompts": 6.5,
+    "score": 1.4,
+    "select": 1.4,
+    "condition": 5.8,
+    "train": 14.0,
+    "report": 3.9,
+}
+"""kind → seconds of one unit of work (`units`) with the organism: CPU time of the shipped settings in November 2026, from
+`logs/stages`; with the organism only the ratios count"""
+ANY_MODEL = ("select", "report")
+"""kinds that take the same with every model"""
 
 
 def stages(pipeline: Mapping[str, Any], settings: Mapping[str, Any]) -> list[str]:
@@ -75,20 +89,23 @@ def left(stage: str, names: Sequence[str], seconds: Mapping[str, float], setting
         settings: how much work a stage has.
     """
     place = names.index(stage)
+    work = {name: units(name, settings) for name in names}
+    measured: dict[str, list[tuple[float, int]]] = {}
+    for name in (name for name in names if name in seconds):
+        measured.setdefault(kind(name), []).append((seconds[name], work[name]))
+    by_kind = {one: sum(s for s, _ in found) / sum(n for _, n in found) for one, found in measured.items()}
+    if settings.model == ORGANISM:
+        before = [name for name in names[: place + 1] if name in seconds and kind(name) in USUAL]
+        expected = sum(USUAL[kind(name)] * work[name] for name in before)
+        pace = sum(seconds[name] for name in before) / expected if expected else None
+        usual = {one: value * pace for one, value in USUAL.items()} if pace is not None else {}
+    else:
+        usual = {one: USUAL[one] for one in ANY_MODEL}
+    by_kind = {**usual, **by_kind}
     later = names[place + 1 :]
-    usual = {name: _usual(name, settings) for name in names}
-    finished = [name for name in names[: place + 1] if name in seconds and usual[name]]
-    expected = sum(usual[name] or 0 for name in finished)
-    pace = sum(seconds[name] for name in finished) / expected if expected else None
-    total = 0.0
-    for name in later:
-        if name in seconds:
-            total += seconds[name]
-        elif pace is not None and (own := usual[name]) is not None:
-            total += own * pace
-        else:
-            return None
-    return total
+    if any(name not in seconds and kind(name) not in by_kind for name in later):
+        return None
+    return sum(seconds[name] if name in seconds else by_kind[kind(name)] * work[name] for name in later)
 
 
 def line(stage: str, did: str, seconds: float, names: Sequence[str], time_left: float | None) -> str:
@@ -112,19 +129,17 @@ def percent(share: float | None) -> str:
     return "–" if share is None else f"{100 * share:.0f} %"
 
 
-def _usual(stage: str, settings: Params) -> float | None:
-    """The usual seconds of a stage with these settings; None for a stage that is not ours."""
-    kind = "organism" if settings.model == ORGANISM else "real"
+def kind(stage: str) -> str:
+    """The kind of work that a stage does."""
     name = stage.partition("@")[0]
-    unit = _USUAL.get(kind, {}).get(name)
-    return None if unit is None else unit * _units(name, settings)
+    return KINDS.get(name, name)
 
 
-def _units(name: str, settings: Params) -> int:
-    """How many units of work a stage has: languages, conditions or variants; most have one."""
+def units(stage: str, settings: Params) -> int:
+    """How many units of its work a stage has: languages, conditions or variants; most have one."""
     validated = settings.validate
     return {
         "score": len(settings.languages),
-        "validate": sum(len(validated.ops_of(one)) for one in validated.sets),
+        "validate": max(1, sum(len(validated.ops_of(one)) for one in validated.sets)),
         "evaluate": 1 + len(settings.train.methods),
-    }.get(name, 1)
+    }.get(stage.partition("@")[0], 1)

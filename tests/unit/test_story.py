@@ -47,12 +47,23 @@ def test_a_time_left_is_what_the_later_stages_took_before():
 
 
 def test_on_a_first_run_the_stages_before_say_how_fast_the_machine_is():
-    slow, fast = ({"organism": story.USUAL["organism"]["organism"] * factor} for factor in (3.0, 1.0))
+    slow, fast = ({"organism": story.USUAL["organism"] * factor} for factor in (3.0, 1.0))
     left = [story.left("organism", NAMES, seconds, SHIPPED) for seconds in (slow, fast)]
     assert left[0] == pytest.approx(3 * (left[1] or 0)) and left[1]
     more = replace(SHIPPED, train=replace(SHIPPED.train, methods=(*SHIPPED.train.methods, "lora")))
     names = [*NAMES[:-2], "train@lora", *NAMES[-2:]]
-    assert (story.left("organism", names, fast, more) or 0) > left[1], "one method more, and one variant more"
+    longer = story.left("organism", names, fast, more)
+    added = story.USUAL["train"] + story.USUAL["condition"]
+    assert longer == pytest.approx(left[1] + added), "one method and one variant more"
+
+
+def test_a_real_model_is_estimated_once_stages_of_the_same_kind_have_run():
+    real = replace(SHIPPED, model="qwen_coder_05b")
+    seconds = {"organism": 1.0, "prompts": 50.0, "score": 60.0, "select": 2.0, "validate": 36.0}
+    assert story.left("validate", NAMES, seconds, real) is None, "nothing tells how long a training takes"
+    conditions = story.units("validate", real)
+    expected = 3 * 20.0 + 5 * 36.0 / conditions + story.USUAL["report"]
+    assert story.left("train@ssn", NAMES, seconds | {"train@ssn": 20.0}, real) == pytest.approx(expected)
 
 
 def test_a_stage_that_is_not_ours_has_no_estimate():
