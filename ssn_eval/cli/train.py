@@ -127,8 +127,6 @@ def train(
 
     Example: ssn train --model Qwen/Qwen3-8B --neurons ss.json --pairs pairs.jsonl --out hardened
     """
-    import warnings
-
     from ssn_eval.core import files, methods
     from ssn_eval.core.languages import language
     from ssn_eval.core.origin import versions
@@ -140,7 +138,6 @@ def train(
     from ssn_eval.prompts.pairs import read_pairs
     from ssn_eval.training.run import Answering, train
 
-    warnings.filterwarnings("ignore", category=FutureWarning)  # of transformers, about itself
     if repo:
         hub.check(repo)
     overrides = {name: value for name, value in (("lr", lr), ("beta", beta), ("rank", rank)) if value is not None}

@@ -37,12 +37,7 @@ class Scenario:
 
 
 def _scenarios() -> dict[str, Scenario]:
-    return {
-        "replay": Scenario(),
-        "refusals_only": Scenario(replay=0.0),
-        "few": Scenario(pairs=4),
-        "leave_out_jv": Scenario(leave_out="jv"),
-    }
+    return {"replay": Scenario(), "refusals_only": Scenario(replay=0.0), "few": Scenario(pairs=4)}
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))

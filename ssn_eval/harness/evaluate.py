@@ -8,7 +8,8 @@ them, and the verdict on every reply. They hold texts only if `evaluate.samples`
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ssn_eval.core.errors import MissingInputError, ParamsError
@@ -112,20 +113,34 @@ def evaluate(
             manager = TaskManager()
         tasks.append(settings.capability)
     template = settings_of(lm.tokenizer)
-    results: Any = simple_evaluate(
-        model=lm,
-        tasks=tasks,
-        task_manager=manager,
-        limit=settings.limit,
-        log_samples=True,
-        bootstrap_iters=0,
-        apply_chat_template=bool(template.use),
-        system_instruction=template.system_prompt,
-        verbosity="ERROR",
-    )
+    with _without_git():
+        results: Any = simple_evaluate(
+            model=lm,
+            tasks=tasks,
+            task_manager=manager,
+            limit=settings.limit,
+            log_samples=True,
+            bootstrap_iters=0,
+            apply_chat_template=bool(template.use),
+            system_instruction=template.system_prompt,
+            verbosity="ERROR",
+        )
     assert results is not None  # only ranks above 0 get None, and they write nothing
     samples = results["samples"]
     return Evaluation(count(samples, results["configs"], langs), replies(samples, langs, texts=settings.samples))
+
+
+@contextmanager
+def _without_git() -> Iterator[None]:
+    """Keep lm_eval from asking git for the folder's commit: it is not used here, and git complains where there is none."""
+    from lm_eval import evaluator
+
+    asked = evaluator.get_git_commit_hash
+    evaluator.get_git_commit_hash = lambda: None
+    try:
+        yield
+    finally:
+        evaluator.get_git_commit_hash = asked
 
 
 def count(

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from lm_eval.models.huggingface import HFLM
 
-from ssn_eval.core import files
+from ssn_eval.core import files, progress
 from ssn_eval.core.errors import FormatError, MissingInputError, ParamsError
 from ssn_eval.core.origin import ModelRef
 from ssn_eval.harness import arguments, endings
@@ -51,6 +51,7 @@ class SsnHFLM(_HFLM):
     """
 
     _away = False
+    _requests, _answered = 0, 0
 
     def __init__(
         self,
@@ -281,8 +282,14 @@ class SsnHFLM(_HFLM):
         super().set_cache_hook(cache_hook)
 
     def generate_until(self, *args: Any, **kwargs: Any) -> Any:
-        """As `HFLM`, and each request learns whether its text ended by itself. A model that had left the device for a judge moves back first."""
+        """As `HFLM`, and each request learns whether its text ended by itself. A model that had left the device for a judge moves back first.
+
+        Inside work that shows its own progress, lm_eval's bar is not shown.
+        """
         self._enter()
+        if progress.is_open():
+            kwargs["disable_tqdm"] = True
+        self._requests, self._answered = len(args[0] if args else kwargs["requests"]), 0
         hook = self.cache_hook
         self.cache_hook: Any = Endings(hook)
         try:
@@ -297,6 +304,8 @@ class SsnHFLM(_HFLM):
         if not generation_kwargs.get("do_sample") and not generation_kwargs.get("temperature"):
             generation_kwargs = {**NO_PENALTY, **generation_kwargs}
         output = super()._model_generate(context, max_length, stop, **generation_kwargs)
+        self._answered += len(context)
+        progress.part(self._answered / max(self._requests, self._answered))
         if isinstance(self.cache_hook, Endings):
             new_tokens = output[:, context.shape[1] :].tolist()
             ends = self._end_tokens()
@@ -315,6 +324,8 @@ class SsnHFLM(_HFLM):
         """As `generate_until`; refused if prompt tokens and generated tokens are changed differently."""
         self._refuse_positions()
         self._enter()
+        if progress.is_open():
+            kwargs["disable_tqdm"] = True
         return super().loglikelihood(*args, **kwargs)
 
     def loglikelihood_rolling(self, *args: Any, **kwargs: Any) -> Any:

@@ -19,6 +19,8 @@ from ssn_eval.models.memory import MARGIN, MemoryNeedError, free, gib
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+MEMORY = "memory: "
+"""how the line on the memory begins"""
 PROBED = 16
 """tokens of the first measured sequence; the second has twice as many"""
 
@@ -80,7 +82,7 @@ def fit(
         fitting = replace(settings, checkpointing=True)
     need = footprint.need(batch, longest, fitting.checkpointing)
     say(
-        f"memory: {gib(weights)} of weights are loaded; a batch of {batch} × {longest} tokens keeps about {gib(need)}"
+        f"{MEMORY}{gib(weights)} of weights are loaded; a batch of {batch} × {longest} tokens keeps about {gib(need)}"
         f"{' with checkpointing' if fitting.checkpointing else ''}; {gib(available)} free"
     )
     if need > available:

@@ -26,7 +26,7 @@ def headline(results: Results) -> list[str]:
     sentences = [f"{results.model_name} {_safe_in(results, results.base)}"]
     hardened = results.hardened
     if hardened is None:
-        return [*sentences, "It was not hardened in this run."]
+        return [*sentences, "It was not hardened in this run.", *_untrained(results)]
     before, now = (percent(c.mean(results.nhr, "refusal")) for c in (results.base, hardened))
     risen, fallen = _changed_languages(tests(results.base, hardened, results.languages))
     sentences.append(
@@ -34,7 +34,17 @@ def headline(results: Results) -> list[str]:
         f"{before} to {now}{_change(results, hardened)}; it rises beyond doubt in {_language_list(risen)}"
         f"{f' and falls in {_language_list(fallen)}' if fallen else ''} ({TEST})."
     )
-    return [*sentences, _against_control(results, hardened), _price_of_hardening(results, hardened)]
+    return [
+        *sentences,
+        _against_control(results, hardened),
+        _price_of_hardening(results, hardened),
+        *_untrained(results),
+    ]
+
+
+def _untrained(results: Results) -> list[str]:
+    """A sentence for every method that had no neuron to train."""
+    return [f"{sentence[:1].upper()}{sentence[1:]}." for sentence in results.untrained.values()]
 
 
 def _against_control(results: Results, hardened: Condition) -> str:
@@ -103,7 +113,9 @@ def _suppressed(results: Results) -> Answer:
     question = "Does suppressing SS lower refusal in every NHR language by more than each random control?"
     suppressed, size = results.interventions.get("ss", {}).get("suppress"), int(results.select["named"].get("ss", 0))
     if suppressed is None or not results.randoms:
-        reason = "SS is empty" if not size else "SS or the random controls were not validated"
+        if not size:
+            return Answer(question, "Not measured.", "SS is empty; use a larger select.p, or more prompts.")
+        reason = "SS or the random controls were not validated"
         return Answer(question, "Not measured.", f"{reason}; `dvc repro` measures what is missing.")
     passing_langs = [lang for lang in results.nhr if beats_randoms(results, lang)]
     verdict = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +120,8 @@ class Results:
     tags: Mapping[str, Sequence[str]]
     """prompt id → its kinds of harm, if the benchmark has them"""
     provenance: Mapping[str, Any]
+    untrained: Mapping[str, str] = field(default_factory=dict)
+    """method whose set of neurons is empty → a sentence that says so"""
 
     @property
     def hr(self) -> str:
@@ -253,6 +255,8 @@ def read(folder: Path, sets: Collection[str] | None = None, methods: Collection[
         }
         interventions = {name: _ops(name, validated[name]["conditions"]) for name in sorted(validated, key=_place)}
         keys = ("trainable", "parameters", "loss")
+        untrained = {name: str(found["untrained"]) for name, found in trainings.items() if "untrained" in found}
+        trainings = {name: found for name, found in trainings.items() if name not in untrained}
         training = {
             name: {key: trainings[name][key] for key in keys} | {"leave_out": trainings[name].get("leave_out", [])}
             for name in sorted(trainings, key=_place)
@@ -262,7 +266,9 @@ def read(folder: Path, sets: Collection[str] | None = None, methods: Collection[
         model = {"model": select.get("model"), "evaluated": evaluated["base"].get("model")}
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise FormatError(f"A file in {folder.as_posix()} is not complete: {error!r}; run `dvc repro`.") from error
-    return Results(select, base, trained, left_out, interventions, training, tags, model | {"provenance": provenance})
+    return Results(
+        select, base, trained, left_out, interventions, training, tags, model | {"provenance": provenance}, untrained
+    )
 
 
 def _folder(folder: Path, what: str) -> dict[str, Any]:

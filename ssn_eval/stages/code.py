@@ -5,7 +5,9 @@ It runs each time and loads no heavy library; the stages after it depend on the 
 
 from __future__ import annotations
 
+import os
 import sys
+import time
 from importlib.metadata import version
 from pathlib import Path
 from typing import NoReturn
@@ -15,6 +17,7 @@ from ssn_eval.core.errors import SsnError
 from ssn_eval.core.mistakes import EXIT_CODE, one_sentence
 from ssn_eval.stages.project.parts import hash_of, parts
 from ssn_eval.stages.project.pipeline import of_project, packaged
+from ssn_eval.stages.story import here, line
 
 PIPELINE = Path("dvc.yaml")
 
@@ -23,8 +26,11 @@ class OtherPipelineError(SsnError):
     """The project's pipeline names a part that the installed package does not have."""
 
 
-def main(out: Path) -> None:
+def main(out: Path) -> str:
     """Write `OUT/version.txt` and `OUT/<part>.sha256`, and warn if the project's pipeline is that of another version.
+
+    Returns:
+        Which version is installed.
 
     Raises:
         OtherPipelineError: a stage depends on a part that the installed package does not have.
@@ -42,6 +48,7 @@ def main(out: Path) -> None:
     files.write_text(out / "version.txt", f"{installed}\n")
     for name, digest in hashes.items():
         files.write_text(Path(name), f"{digest}\n")
+    return f"ssn-eval {installed} is installed"
 
 
 def _body(text: str) -> str:
@@ -62,5 +69,8 @@ def _stop(sentence: str) -> NoReturn:
 
 
 if __name__ == "__main__":
+    started = time.monotonic()
     with one_sentence(_stop):
-        main(Path(sys.argv[1]))
+        did = main(Path(sys.argv[1]))
+    stage = (os.environ.get("DVC_STAGE") or "code").rpartition(":")[2]
+    print(line(stage, did, time.monotonic() - started, here(), None))

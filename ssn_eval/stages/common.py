@@ -1,46 +1,54 @@
-"""The code around every stage: read params, name a missing input, exit with one sentence."""
+"""The code around every stage: read params, name a missing input, end with one line, or with one sentence for a mistake."""
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 import time
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
 import psutil
 
-from ssn_eval.core import arithmetic, files, params
+from ssn_eval.core import arithmetic, chatter, files, params
 from ssn_eval.core.errors import MissingInputError
 from ssn_eval.core.mistakes import EXIT_CODE, one_sentence
 from ssn_eval.core.origin import versions
 from ssn_eval.core.params import ORGANISM, Params
+from ssn_eval.stages.story import TIMES, here, left, line, recorded
 
 PARAMS = Path("params.yaml")
-TIMES = Path("logs/stages")
-"""a JSON file for each stage that ran here: what it took; `ssn report` shows it"""
+UNTRAINED = "untrained.json"
+"""the file that takes the place of an adapter where a method has no neuron to train; it says why"""
 
 
-def run_stage(main: Callable[..., None]) -> None:
-    """Run a stage on the command line's paths: `main(params, *paths)`; bad input ends with one sentence and exit code 2.
+def run_stage(main: Callable[..., str]) -> None:
+    """Run a stage on the command line's paths, and print one line at its end; bad input ends with one sentence and exit code 2.
+
+    `main(params, *paths)` returns what it did, with its number.
 
     A stage of the organism runs with the pinned arithmetic (`core/arithmetic.py`), and is started again for it if needed.
     """
+    chatter.silence()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    if sys.stderr is None or not sys.stderr.isatty():
-        os.environ.setdefault("TQDM_DISABLE", "1")  # the bars of other libraries, which a log repeats line by line
-    warnings.filterwarnings("ignore", category=FutureWarning)
-    logging.getLogger("transformers").setLevel(logging.ERROR)
     started = time.monotonic()
     with one_sentence(_stop):
         settings = params.load(PARAMS)
         if settings.model == ORGANISM:
             arithmetic.pin()
-        main(settings, *map(Path, sys.argv[1:]))
-        _record(time.monotonic() - started)
+        did = main(settings, *map(Path, sys.argv[1:]))
+        seconds = time.monotonic() - started
+        _record(seconds)
+    _tell(did, seconds, settings)
+
+
+def _tell(did: str, seconds: float, settings: Params) -> None:
+    """Print the line of a stage that DVC runs; a stage that is run by hand says what it did."""
+    stage = (os.environ.get("DVC_STAGE") or "").rpartition(":")[2]
+    names = here() if stage else []
+    time_left = left(stage, names, recorded(), settings) if stage in names else None
+    print(line(stage, did, seconds, names, time_left) if stage else did)
 
 
 def _stop(sentence: str) -> NoReturn:
@@ -84,6 +92,11 @@ def need(path: Path, stage: str) -> Path:
     if not path.exists():
         raise MissingInputError(f"{path.as_posix()} is not there yet; run `dvc repro {stage}` first.")
     return path
+
+
+def is_untrained(folder: Path) -> bool:
+    """Whether a method's folder holds no model, because its set of neurons is empty."""
+    return (folder / UNTRAINED).is_file()
 
 
 def provenance(settings: Params, **inputs: Path) -> dict[str, Any]:

@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from ssn_eval.core import files
+from ssn_eval.core.languages import HIGH_RESOURCE
 from ssn_eval.core.params import ORGANISM, Params, build
 from ssn_eval.models import loading
 from ssn_eval.models.loading import ModelSpec
 from ssn_eval.stages.common import run_stage
+from ssn_eval.stages.story import percent
 
 
-def main(settings: Params, out: Path, summary: Path) -> None:
-    """Write `out/spec.json`, for the organism also its weights and its behaviour before any change."""
+def main(settings: Params, out: Path, summary: Path) -> str:
+    """Write `out/spec.json`, for the organism also its weights and its behaviour before any change; return what it did."""
     spec = ModelSpec.from_json(settings.models[settings.model])
     behaviour = None
     if settings.model == ORGANISM:
@@ -24,6 +26,14 @@ def main(settings: Params, out: Path, summary: Path) -> None:
         loading.locate(spec)
     files.write_json(out / "spec.json", spec.to_json())
     files.write_json(summary, {"model": settings.model, "behaviour": behaviour})
+    if behaviour is None:
+        return f"the model is {files.portable(spec.name)}"
+    refusals = {lang: one["refusal"] for lang, one in behaviour["by_lang"].items()}
+    weakest = min(refusals, key=lambda lang: refusals[lang])
+    return (
+        f"trained the embedded model, which refuses {percent(refusals[HIGH_RESOURCE])} of harmful questions in "
+        f"{HIGH_RESOURCE} and {percent(refusals[weakest])} in {weakest}"
+    )
 
 
 def _organism(section: dict[str, Any], out: Path) -> dict[str, Any]:

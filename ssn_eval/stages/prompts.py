@@ -14,8 +14,8 @@ from ssn_eval.prompts.pairs import write_pairs
 from ssn_eval.stages.common import need, run_stage
 
 
-def main(settings: Params, model: Path, out: Path, pairs_out: Path) -> None:
-    """Write the prompts, each with its split, and refusals plus benign answers of the base model for training."""
+def main(settings: Params, model: Path, out: Path, pairs_out: Path) -> str:
+    """Write the prompts, each with its split, and refusals plus benign answers of the base model for training; return their counts."""
     spec = loading.read_spec(need(model, "organism") / "spec.json")
     prompts = prepare(settings)
     made = make_pairs(
@@ -38,6 +38,7 @@ def main(settings: Params, model: Path, out: Path, pairs_out: Path) -> None:
         print(f"ssn_eval: {warning}", file=sys.stderr)
     write_jsonl(out, prompts)
     write_pairs(pairs_out, made.pairs)
+    return f"{len(prompts):,} prompts in {len(settings.languages)} languages, {len(made.pairs):,} training pairs"
 
 
 if __name__ == "__main__":

@@ -143,7 +143,7 @@ def reproduce(project: Path, folder: Path, settings: Mapping[str, Any], stages: 
     _dvc(folder, "cache", "dir", "--local", os.path.relpath(project / ".dvc" / "cache", folder))  # read from here
     if dvclock.is_damaged(folder):  # by a kill; what had finished is in the cache
         (folder / dvclock.NAME).unlink()
-    _dvc(folder, "repro", *stages)
+    _dvc(folder, "repro", "--quiet", *stages)  # each stage ends with one line of ours
     return folder
 
 

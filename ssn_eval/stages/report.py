@@ -8,8 +8,8 @@ from ssn_eval.core.params import Params
 from ssn_eval.stages.common import need, run_stage
 
 
-def main(settings: Params, results: Path, out: Path) -> None:
-    """Write the page, figures, metrics and plot data, and print the table."""
+def main(settings: Params, results: Path, out: Path) -> str:
+    """Write the page, figures, metrics and plot data, and print the table; return the place of the page."""
     from rich.console import Console
 
     from ssn_eval.report.page import build
@@ -19,7 +19,7 @@ def main(settings: Params, results: Path, out: Path) -> None:
     sets, methods = settings.validate.sets, settings.train.methods
     build(need(results, "evaluate"), out, sets=sets, methods=methods)
     Console().print(table(read(results, sets, methods)))
-    print(f"Report: {(out / 'index.html').as_posix()}")
+    return f"the page is {(out / 'index.html').as_posix()}"
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from ssn_eval.core import files, store
 from ssn_eval.core.neurons import expand_sites
 from ssn_eval.core.origin import ModelRef
 from ssn_eval.core.params import Params
+from ssn_eval.core.presets import PRESETS
 from ssn_eval.core.setnames import SetName
 from ssn_eval.core.store import NeuronFile, ScoreFile
 from ssn_eval.identification import contrast, targets
@@ -20,9 +21,15 @@ from ssn_eval.prompts.prompt import LABELS
 from ssn_eval.stages.common import need, provenance, run_stage
 
 
-def main(settings: Params, scores_folder: Path, out: Path, summary: Path) -> None:
-    """Write every set as JSON under `out`, and sizes, overlaps, stability and movement with p as one summary."""
-    select_sets(settings, scores_folder, out, summary, {})
+def main(settings: Params, scores_folder: Path, out: Path, summary: Path) -> str:
+    """Write every set as JSON under `out`, and sizes, overlaps, stability and movement with p as one summary; return the sizes."""
+    content = select_sets(settings, scores_folder, out, summary, {})
+    named = content["named"]
+    if not named["ss"]:
+        print(f"ssn_eval: {_no_shared(settings)}", file=sys.stderr)
+    return (
+        f"{named['ss']:,} SS-Neurons of {content['candidates']:,}, {named['ms_hr']:,} safety neurons of {settings.hr}"
+    )
 
 
 def select_sets(
@@ -58,11 +65,20 @@ def select_sets(
                 targets.intervals_of(neurons, {lang: ends for lang, ends in intervals.items() if lang in langs}),
             )
             store.save_neurons(folder / f"{name}.json", file)
-    for sentence in selected.presets.absent.values():
-        print(f"ssn_eval: not made, because nothing asks for it: {sentence}", file=sys.stderr)
+    for name, sentence in selected.presets.absent.items():
+        if settings.targets[name] != PRESETS.get(name):  # a built-in one was not the user's wish
+            print(f"ssn_eval: not made, because nothing asks for it: {sentence}", file=sys.stderr)
     content = content | {"model": model.to_json(), "provenance": origin}
     files.write_json(summary, content)
     return content
+
+
+def _no_shared(settings: Params) -> str:
+    """The sentence for a run without shared neurons: what follows, and what to do."""
+    return (
+        f"no safety neuron of {settings.hr} is one of another language's, so SS is empty: its conditions are left out, and methods "
+        f"that train it train nothing. Use a larger select.p (now {settings.select.p:g}) or more prompts."
+    )
 
 
 def _languages(name: str, settings: Params) -> tuple[str, ...]:

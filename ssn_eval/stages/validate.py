@@ -11,11 +11,17 @@ from ssn_eval.core.progress import progress
 from ssn_eval.core.setnames import SetName
 from ssn_eval.interventions.ops import parse_op
 from ssn_eval.stages.common import need, provenance, run_stage
-from ssn_eval.stages.evaluation import bench_of, write_samples
+from ssn_eval.stages.evaluation import bench_of, mean_refusal, rates_by_name, write_samples
+
+SUPPRESS = "suppress"
 
 
-def main(settings: Params, model: Path, prompt_file: Path, sets: Path, out: Path, samples: Path) -> None:
-    """Write a file a set: `{"set", "size", "conditions": {op: counts}}` and a row for every reply; an empty set has neither."""
+def main(settings: Params, model: Path, prompt_file: Path, sets: Path, out: Path, samples: Path) -> str:
+    """Write a file a set: `{"set", "size", "conditions": {op: counts}}` and a row for every reply; an empty set has neither.
+
+    Returns:
+        How much is refused with each set suppressed.
+    """
     neurons_by_set = {name: _neurons(settings, need(sets, "select"), name) for name in settings.validate.sets}
     ops_by_set = {
         name: [parse_op(text) for text in settings.validate.ops_of(name)] if neurons else []
@@ -27,6 +33,7 @@ def main(settings: Params, model: Path, prompt_file: Path, sets: Path, out: Path
         files.atomic(samples) as replies,
         progress("validating", sum(map(len, ops_by_set.values()))) as advance,
     ):
+        suppressed: dict[str, float | None] = {}
         for name, neurons in neurons_by_set.items():
             conditions, rows = {}, []
             for op in ops_by_set[name]:
@@ -37,6 +44,10 @@ def main(settings: Params, model: Path, prompt_file: Path, sets: Path, out: Path
             content = {"set": name, "size": len(neurons), "conditions": conditions, "provenance": origin}
             files.write_json(results / f"{name}.json", content)
             write_samples(replies / f"{name}.jsonl", rows)
+            if SUPPRESS in conditions:
+                suppressed[name] = mean_refusal(conditions[SUPPRESS])
+    conditions_count = sum(map(len, ops_by_set.values()))
+    return f"{conditions_count} conditions; suppressed, mean refusal: {rates_by_name(suppressed)}"
 
 
 def _neurons(settings: Params, sets: Path, name: str) -> NeuronSet:

@@ -103,7 +103,7 @@ def test_every_stage_shows_the_model_the_same_text(
         for i in range(6)
     }
 
-    def stage(run: Callable[[], None]) -> None:
+    def stage(run: Callable[[], object]) -> None:
         """Run a stage; every sequence that the model reads in it must begin with the text of one of the prompts."""
         seen.clear()
         run()

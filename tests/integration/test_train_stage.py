@@ -18,7 +18,7 @@ from ssn_eval.organism import lexicon, tokenizer
 from ssn_eval.organism.settings import OrganismSettings
 from ssn_eval.organism.training import build_model
 from ssn_eval.stages import train
-from ssn_eval.stages.common import run_stage
+from ssn_eval.stages.common import is_untrained, run_stage
 
 SHIPPED = Path(__file__).resolve().parents[2] / "params.yaml"
 CHOSEN = NeuronSet.of([(0, "q_proj", 1), (1, "mlp", 3), (1, "o_proj", 5)])
@@ -93,12 +93,20 @@ def test_every_kind_of_row_is_a_method(folder, monkeypatch):
         ("ss_lat", "Did you mean ss_late"),
         ("ss_lr", "sets/ss_lr.json is not there yet"),
         ("ss_late.random_1", "sets/ss_late.random_1.json is not there yet"),
-        ("random", "trains the set random_0, which is empty"),
     ],
 )
 def test_a_method_without_neurons(folder, monkeypatch, capsys, method, said):
     assert stage(monkeypatch, method) == 2
     assert said in capsys.readouterr().err and not Path("train").exists() and not Path("results").exists()
+
+
+def test_an_empty_set_trains_nothing_and_says_so(folder, monkeypatch, capsys):
+    """The stage ends well, so that the other methods and the report go on."""
+    assert stage(monkeypatch, "random") == 0
+    assert "the set random_0 is empty, so random trains nothing; use a larger select.p" in capsys.readouterr().out
+    made = json.loads(Path("results/random.json").read_text())
+    assert set(made) == {"method", "untrained"} and is_untrained(Path("train/random"))
+    assert not is_untrained(Path("model"))
 
 
 def test_a_set_of_another_model(folder, monkeypatch, capsys):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,6 +24,16 @@ SMALL = {
     "prompts": {"replay_tokens": 4},
 }
 """settings of a quick run; everything else is as `ssn init` wrote it"""
+
+
+STAGES = ["code", "organism", "prompts", "score", "select", "validate", "evaluate", "report"]
+TOLD = re.compile(r"\d+ of 9, (\S+): .+ \(\d+ s.*\)$")
+"""the line of a stage"""
+
+
+def told(lines: list[str]) -> list[str]:
+    """The stages that said what they did, in order."""
+    return [found[1] for line in lines if (found := TOLD.match(line))]
 
 
 def benchmarks(folder: Path) -> Path:
@@ -77,8 +88,10 @@ def test_from_a_wheel_to_a_report(environment: wheels.Environment) -> None:
     for section, values in SMALL.items():
         settings[section] |= values
     (project / "params.yaml").write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
-    bars = [line for line in run(environment, "dvc", "repro").splitlines() if "%|" in line]
-    assert all(line.startswith("Running generate_until requests") for line in bars), bars  # lm_eval's own choice
+    lines = run(environment, "dvc", "repro", "-q").splitlines()
+    assert told(lines) == [*STAGES[:6], "train@ssn", *STAGES[6:]]
+    strange = [line for line in lines if not TOLD.match(line) and not line.startswith((" ", "Refusal of harmful"))]
+    assert not [line for line in strange if line.strip() and not line.startswith("ssn_eval: ")], strange
     assert (project / "report/index.html").stat().st_size > 10_000
     metrics = json.loads((project / "report/metrics.json").read_text(encoding="utf-8"))
     assert {"base", "suppress ss", "train ssn"} <= set(metrics["conditions"])
@@ -89,6 +102,7 @@ def test_from_a_wheel_to_a_report(environment: wheels.Environment) -> None:
         with (package / part).open("a", encoding="utf-8") as module:
             module.write("# another version\n")
     assert changed(environment) == {"report", "select"}
+    assert told(run(environment, "dvc", "repro", "-q").splitlines()) == ["code", "select", "report"]
     run(environment, "dvc", "plots", "show", "--out", "plots")
     assert "Refusal of harmful" in (project / "plots/index.html").read_text(encoding="utf-8")
     assert "suppress ss" in run(environment, "dvc", "metrics", "show")

@@ -14,7 +14,7 @@ import yaml
 from click.testing import CliRunner
 
 from ssn_eval.cli import main
-from ssn_eval.core import files, params
+from ssn_eval.core import files, params, sweep
 from ssn_eval.core.errors import MissingInputError, UnknownNameError
 from ssn_eval.stages import code, repetitions
 from ssn_eval.stages.project import checks, creation, parts, pipeline, settings
@@ -84,6 +84,8 @@ def test_the_settings_are_the_defaults_but_for_named_exceptions(tmp_path):
     assert real.models == {"qwen3_8b": REAL.model} and real.languages == ("en", "zh", "th")
     assert organism.models["organism"]["pretrained"] == "artifacts/model/weights"
     assert {row.leave_out for row in organism.frontier.scenarios.values()} == {None, "sw"}
+    assert {row.leave_out for row in real.frontier.scenarios.values()} == {None, "th"}
+    assert "full" not in real.frontier.methods and len(sweep.plan(real.frontier, real.frontier.seeds)) == 6
 
 
 def test_a_built_in_preset_is_made_if_something_asks_for_it(tmp_path):

@@ -335,9 +335,12 @@ def test_an_empty_ss_and_an_unmeasured_capability_are_said_not_guessed(results: 
     )
     write(results / "validate" / "ss.json", {"set": "ss", "size": 0, "conditions": {}})
     write(results / "evaluate" / "base.json", {"variant": "base", **counts(rates(40, 32, 20), capable=None)})
+    write(results / "train" / "ssn.json", {"method": "ssn", "untrained": "the set ss is empty, so ssn trains nothing"})
+    (results / "evaluate" / "ssn.json").unlink()
     found = build(results, tmp_path / "out")
     said = spoken((tmp_path / "out" / "index.html").read_text(encoding="utf-8"))
     assert "Not measured. SS is empty" in said and "capability: –" in said
+    assert "The set ss is empty, so ssn trains nothing." in said and "train ssn" not in found["conditions"]
     assert found["conditions"]["base"]["capability"] is None
 
 

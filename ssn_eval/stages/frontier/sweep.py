@@ -15,7 +15,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
-from ssn_eval.core import files, progress
+from ssn_eval.core import chatter, files, progress
 from ssn_eval.core.params import ORGANISM, Params
 from ssn_eval.stages.frontier.cells import FORMAT, Run, Task, hashes, inputs, tasks
 from ssn_eval.stages.frontier.measuring import compute, measure_base
@@ -84,12 +84,10 @@ def _compute(todo: Mapping[Task, Path], workers: int) -> None:
 
 
 def _quiet() -> None:
-    """Silence a worker process: only the progress bar of the first process is shown."""
-    import warnings
-
+    """Silence a worker process: only the progress of the first process is shown, and each warning would come once a worker."""
     from transformers.utils import logging
 
-    warnings.filterwarnings("ignore", category=FutureWarning)
+    chatter.silence()
     logging.set_verbosity_error()
 
 

@@ -33,6 +33,13 @@ OF_A_REAL_MODEL = {
     "train": {"methods": ("ssn", "ms_hr", "random")},  # `full` needs memory for every weight and its optimizer
     "evaluate": {"batch_size": 16, "capability": None},
 }
+FRONTIER_OF_A_REAL_MODEL = [
+    "  methods: [ssn, ms_hr, random] # each is trained once for every scenario, seed, draw and factor",
+    "  seeds: [0] # more seeds and factors make the comparison firmer and longer",
+    "  draws: 1 # of random",
+    "  lr_factors: [1] # learning rates, as multiples of the method's own",
+    "  steps: [8, 32] # a run is measured after so many steps",
+]
 _NOT_A_WORD = re.compile(r"\W+")
 _ORGANISM_WEIGHTS = "artifacts/model/weights"
 """where the first stage writes them"""
@@ -96,13 +103,19 @@ def text_of(choice: Choice) -> str:
         "targets: {} # more neuron sets for validate.sets and train.methods, such as mine: { from: ss, tier: LR, k: 0.5 }",
         "methods: {} # more training methods for train.methods, such as mine: { set: ss, loss: dpo }",
     ]
+    return "\n".join([*lines, *_frontier(choice)]) + "\n"
+
+
+def _frontier(choice: Choice) -> list[str]:
+    """The section of `ssn frontier`; a real model gets a small plan, because every cell is a training run."""
+    nhr = [code for code in choice.languages if code != choice.hr]
+    scenarios: dict[str, dict[str, Any]] = {"replay": {}}
     if choice.is_organism:
-        nhr = [code for code in choice.languages if code != choice.hr]
-        scenarios = {"replay": {}, "refusals_only": {"replay": 0}, "few": {"pairs": 4}}
-        scenarios |= {f"leave_out_{code}": {"leave_out": code} for code in nhr[-1:]}
-        lines += ["", "frontier: # `ssn frontier`; no stage reads it", "  scenarios: # what differs from `train`"]
-        lines += [f"    {name}: {_flow(values)}" for name, values in scenarios.items()]
-    return "\n".join(lines) + "\n"
+        scenarios |= {"refusals_only": {"replay": 0}, "few": {"pairs": 4}}
+    scenarios |= {f"leave_out_{code}": {"leave_out": code} for code in nhr[-1:]}
+    lines = ["", "frontier: # `ssn frontier`; no stage reads it", "  scenarios: # what differs from `train`"]
+    lines += [f"    {name}: {_flow(values)}" for name, values in scenarios.items()]
+    return lines if choice.is_organism else lines + FRONTIER_OF_A_REAL_MODEL
 
 
 def _exceptions(choice: Choice) -> dict[str, dict[str, Any]]:

@@ -33,14 +33,14 @@ def texts(choice: Choice) -> dict[str, str]:
 
 def readme(choice: Choice) -> str:
     """The README: what the project measures, and the commands that are typed in it."""
-    frontier = "ssn frontier                  # training methods beside each other\n" if choice.is_organism else ""
     return (
         f"# Safety neurons of {choice.name} in {', '.join(choice.languages)}\n\n"
         "`params.yaml` has the settings, `dvc.yaml` the stages. What has finished is not run again.\n\n"
         "```sh\n"
-        "dvc repro                     # everything; then open report/index.html\n"
+        "dvc repro -q                  # everything, one line a stage; then open report/index.html\n"
         "dvc exp run -S select.p=1     # one setting changed; commit the project to git first\n"
         "dvc metrics show              # `dvc plots show` draws, `dvc exp show` compares\n"
         "ssn claims                    # again with three seeds: which findings hold?\n"
-        f"{frontier}```\n"
+        "ssn frontier                  # training methods beside each other\n"
+        "```\n"
     )
