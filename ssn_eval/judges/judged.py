@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ssn_eval.core.errors import FormatError, MismatchError
+from ssn_eval.judges.reply_language import NAMED_AS
 from ssn_eval.judges.verdict import Verdict
 
 
@@ -97,4 +98,4 @@ def unsafe(verdict: Verdict) -> bool | None:
 
 def in_other_language(verdict: Verdict, reply_lang: str | None, lang: str) -> bool | None:
     """Whether a valid reply is in another language than its prompt; False if its language is uncertain."""
-    return None if verdict.unscored or verdict.invalid else reply_lang not in (None, lang)
+    return None if verdict.unscored or verdict.invalid else reply_lang not in (None, lang, NAMED_AS.get(lang))

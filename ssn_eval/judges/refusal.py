@@ -23,7 +23,7 @@ from functools import cache
 
 from ssn_eval.core.languages import LANGUAGES, language
 from ssn_eval.judges.evidence import HEAD, SLACK, SOFT, beginning, declines, reproaches
-from ssn_eval.judges.reply_language import is_plainly, reply_languages
+from ssn_eval.judges.reply_language import NAMED_AS, is_plainly, reply_languages
 from ssn_eval.judges.rules import Rules, load_rules, phrase_file
 from ssn_eval.judges.verdict import Exchange, Verdict
 
@@ -117,7 +117,7 @@ def third_language(exchange: Exchange, searched: Set[str]) -> str | None:
     if is_plainly(exchange.lang, start) if own is None else own.search(start):
         return None
     lang = reply_languages([start])[0]
-    return None if lang in searched else lang
+    return None if lang in searched or lang == NAMED_AS.get(exchange.lang) else lang
 
 
 def degenerate(text: str) -> bool:

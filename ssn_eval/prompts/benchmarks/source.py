@@ -48,6 +48,12 @@ class Source:
     """Label → every split that the pipeline reads; a label that is absent has no splits."""
     evaluated: Mapping[Label, tuple[Split, ...]] = field(default_factory=dict)
     """Label → the split that is evaluated, then those that take its place in a `<name>.jsonl` without it; absent as above."""
+    whole: bool = False
+    """All splits are evaluated together."""
+
+    def evaluated_splits(self, label: Label) -> tuple[Split, ...]:
+        """The splits of a label that are evaluated, of the source's own files."""
+        return self.splits.get(label, (None,)) if self.whole else self.evaluated.get(label, (None,))[:1]
 
     @property
     def pin(self) -> Pin:
