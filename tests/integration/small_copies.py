@@ -6,7 +6,7 @@ import csv
 import json
 from pathlib import Path
 
-from ssn_eval.prompts.benchmarks import advbench_x, aya_redteaming, linguasafe, polyrefuse, xsafety
+from ssn_eval.prompts.benchmarks import advbench_x, aya_redteaming, linguasafe, polyrefuse, safety_pathways, xsafety
 from ssn_eval.prompts.benchmarks.multijail import LANGUAGES as MULTIJAIL_LANGUAGES
 
 ROWS = 6
@@ -61,6 +61,11 @@ def write_all(folder: Path) -> Path:
             kind = "homonyms" if safe else "contrast_homonyms"
             writer.writerow([i, prompt("en", i), kind, "safe" if safe else "unsafe", "word", ""])
     english(folder)
+    for lang in safety_pathways.LANGUAGES:
+        path = folder / "safety_pathways" / f"{'zh-CN' if lang == 'zh' else lang}.jsonl"
+        path.parent.mkdir(exist_ok=True)
+        pairs = [{"instruction": prompt(lang, i), "response": f"{lang} no {i}"} for i in range(ROWS)]
+        path.write_text("".join(json.dumps(pair) + "\n" for pair in pairs), encoding="utf-8")
     linguasafe_parquet(folder / "linguasafe.parquet")
     return folder
 
