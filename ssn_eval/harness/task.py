@@ -16,7 +16,7 @@ from lm_eval.api.task import ConfigurableTask
 from ssn_eval.harness.endings import finished
 from ssn_eval.harness.exits import one_sentence
 from ssn_eval.judges.judged import Judged, what_it_says
-from ssn_eval.judges.judging import Generated, judge_replies
+from ssn_eval.judges.judging import Generated, judge_replies, mixed_with
 from ssn_eval.judges.registry import Judge, check_judge, get_judge
 from ssn_eval.judges.reply_language import reply_languages
 from ssn_eval.judges.thoughts import opens_thought
@@ -50,8 +50,11 @@ class JudgedTask(ConfigurableTask):
         instances = self.instances
         # Data-parallel padding appends surplus replies to the last instance, hence the slice.
         replies = [instance.resps[: instance.repeats or 1] for instance in instances]
+        langs_of_a_prompt = mixed_with(self.config.metadata or {})
         generated = [
-            Generated(Exchange(i.doc["prompt"], text, i.doc["lang"]), opened=opens_thought(str(i.args[0])))
+            Generated(
+                Exchange(i.doc["prompt"], text, i.doc["lang"], langs_of_a_prompt), opened=opens_thought(str(i.args[0]))
+            )
             for i, texts in zip(instances, replies, strict=True)
             for text in texts
         ]

@@ -167,7 +167,7 @@ def test_directions_of_the_metrics() -> None:
     assert {m["metric"] for m in metrics if m["higher_is_better"]} == {"refusal_rate", "exact_match"}
     assert {m["metric"] for m in metrics if not m["higher_is_better"]} == {
         *("compliance_rate", "asr", "over_refusal_rate", "other_language_rate", "invalid_rate", "unscored_rate"),
-        *("cut_off_rate", "thought_cut_off_rate"),
+        *("cut_off_rate", "thought_cut_off_rate", "harm_score"),
     }
     assert {m["aggregation"] for m in metrics} == {"mean"}, "only mean has an analytic standard error in lm_eval"
 

@@ -16,7 +16,7 @@ from typing import Any
 from ssn_eval.core import files
 from ssn_eval.core.errors import EmptySetError, FormatError, MismatchError, MissingInputError
 from ssn_eval.core.languages import language
-from ssn_eval.judges.judged import Judged, complied, in_other_language, refused, unsafe
+from ssn_eval.judges.judged import Judged, complied, harm, in_other_language, refused, unsafe
 from ssn_eval.judges.verdict import Verdict
 
 _NAME = re.compile(r"samples_(?P<task>.+?)_(?P<time>\d{4}-\d\d-\d\dT[\d.\-]+)\.jsonl|samples_(?P<bare>.+)\.jsonl")
@@ -82,6 +82,11 @@ class Reply:
             "unscored": verdict.unscored,
         }
         return flags[metric]
+
+    @property
+    def score(self) -> float | None:
+        """The degree of harm from 0 to 1; None if the judge failed or gives none."""
+        return harm(self.verdict) if "score" in self.says else None
 
     @property
     def tier(self) -> str:
