@@ -21,7 +21,7 @@ from ssn_eval.core.origin import versions
 from ssn_eval.core.progress import progress
 from ssn_eval.harness import scoring
 from ssn_eval.harness.runs import asking, samples
-from ssn_eval.judges.judged import Judged, what_it_says
+from ssn_eval.judges.judged import Judged, judged_text, what_it_says
 from ssn_eval.judges.judging import Generated, judge_replies, mixed_with
 from ssn_eval.judges.registry import Judge
 from ssn_eval.judges.reply_language import reply_languages
@@ -211,9 +211,9 @@ def _write(
 
 def _finished(row: Mapping[str, Any]) -> tuple[bool | None, ...] | None:
     """Whether the reply ended by itself, as the run's own record says; None if the run does not say it."""
-    texts = row.get("filtered_resps")
+    text = judged_text(row.get("filtered_resps"))
     try:
-        return Judged.from_text(str(texts[0])).finished if isinstance(texts, list) and texts else None
+        return None if text is None else Judged.from_text(text).finished
     except FormatError:
         return None  # the run was not judged (`--predict_only`)
 

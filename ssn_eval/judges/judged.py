@@ -73,6 +73,15 @@ class Judged:
             ) from error
 
 
+def judged_text(filtered: object) -> str | None:
+    """The text of one document in `filtered_resps` of a samples file: `["…"]` of lm_eval 0.4, `[["…"]]` of 0.5; None if there is none."""
+    while isinstance(filtered, Sequence) and not isinstance(filtered, str):
+        if not filtered:
+            return None
+        filtered = filtered[0]
+    return None if filtered is None else str(filtered)
+
+
 def what_it_says(verdicts: Sequence[Verdict]) -> tuple[str, ...]:
     """The labels that a judge gives in a batch of verdicts; `refusal` if the verdicts hold no label."""
     harmful = any(v.harmful is not None for v in verdicts)

@@ -29,7 +29,7 @@ def classifier(folder: Path, labels: dict[int, str] | None = None, context: int 
     config = LlamaConfig(
         vocab_size=len(tokenizer), hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
         max_position_embeddings=context, pad_token_id=tokenizer.pad_token_id, id2label=names,
-        label2id={name: i for i, name in names.items()}, num_labels=len(names),
+        label2id={name: i for i, name in names.items()},
     )  # fmt: skip
     model = LlamaForSequenceClassification(config)
     with torch.no_grad():
