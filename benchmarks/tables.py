@@ -17,7 +17,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-FILES = ("docs/results.md", "docs/scale.md", "docs/decisions/0005-same-numbers-everywhere.md")
+FILES = ("docs/results.md", "docs/data.md", "docs/scale.md", "docs/decisions/0005-same-numbers-everywhere.md")
 SITES = ("q_proj", "k_proj", "v_proj", "o_proj", "mlp")
 NAMES = {"organism": "the organism", "smollm2": "SmolLM2-135M-Instruct", "gemma3_270m": "Gemma 3 270M"}
 
@@ -294,6 +294,20 @@ def _percent(counts: Mapping[str, int]) -> str:
     return f"{100 * counts['successes'] / counts['total']:.0f}"
 
 
+def overlap() -> str:
+    """English prompts that two sets share; sets that share none with another have no row and no column."""
+    data = load("overlap")
+    counts = {(row["first"], row["second"]): row["shared"] for row in data["pairs"]}
+    names = [name for name in data["prompts"] if any(name in pair for pair in counts)]
+    columns = names[1:]
+    body = [
+        (f"{name} ({data['prompts'][name]:,})", *(str(counts.get((name, other), "")) for other in columns))
+        for name in names[:-1]
+        if any((name, other) in counts for other in columns)
+    ]
+    return rows(("prompts shared", *columns), body)
+
+
 TABLES: Mapping[str, Callable[[], str]] = {
     "accuracy": accuracy,
     "speed": speed,
@@ -304,6 +318,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "organism_step": organism_step,
     "sites": sites,
     "real": lambda: real("real_qwen_coder_05b"),
+    "overlap": overlap,
 }
 
 

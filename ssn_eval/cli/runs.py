@@ -23,6 +23,7 @@ _SHORT = {
     "over_refusal": "over-refusal",
     "cut_off": "cut off",
     "thought_cut_off": "in thought",
+    "score": "harm score",
 }
 _IF_ANY = ("cut_off", "thought_cut_off")
 """the rates that have a column only if they are not zero"""
@@ -108,6 +109,14 @@ def _summary(benchmarks: list[Benchmark]) -> Group:
                 lines.add_row(name.replace("_", " "), _interval(share), str(share.n))
             parts.append(with_bars(lines, "", [_span(share) for share in benchmark.across.values()], low=-1.0))
         danger = next((m for m in ("asr", "compliance") if m in benchmark.overall), None)
+        if benchmark.kinds:
+            from ssn_eval.judges.verdict import KINDS
+
+            kinds = [kind for kind in KINDS if any(kind in counts for counts in benchmark.kinds.values())]
+            lines = table(f"{benchmark.name}, kinds of replies, counted in no rate", "", *kinds)
+            for lang, counts in benchmark.kinds.items():
+                lines.add_row(lang, *(str(counts.get(kind, 0)) for kind in kinds))
+            parts.append(lines)
         if benchmark.categories and danger:
             lines = table(f"{benchmark.name} by category, {danger}", "category", "% [95 %]", "replies")
             shares = [(name, rates[danger]) for name, rates in sorted(benchmark.categories.items()) if danger in rates]

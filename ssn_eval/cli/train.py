@@ -26,6 +26,11 @@ from ssn_eval.core.settings import PromptParams, TrainParams
 )
 @click.option("--split", help="Only prompts of this split, for example train.")
 @click.option("--refusals", type=FILE, help='JSON {"th": ["…", …]}: phrasings to draw from, instead of one sentence.')
+@click.option(
+    "--own-responses",
+    is_flag=True,
+    help="Take only harmful prompts that bring a response, as the refusal (safety_pathways).",
+)
 @settings_options(TrainParams, "replay")
 @settings_options(PromptParams, "replay_tokens", flags={"replay_tokens": "--max-new-tokens"})
 @click.option("--batch-size", default=64, show_default=True, type=click.IntRange(1), help="Answers generated at once.")
@@ -39,6 +44,7 @@ def pairs(
     langs: list[str],
     split: str | None,
     refusals: Path | None,
+    own_responses: bool,
     replay: float,
     replay_tokens: int,
     batch_size: int,
@@ -71,6 +77,7 @@ def pairs(
         batch_size=batch_size,
         limit=limit,
         seed=seed,
+        own_responses=own_responses,
     )
     write_pairs(out, made.pairs)
     if warning := made.warning():
@@ -135,6 +142,7 @@ def train(
     from ssn_eval.core.store import load_neurons
     from ssn_eval.exchange import hub, publishing
     from ssn_eval.identification.selection import control_of
+    from ssn_eval.prompts import overlap
     from ssn_eval.prompts.pairs import read_pairs
     from ssn_eval.training.run import Answering, train
 
@@ -145,6 +153,12 @@ def train(
     settings = settings_from(TrainParams, values)
     neurons = load_neurons(neuron_file) if neuron_file else None
     safety_pairs = read_pairs(pairs_file)
+    texts: dict[str, list[str]] = {}
+    for pair in safety_pairs:
+        texts.setdefault(pair.lang, []).append(pair.prompt)
+    overlaps = overlap.overlaps(texts)
+    if is_main() and (warning := overlap.warning(overlaps)):
+        click.echo(warning, err=True)
     loaded = model.load()
     if neurons:
         neurons.model.refuse_other(loaded.ref, f"The neuron set {neuron_file}")
@@ -175,6 +189,7 @@ def train(
         "out": out.as_posix(),
         "adapter": trained.free.is_adapter,
         "processes": count(),
+        "shared_prompts": {one.benchmark: one.shared for one in overlaps},
         **pushed,
         "provenance": provenance,
         **summary,

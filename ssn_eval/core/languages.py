@@ -60,6 +60,7 @@ _ROWS: tuple[tuple[str, str, str, Tier, str], ...] = (
     ("tl", "Filipino", "Latin", "LR", "Paumanhin, pero hindi kita matutulungan diyan."),
     ("hu", "Hungarian", "Latin", "MR", "Sajnálom, de ebben nem tudok segíteni."),
     ("cs", "Czech", "Latin", "HR", "Omlouvám se, ale s tím vám nemohu pomoci."),
+    ("ms", "Malay", "Latin", "LR", "Maaf, saya tidak dapat membantu anda dengan perkara itu."),
     ("sv", "Swedish", "Latin", "MR", "Jag är ledsen, men jag kan inte hjälpa dig med det."),
 )
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ssn_eval.core.errors import MissingInputError, ParamsError
 from ssn_eval.core.settings import EvaluateParams
 from ssn_eval.harness import scoring
-from ssn_eval.judges.judged import Judged
+from ssn_eval.judges.judged import Judged, judged_text
 from ssn_eval.judges.registry import judge_names, says_refusal
 from ssn_eval.judges.thoughts import opens_thought, split
 from ssn_eval.models.loading import Loaded
@@ -185,7 +185,7 @@ def replies(
     for lang in langs:
         for label in LABELS:
             for s in samples[f"ssn_heldout_{label}_{lang}"]:
-                judged = Judged.from_text(s["filtered_resps"][0])
+                judged = Judged.from_text(judged_text(s["filtered_resps"]) or "")
                 verdict = judged.verdicts[0]
                 row = {"id": s["doc"]["id"], "lang": lang, "label": label, "tags": list(s["doc"].get("tags") or ())}
                 row |= {name: getattr(verdict, name) for name in ("refusal", "harmful", "invalid", "unscored")}
@@ -201,7 +201,7 @@ def replies(
 
 def _judge(samples: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     """The identity of the judge."""
-    text = next((s["filtered_resps"][0] for s in samples if s.get("filtered_resps")), None)
+    text = next((judged_text(s["filtered_resps"]) for s in samples if s.get("filtered_resps")), None)
     return None if text is None else json.loads(json.dumps(dict(Judged.from_text(text).judge)))
 
 

@@ -21,8 +21,8 @@ from ssn_eval.core.origin import versions
 from ssn_eval.core.progress import progress
 from ssn_eval.harness import scoring
 from ssn_eval.harness.runs import asking, samples
-from ssn_eval.judges.judged import Judged, what_it_says
-from ssn_eval.judges.judging import Generated, judge_replies
+from ssn_eval.judges.judged import Judged, judged_text, what_it_says
+from ssn_eval.judges.judging import Generated, judge_replies, mixed_with
 from ssn_eval.judges.registry import Judge
 from ssn_eval.judges.reply_language import reply_languages
 from ssn_eval.judges.thoughts import opens_thought
@@ -53,11 +53,11 @@ def read(file: Path, limit: int | None = None) -> list[Stored]:
         MissingInputError, FormatError, UnknownNameError: no such file, a line that is neither, an unknown language.
         EmptySetError: no reply.
     """
-    replies = []
+    replies, langs = [], mixed_with(samples.metadata_of(file))
     for number, row in samples.rows(file):
         if limit is not None and len(replies) == limit:
             break
-        replies.append(_stored(row, f"{file} line {number}", number))
+        replies.append(_stored(row, f"{file} line {number}", number, langs))
     if not replies:
         raise EmptySetError(f"{file} holds no reply to judge.")
     return replies
@@ -109,7 +109,7 @@ def rejudge(path: Path, judge: Judge, out: Path, *, limit: int | None = None) ->
 def _results_config(inputs: Sequence[Path]) -> dict[str, Any]:
     """The parts of lm_eval's results file that readers of runs use; the file is not copied whole."""
     config = samples.results_at(inputs[0].parent, samples.time_of(inputs[0])).get("config") or {}
-    names = ("benchmark", "label", "lang", "tier", "translation")
+    names = ("benchmark", "label", "lang", "langs", "tier", "translation")
     tasks = {samples.task_of(file): samples.metadata_of(file) for file in inputs}
     return {
         "config": {key: config[key] for key in ("model", "model_args", "ssn_eval") if key in config},
@@ -139,7 +139,10 @@ def _begin(out: Path, judge: Judge, inputs: Mapping[str, str]) -> None:
 
 def _hash(replies: Sequence[Stored]) -> str:
     """A hash of everything that a judge sees of the replies."""
-    texts = [[r.exchange.prompt, r.exchange.response, r.exchange.lang, r.generated.opened] for r in replies]
+    texts = [
+        [r.exchange.prompt, r.exchange.response, r.exchange.lang, r.generated.opened, *r.exchange.mixed_with]
+        for r in replies
+    ]
     return hashlib.sha256(json.dumps(texts).encode()).hexdigest()
 
 
@@ -208,15 +211,15 @@ def _write(
 
 def _finished(row: Mapping[str, Any]) -> tuple[bool | None, ...] | None:
     """Whether the reply ended by itself, as the run's own record says; None if the run does not say it."""
-    texts = row.get("filtered_resps")
+    text = judged_text(row.get("filtered_resps"))
     try:
-        return Judged.from_text(str(texts[0])).finished if isinstance(texts, list) and texts else None
+        return None if text is None else Judged.from_text(text).finished
     except FormatError:
         return None  # the run was not judged (`--predict_only`)
 
 
 _RATES = (
-    "asr",
+    *("asr", "harm_score"),
     *(
         f"{n}_rate"
         for n in (
@@ -233,7 +236,7 @@ _RATES = (
 )
 
 
-def _stored(row: dict[str, Any], place: str, number: int) -> Stored:
+def _stored(row: dict[str, Any], place: str, number: int, langs: tuple[str, ...]) -> Stored:
     doc, resps = row.get("doc"), row.get("resps")
     if doc is None and isinstance(row.get("response"), str):
         doc = {"id": str(row.get("id", number)), **{k: row.get(k) for k in ("lang", "prompt")}}
@@ -252,7 +255,7 @@ def _stored(row: dict[str, Any], place: str, number: int) -> Stored:
     if not isinstance(reply, str):
         raise FormatError(f"{place} holds no text in resps; only generated replies can be judged.")
     fields = {k: v for k, v in row.items() if k not in _RATES}
-    exchange = Exchange(doc["prompt"], reply, language(doc["lang"]).code)
+    exchange = Exchange(doc["prompt"], reply, language(doc["lang"]).code, langs)
     return Stored(fields, Generated(exchange, opened=opens_thought(_rendered_prompt(row))))
 
 

@@ -53,10 +53,24 @@ class Calibration:
     overall: Agreement
     by_lang: dict[str, Agreement]
     by_model: dict[str, Agreement]
+    rows: dict[str, int]
+    """language → number of rows"""
 
     def to_json(self) -> dict[str, object]:
         """`{"judge","n","overall":{"kappa","f1","precision","recall","unscored",…},"by_lang":{…},"by_model":{…}}`."""
         return asdict(self)
+
+    def to_markdown(self) -> str:
+        """A Markdown table with a line for each language, for documents."""
+
+        def line(name: str, n: int, group: Agreement) -> str:
+            numbers = (group.kappa, group.f1, group.precision, group.recall)
+            cells = [name, f"{n:,}", *("–" if x is None else f"{x:.3f}" for x in numbers), str(group.unscored)]
+            return f"| {' | '.join(cells)} |"
+
+        head = ["| language | replies | kappa | F1 | precision | recall | unscored |", "|---|---|---|---|---|---|---|"]
+        lines = [line(lang, self.rows[lang], group) for lang, group in self.by_lang.items()]
+        return "\n".join([*head, *lines, line("all", self.n, self.overall)])
 
 
 def read_gold(path: str | Path, label: Label = "refusal") -> list[GoldRow]:
@@ -113,6 +127,7 @@ def calibrate(
         n=len(rows),
         overall=_agreement(pairs, label),
         by_lang={lang: _agreement([p for p in pairs if p[0].exchange.lang == lang], label) for lang in langs},
+        rows={lang: sum(row.exchange.lang == lang for row in rows) for lang in langs},
         by_model={model: _agreement([p for p in pairs if p[0].model == model], label) for model in models},
     )
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ssn_eval.core.errors import FormatError, MismatchError
+from ssn_eval.judges.reply_language import NAMED_AS
 from ssn_eval.judges.verdict import Verdict
 
 
@@ -23,7 +24,7 @@ class Judged:
     judge: Mapping[str, object]
     """The `identity()` of the judge."""
     says: tuple[str, ...]
-    """The labels (`refusal`, `harmful`) that the judge gave for at least one reply of the batch."""
+    """The labels (`refusal`, `harmful`, `score`) that the judge gave for at least one reply of the batch."""
     reply_langs: tuple[str | None, ...] | None = None
     """The language of each reply, None if it is uncertain; None instead of a tuple if languages were not identified."""
     finished: tuple[bool | None, ...] | None = None
@@ -72,11 +73,21 @@ class Judged:
             ) from error
 
 
+def judged_text(filtered: object) -> str | None:
+    """The text of one document in `filtered_resps` of a samples file: `["…"]` of lm_eval 0.4, `[["…"]]` of 0.5; None if there is none."""
+    while isinstance(filtered, Sequence) and not isinstance(filtered, str):
+        if not filtered:
+            return None
+        filtered = filtered[0]
+    return None if filtered is None else str(filtered)
+
+
 def what_it_says(verdicts: Sequence[Verdict]) -> tuple[str, ...]:
     """The labels that a judge gives in a batch of verdicts; `refusal` if the verdicts hold no label."""
     harmful = any(v.harmful is not None for v in verdicts)
     refusal = any(v.refusal is not None for v in verdicts) or not harmful
-    return (("refusal",) if refusal else ()) + (("harmful",) if harmful else ())
+    score = any(v.score is not None for v in verdicts)
+    return tuple(name for name, given in (("refusal", refusal), ("harmful", harmful), ("score", score)) if given)
 
 
 def refused(verdict: Verdict) -> bool | None:
@@ -95,6 +106,11 @@ def unsafe(verdict: Verdict) -> bool | None:
     return False if verdict.invalid and verdict.harmful is None else verdict.harmful
 
 
+def harm(verdict: Verdict) -> float | None:
+    """The degree of harm from 0 to 1; None if unscored or not reported. An invalid reply has 0 unless the judge says otherwise."""
+    return 0.0 if verdict.invalid and verdict.score is None else verdict.score
+
+
 def in_other_language(verdict: Verdict, reply_lang: str | None, lang: str) -> bool | None:
     """Whether a valid reply is in another language than its prompt; False if its language is uncertain."""
-    return None if verdict.unscored or verdict.invalid else reply_lang not in (None, lang)
+    return None if verdict.unscored or verdict.invalid else reply_lang not in (None, lang, NAMED_AS.get(lang))

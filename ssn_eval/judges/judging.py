@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from ssn_eval.core.errors import MismatchError
+from ssn_eval.core.languages import language
 from ssn_eval.judges.registry import Judge
 from ssn_eval.judges.thoughts import Reply, split
 from ssn_eval.judges.verdict import Exchange, Verdict
@@ -24,6 +26,16 @@ class Generated:
     def reply(self) -> Reply:
         """The text in its two parts."""
         return split(self.exchange.response, opened=self.opened)
+
+
+def mixed_with(metadata: Mapping[str, Any]) -> tuple[str, ...]:
+    """The languages of a task whose prompts mix several (`langs` of its metadata); empty for any other task.
+
+    Raises:
+        UnknownNameError: one of them is not known.
+    """
+    langs = metadata.get("langs") if metadata.get("translation") == "code-switched" else None
+    return tuple(language(str(code)).code for code in langs or ())
 
 
 def judge_replies(judge: Judge, generated: Sequence[Generated]) -> list[Verdict]:

@@ -40,6 +40,7 @@ GUARDS = {
 _JUDGES = {
     "refusal": Row("ssn_eval.judges.refusal:RefusalJudge"),
     **GUARDS,
+    "refusal_model": Row("ssn_eval.judges.refusal_model:RefusalModelJudge"),
     "api": Row(_API, says_refusal=False),
     "api_strongreject": Row(_API),
 }
@@ -89,7 +90,8 @@ def get_judge(spec: str) -> Judge:
         adapter_for: Any = home if callable(home) else lambda _architecture: home
         return GuardJudge(name, adapter_for, model or None)
     if not model:
-        raise ParamsError(f"The judge {name} needs a model: {name}:MODEL, for example {name}:gpt-4o.")
+        example = "NousResearch/Minos-v1" if name == "refusal_model" else "gpt-4o"
+        raise ParamsError(f"The judge {name} needs a model: {name}:MODEL, for example {name}:{example}.")
     return home(name, model)
 
 

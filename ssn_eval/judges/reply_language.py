@@ -21,6 +21,9 @@ CERTAIN = 0.8
 READ = 300
 """Characters of a reply that are read; more characters take time and do not change the result."""
 _NOT_A_LANGUAGE = "zxx"
+NAMED_AS = {"ms": "id"}
+"""A language that is not told apart from a near one → the name of both. With Malay among the choices, 13 of 25 Indonesian
+replies were certain (the examples of the tests), and without it 25."""
 _FREQUENT = {
     "en": "the of to and is that you it are for with this in a",
     "de": "der die und das ist nicht ein eine sie zu mit den es im von für auf sich du dein ihr oder",
@@ -70,5 +73,5 @@ def _identifier() -> LanguageIdentifier:
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
     identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
-    identifier.set_languages([*LANGUAGES.keys() & set(identifier.labels), _NOT_A_LANGUAGE])
+    identifier.set_languages([*(LANGUAGES.keys() - NAMED_AS.keys()) & set(identifier.labels), _NOT_A_LANGUAGE])
     return identifier

@@ -10,13 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Literal, cast, get_args
 
 from ssn_eval.core.errors import FormatError, MismatchError
 
 Label = Literal["safe", "unsafe", "invalid", "unscored"]
+Kind = Literal["decline", "deflect", "partial", "off_topic", "capability"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+"""How a reply does not do what was asked: it declines; it turns to something else without declining; it declines a part and
+does the rest (which counts as compliance); it answers another question; it says that it is not able to."""
 _LABELS = ("refusal", "harmful", "invalid", "unscored")
-_OPTIONAL = ("categories", "score", "notes")
+_OPTIONAL = ("categories", "score", "notes", "kind")
 CUT_OFF = "the text ends inside the thought"
 """the note of a verdict on a text without a reply"""
 
@@ -28,6 +32,8 @@ class Exchange:
     prompt: str
     response: str
     lang: str
+    mixed_with: tuple[str, ...] = ()
+    """The other languages of a prompt that mixes several."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,8 @@ class Verdict:
     """Degree of harm from 0 to 1; None if the judge gives none."""
     notes: tuple[str, ...] = ()
     """Remarks for the reader: a shortened reply, a language that the judge does not cover, a failure."""
+    kind: Kind | None = None
+    """How the reply does not do what was asked, if the judge can tell; it is reported and never counted."""
 
     def __post_init__(self) -> None:
         if self.unscored and (self.refusal is not None or self.harmful is not None or self.invalid):
@@ -91,7 +99,7 @@ class Verdict:
         return CUT_OFF in self.notes
 
     def to_json(self) -> dict[str, object]:
-        """`{"refusal", "harmful", "invalid", "unscored", "raw"}`, plus categories, score and notes if they are not empty."""
+        """`{"refusal", "harmful", "invalid", "unscored", "raw"}`, plus categories, score, notes and kind if they are not empty."""
         data = asdict(self)
         return {k: list(v) if isinstance(v, tuple) else v for k, v in data.items() if k not in _OPTIONAL or _set(v)}
 
@@ -120,8 +128,11 @@ class Verdict:
             )
         if isinstance(score, bool) or not isinstance(score, int | float | None):
             raise FormatError(f"A verdict's score is a number, not {score!r}.")
+        if data.get("kind") not in (None, *KINDS):
+            raise FormatError(f"A verdict's kind is one of {', '.join(KINDS)}, not {data['kind']!r}.")
+        kind = cast("Kind | None", data.get("kind"))
         texts = {key: _texts(data.get(key, ()), key) for key in ("categories", "notes")}
-        return cls(refusal, harmful, invalid, unscored, raw, texts["categories"], score, texts["notes"])
+        return cls(refusal, harmful, invalid, unscored, raw, texts["categories"], score, texts["notes"], kind)
 
 
 def _set(value: object) -> bool:

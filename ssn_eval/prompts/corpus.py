@@ -46,10 +46,15 @@ def _read(languages: Sequence[str], settings: PromptParams, label: Label) -> lis
     available = languages_of(source, label)
     missing = [code for code in languages if code not in available]
     if missing:
-        possible = ",".join(code for code in languages if code in available)
+        possible = [code for code in languages if code in available]
+        remedy = (
+            f"Choose languages that it has (-S 'languages=[{','.join(possible)}]'), or another source."
+            if len(possible) > 1
+            else "Shared neurons need a second language, so choose another source."
+        )
         raise EmptySetError(
             f"There are no {label} prompts in {', '.join(missing)}: the source prompts.{label} has only "
-            f"{', '.join(sorted(available))}. Choose languages that it has (-S 'languages=[{possible}]'), or another source."
+            f"{', '.join(sorted(available))}. {remedy}"
         )
     return read_prompts(source, languages, (label,))
 

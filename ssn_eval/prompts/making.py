@@ -57,6 +57,7 @@ def make_pairs(
     batch_size: int = 64,
     limit: int | None = None,
     seed: int = 0,
+    own_responses: bool = False,
 ) -> MadePairs:
     """Make a refusal for every harmful prompt that all languages have, and benign answers of the model.
 
@@ -72,6 +73,7 @@ def make_pairs(
         batch_size: answers generated at once.
         limit: the largest number of harmful prompts, drawn at random.
         seed: of every draw.
+        own_responses: the refusals are the responses that the prompts bring.
 
     Raises:
         UnknownNameError: a language is not known.
@@ -82,7 +84,7 @@ def make_pairs(
     if replay and load is None:
         raise ParamsError("Benign answers come from the model: give --model, or --replay 0 for refusals alone.")
     selected = [p for p in prompts if p.lang in codes and split in (None, p.split)]
-    pairs, dropped = common(safety_pairs(selected, refusals, seed))
+    pairs, dropped = common(safety_pairs(selected, refusals, seed, own_responses=own_responses))
     for code in codes:
         if not any(pair.lang == code for pair in pairs):
             present = sorted({f"{p.lang}/{p.split}" if p.split else p.lang for p in prompts if p.label == "harmful"})

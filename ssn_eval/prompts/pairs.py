@@ -34,7 +34,11 @@ class Pair:
 
 
 def safety_pairs(
-    prompts: Sequence[Prompt], phrasings: Mapping[str, Sequence[str]] | None = None, seed: int = 0
+    prompts: Sequence[Prompt],
+    phrasings: Mapping[str, Sequence[str]] | None = None,
+    seed: int = 0,
+    *,
+    own_responses: bool = False,
 ) -> list[Pair]:
     """A refusal in the prompt's own language for every harmful prompt; parallel if the prompts are.
 
@@ -43,10 +47,19 @@ def safety_pairs(
         phrasings: language → refusals to draw from; the language's one sentence if it has none. The id of a prompt decides its
             phrasing: translations get the same number if their languages have equally many.
         seed: of that draw.
+        own_responses: the refusal of a prompt is its own `response`; harmful prompts without one are left out.
+
+    Raises:
+        EmptySetError: no harmful prompt brings a response, though they should.
     """
+    if own_responses and not any(p.response for p in prompts if p.label == "harmful"):
+        raise EmptySetError("No harmful prompt brings a response of its own; leave --own-responses out.")
     pairs = []
     for p in prompts:
-        if p.label == "harmful":
+        if p.label == "harmful" and own_responses:
+            if p.response:
+                pairs.append(Pair(p.id, p.lang, p.label, p.prompt, p.response))
+        elif p.label == "harmful":
             refusals = (phrasings or {}).get(p.lang) or [language(p.lang).refusal]
             n = random.Random(f"{seed} {p.id}").randrange(1 << 30)
             pairs.append(Pair(p.id, p.lang, p.label, p.prompt, refusals[n % len(refusals)]))

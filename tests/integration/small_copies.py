@@ -6,7 +6,7 @@ import csv
 import json
 from pathlib import Path
 
-from ssn_eval.prompts.benchmarks import advbench_x, aya_redteaming, polyrefuse, xsafety
+from ssn_eval.prompts.benchmarks import advbench_x, aya_redteaming, linguasafe, polyrefuse, safety_pathways, xsafety
 from ssn_eval.prompts.benchmarks.multijail import LANGUAGES as MULTIJAIL_LANGUAGES
 
 ROWS = 6
@@ -60,7 +60,43 @@ def write_all(folder: Path) -> Path:
             safe = i < ROWS
             kind = "homonyms" if safe else "contrast_homonyms"
             writer.writerow([i, prompt("en", i), kind, "safe" if safe else "unsafe", "word", ""])
+    english(folder)
+    for lang in safety_pathways.LANGUAGES:
+        path = folder / "safety_pathways" / f"{'zh-CN' if lang == 'zh' else lang}.jsonl"
+        path.parent.mkdir(exist_ok=True)
+        pairs = [{"instruction": prompt(lang, i), "response": f"{lang} no {i}"} for i in range(ROWS)]
+        path.write_text("".join(json.dumps(pair) + "\n" for pair in pairs), encoding="utf-8")
+    linguasafe_parquet(folder / "linguasafe.parquet")
     return folder
+
+
+def english(folder: Path) -> None:
+    """JailbreakBench, HarmBench, StrongREJECT, OR-Bench Hard and OKTest, in English alone."""
+    rows = [{"instruction": f"{prompt('en', i)} ", "category": "a" if i else None} for i in range(ROWS)]
+    for name in ("jailbreakbench.json", "strongreject.json", "oktest.json"):
+        _json(folder / name, rows)
+    for name, splits in (("harmbench", ("test", "val")), ("orbench_hard", ("train", "val", "test"))):
+        stem = {"orbench_hard": "or_bench_hard"}.get(name, name)
+        for split in splits:
+            _json(folder / name / f"{stem}_{split}.json", rows)
+    with (folder / "benign-behaviors.csv").open("w", encoding="utf-8", newline="") as handle:
+        writer = csv.writer(handle)
+        writer.writerow(["Index", "Goal", "Target", "Behavior", "Category", "Source"])
+        writer.writerows([i, prompt("en", i), "Sure", "b", "Privacy", "Original"] for i in range(ROWS))
+
+
+def linguasafe_parquet(path: Path) -> None:
+    """Four levels a language; one prompt is native, and one id comes twice in a language, with other levels."""
+    import pyarrow
+    from pyarrow import parquet
+
+    rows = [
+        {"id": min(i, 4), "lang": lang, "prompt": prompt(lang, i), "type": "Harm", "subtype": "Severe", "level": i % 4}
+        | {"specific": i == 3, "source": "test"}
+        for lang in linguasafe.LANGUAGES
+        for i in range(ROWS)
+    ]
+    parquet.write_table(pyarrow.Table.from_pylist(rows), path)
 
 
 def multijail(path: Path) -> Path:

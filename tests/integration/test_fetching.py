@@ -19,6 +19,7 @@ from ssn_eval.prompts.benchmarks import copies, fetching
 from ssn_eval.prompts.benchmarks.catalogue import SOURCES, source
 from ssn_eval.prompts.benchmarks.loading import load
 from ssn_eval.prompts.benchmarks.pins import Checksum, pins
+from ssn_eval.prompts.benchmarks.presence import presence
 
 MULTIJAIL = "data/MultiJail.csv"
 
@@ -70,12 +71,35 @@ def test_the_table_names_whole_commits_and_every_file_that_a_reader_asks_for() -
         assert asked == set(one.pin.files), one.name
         assert all(c is None or re.fullmatch("[0-9a-f]{64}", c.digest) for c in one.pin.files.values())
     known = {name for name, one in pins().items() if all(one.files.values())}
-    assert known == {"multijail", "polyrefuse", "csrt", "xstest"}
+    english = {"jbb_harmful", "harmbench", "strongreject", "orbench_hard", "oktest"}
+    assert known == {"multijail", "polyrefuse", "csrt", "xstest"} | english
 
 
 def test_the_real_multijail_is_the_pinned_one(shared_data: Path) -> None:
     checksum = source("multijail").pin.files[MULTIJAIL]
     assert checksum and checksum.fits(shared_data / "MultiJail.csv")
+
+
+def test_the_real_english_benchmarks_are_the_pinned_ones_and_have_their_sizes(
+    shared_data: Path, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = shared_data / "multilingual_refusal"
+    if not folder.is_dir():
+        pytest.skip("multilingual_refusal is not in the folder of real data")
+    monkeypatch.setenv("SSN_DATA_DIR", str(here))
+    sizes = {"jbb_harmful": 100, "harmbench": 200, "strongreject": 313, "orbench_hard": 1319, "oktest": 300}
+    for name, size in sizes.items():
+        one = source(name)
+        for path, checksum in one.pin.files.items():
+            file = folder / Path(path).name
+            assert checksum and checksum.fits(file), path
+            copy = here / copies.local_name(one, path)
+            copy.parent.mkdir(exist_ok=True)
+            copy.symlink_to(file)
+        (label,) = one.labels
+        prompts = load(one, "en", label)
+        assert len(prompts) == len({p.id for p in prompts}) == size, name
+        assert presence(one).present == len(one.pin.files)
 
 
 def test_a_git_checksum_is_what_git_calls_a_file(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from ssn_eval.harness import datasets
 from ssn_eval.prompts.benchmarks import copies, fetching
 from ssn_eval.prompts.benchmarks.catalogue import SOURCES, source
 from ssn_eval.prompts.benchmarks.loading import load
-from ssn_eval.prompts.corpus import prepare
+from ssn_eval.prompts.corpus import from_sources, prepare
 from ssn_eval.prompts.prompt import Label, Prompt
 from ssn_eval.prompts.reading import read_all_prompts, read_one_language, read_prompts
 
@@ -262,7 +262,7 @@ def test_offline_and_not_cached_says_which_file_from_where_and_where_to_put_it(
     name: str, label: Label, empty: Path
 ) -> None:
     one, lang = source(name), source(name).languages[0]
-    split = one.evaluated.get(label, (None,))[0]
+    split = one.evaluated_splits(label)[0]
     with pytest.raises(MissingInputError) as error:
         load(one, lang, label)
     said = str(error.value)
@@ -383,3 +383,30 @@ def test_one_language_of_a_benchmark_reads_nothing_else(local: Path) -> None:
         read_one_language("advbench_x", "th", "harmless")
     with pytest.raises(EmptySetError, match="th/harmless"):
         read_one_language(local / "MultiJail.csv", "th", "harmless")
+
+
+def test_all_splits_of_harmbench_and_or_bench_are_evaluated_together(local: Path) -> None:
+    assert len(load(source("harmbench"), "en", "harmful")) == 2 * ROWS
+    hard = load(source("orbench_hard"), "en", "harmless")
+    assert len(hard) == 3 * ROWS and {p.split for p in hard} == {None}
+    assert [p.id for p in hard][::ROWS] == ["orbench_hard-train-0", "orbench_hard-val-0", "orbench_hard-test-0"]
+    assert [hard[0].tags, hard[1].tags] == [(), ("a",)]
+    (local / "orbench_hard" / "or_bench_hard_val.json").write_text('[{"prompt": "x"}]', encoding="utf-8")
+    with pytest.raises(FormatError, match="no list of objects with instruction and category, as orbench_hard has them"):
+        load(source("orbench_hard"), "en", "harmless")
+
+
+def test_linguasafes_levels_are_its_labels_and_native_prompts_translate_no_others(local: Path) -> None:
+    harmful, harmless = (load(source("linguasafe"), "ms", label) for label in ("harmful", "harmless"))
+    assert [p.id for p in harmless] == ["linguasafe-0", "linguasafe-4"]
+    assert [p.id for p in harmful] == ["linguasafe-1", "linguasafe-2", "linguasafe-3-ms", "linguasafe-4-2"]
+    assert harmful[2].tags == ("Harm", "Severe", "level 3")
+
+
+def test_the_pipeline_reads_an_english_benchmark_by_its_name(local: Path) -> None:
+    chosen = PromptParams(harmful="harmbench", harmless="oktest")
+    prompts = from_sources(("en",), chosen)
+    assert {p.split for p in prompts} == {"train", "heldout"}
+    assert [sum(p.label == label for p in prompts) for label in ("harmful", "harmless")] == [2 * ROWS, ROWS]
+    with pytest.raises(EmptySetError, match=r"no harmful prompts in th.* has only en\. Shared neurons need a second"):
+        from_sources(("en", "th"), chosen)

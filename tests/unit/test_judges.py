@@ -25,7 +25,7 @@ def _one(response: str, lang: str = "en") -> Verdict:
 
 def test_judges_by_name() -> None:
     guards = ("qwen3guard", "qwen3guard_loose", "polyguard", "wildguard", "llamaguard", "harmbench")
-    assert judge_names() == ("refusal", *guards, "api", "api_strongreject")
+    assert judge_names() == ("refusal", *guards, "refusal_model", "api", "api_strongreject")
     assert get_judge("refusal") is get_judge("refusal")
     with pytest.raises(UnknownNameError, match="judge 'refusals'. Did you mean refusal"):
         get_judge("refusals")
@@ -34,7 +34,7 @@ def test_judges_by_name() -> None:
     check_judge("refusal")
 
 
-@pytest.mark.parametrize("name", [n for n in judge_names() if n != "refusal" and not n.startswith("api")])
+@pytest.mark.parametrize("name", [n for n in judge_names() if not n.startswith(("refusal", "api"))])
 def test_making_a_guard_judge_loads_nothing(name: str) -> None:
     assert get_judge(name).name == name
     assert get_judge(f"{name}:some/model").name == f"{name}:some/model"

@@ -39,6 +39,7 @@ NEEDED = [
     "hu",
     "cs",
     "sv",
+    "ms",
 ]
 
 

@@ -25,6 +25,12 @@ BENCHMARKS = {  # written out, so that a language that falls out of a table is n
     "polyrefuse_harmful": "en zh it de es fr ja nl pl ru ar ko th yo",
     "polyrefuse_harmless": "en zh it de es fr ja nl pl ru ar ko th yo",
     "aya_redteaming": "en es fr ru ar hi sr tl",
+    "linguasafe_harmful": "en zh ar ru sr th ko vi cs hu bn ms",
+    "linguasafe_harmless": "en zh ar ru sr th ko vi cs hu bn ms",
+}
+ENGLISH = {  # tasks in English alone, which have no language in their names
+    **dict.fromkeys(("xstest_unsafe", "jbb_harmful", "harmbench", "strongreject"), "harmful"),
+    **dict.fromkeys(("xstest_safe", "jbb_benign", "orbench_hard", "oktest"), "harmless"),
 }
 ORGANISM = ("organism_safety", "organism_harmless", "organism_capability")
 LITE = {"ssn_lite_multijail": "en zh th bn sw", "ssn_lite_harmless": "en zh th"}
@@ -41,8 +47,12 @@ AVERAGED: dict[str, list[str]] = {  # groups with a mean
 }
 LISTS = {  # groups of benchmarks that have no mean in common
     "xstest": ["xstest_safe", "xstest_unsafe"],
-    "ssn_safety": ["multijail", "advbench_x", "xsafety", "polyrefuse_harmful", "aya_redteaming", "csrt"],
-    "ssn_over_refusal": ["xstest", "polyrefuse_harmless"],
+    "jbb": ["jbb_harmful", "jbb_benign"],
+    "ssn_safety": [
+        *("multijail", "advbench_x", "xsafety", "polyrefuse_harmful", "aya_redteaming", "csrt"),
+        *("jbb_harmful", "harmbench", "strongreject"),
+    ],
+    "ssn_over_refusal": ["xstest", "polyrefuse_harmless", "jbb_benign", "orbench_hard", "oktest"],
     "ssn_suite": ["ssn_safety", "ssn_over_refusal", "ssn_general"],
     "ssn_suite_lite": ["ssn_lite_multijail", "ssn_lite_harmless", "ssn_lite_general"],
     "ssn_general": ["ssn_general_mgsm", "ssn_general_global_mmlu", "ssn_general_belebele", "ssn_general_xcopa"],
@@ -56,7 +66,7 @@ GROUPS = AVERAGED | LISTS
 TASKS = sorted({t for members in GROUPS.values() for t in members} - {*GROUPS, *FOREIGN})
 JUDGED = [t for t in TASKS if not t.startswith("organism_capability")]
 OURS = [t for t in TASKS if not t.startswith("organism")]
-TRANSLATIONS = {"original", "human", "machine", "unstated", "code-switched", "written"}
+TRANSLATIONS = {"original", "human", "machine", "unstated", "code-switched", "written", "mixed"}
 
 
 def raw(path: Path) -> dict[str, Any]:
@@ -82,7 +92,7 @@ def test_the_benchmarks_are_those_of_the_catalogue_in_all_their_languages() -> N
         metadata = BY_NAME[task]["metadata"]
         languages.setdefault(metadata["benchmark"], set()).add(metadata["lang"])
         assert metadata["label"] in SOURCES[metadata["benchmark"]].labels
-    assert languages == {name: set(source.languages) for name, source in SOURCES.items()}
+    assert languages == {name: set(source.languages) for name, source in SOURCES.items() if not source.is_training}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
@@ -116,6 +126,7 @@ def test_a_task_file_opens_with_a_note_on_its_columns_and_how_it_was_translated(
         "machine": ("translated by machine",),
         "unstated": ("is not stated",),
         "code-switched": ("no single language",),
+        "mixed": ("translated, transcreated and native",),
     }
     assert "Columns: " in text
     assert any(words in text.split("This file: ")[1] for words in said[translation])
@@ -156,7 +167,7 @@ def test_directions_of_the_metrics() -> None:
     assert {m["metric"] for m in metrics if m["higher_is_better"]} == {"refusal_rate", "exact_match"}
     assert {m["metric"] for m in metrics if not m["higher_is_better"]} == {
         *("compliance_rate", "asr", "over_refusal_rate", "other_language_rate", "invalid_rate", "unscored_rate"),
-        *("cut_off_rate", "thought_cut_off_rate"),
+        *("cut_off_rate", "thought_cut_off_rate", "harm_score"),
     }
     assert {m["aggregation"] for m in metrics} == {"mean"}, "only mean has an analytic standard error in lm_eval"
 
@@ -169,7 +180,7 @@ def test_a_task_says_its_language_and_tier_and_generates_greedily_without_stop_w
         assert (metadata["lang"], metadata["tier"]) == ("en", "mixed")
     else:
         assert metadata["tier"] == language(metadata["lang"]).tier
-        assert task.startswith("xstest") or metadata["lang"] == task.rsplit("_", 1)[1]
+        assert metadata["lang"] == ("en" if task in ENGLISH else task.rsplit("_", 1)[1])
     assert metadata["version"] == 1.0 and metadata["translation"] in TRANSLATIONS
     tokens = 48 if task.startswith("organism") else 256 if task.startswith("ssn_lite") else 512
     assert data["generation_kwargs"] == {"until": [], "max_gen_toks": tokens, "do_sample": False}
@@ -179,8 +190,8 @@ def test_a_task_says_its_language_and_tier_and_generates_greedily_without_stop_w
 @pytest.mark.parametrize("task", JUDGED)
 def test_prompts_that_should_be_refused_are_never_scored_as_harmless(task: str) -> None:
     data = BY_NAME[task]
-    harmless = ("polyrefuse_harmless", "xstest_safe", "ssn_lite_harmless", "organism_harmless")
-    want = "harmless" if task.startswith(harmless) else "harmful"
+    harmless = ("polyrefuse_harmless", "linguasafe_harmless", "ssn_lite_harmless", "organism_harmless")
+    want = ENGLISH.get(task, "harmless" if task.startswith(harmless) else "harmful")
     assert data["process_results"].endswith(f"ssn_eval.harness.scoring.{want}")
     assert data["class"].endswith("ssn_eval.harness.task.JudgedTask")
     assert data["metadata"]["label"] == want

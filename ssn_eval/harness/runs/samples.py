@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 from ssn_eval.core import files
 from ssn_eval.core.errors import EmptySetError, FormatError, MismatchError, MissingInputError
 from ssn_eval.core.languages import language
-from ssn_eval.judges.judged import Judged, complied, in_other_language, refused, unsafe
+from ssn_eval.judges.judged import Judged, complied, harm, in_other_language, judged_text, refused, unsafe
 from ssn_eval.judges.verdict import Verdict
 
 _NAME = re.compile(r"samples_(?P<task>.+?)_(?P<time>\d{4}-\d\d-\d\dT[\d.\-]+)\.jsonl|samples_(?P<bare>.+)\.jsonl")
@@ -82,6 +82,11 @@ class Reply:
             "unscored": verdict.unscored,
         }
         return flags[metric]
+
+    @property
+    def score(self) -> float | None:
+        """The degree of harm from 0 to 1; None if the judge failed or gives none."""
+        return harm(self.verdict) if "score" in self.says else None
 
     @property
     def tier(self) -> str:
@@ -250,11 +255,12 @@ def _replies(file: Path) -> Iterator[Reply]:
             or "id" not in doc
         ):
             raise FormatError(f"{place} is no sample of a safety task: it needs a doc with id, lang and prompt.")
-        text = row.get("filtered_resps")
-        if not isinstance(text, Sequence) or isinstance(text, str) or not text:
+        filtered = row.get("filtered_resps")
+        text = judged_text(filtered)
+        if text is None or isinstance(filtered, str):
             raise FormatError(f"{place} has no filtered_resps; it is no sample of lm_eval.")
         try:
-            judged = Judged.from_text(str(text[0]))
+            judged = Judged.from_text(text)
         except FormatError as error:
             raise FormatError(
                 f"{place} was not judged (a --predict_only run?); judge it with `ssn judge {file.parent} --judge refusal --out DIR`."

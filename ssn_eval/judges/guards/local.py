@@ -114,9 +114,14 @@ class LocalModel:
         if self._model.device != self.device:
             residency.move(self._model, self.device)
 
+    def _auto_class(self) -> Any:
+        """The class of `transformers` that loads the model."""
+        from transformers import AutoModelForCausalLM
+
+        return AutoModelForCausalLM
+
     def _load(self) -> Any:
         import torch
-        from transformers import AutoModelForCausalLM
         from transformers.utils.logging import disable_progress_bar
 
         disable_progress_bar()
@@ -126,7 +131,7 @@ class LocalModel:
             memory.refuse_weights(memory.weight_bytes(source.config, kind), device, source.model)
         logger.warning("Loading the judge %s on %s", source.model, device)
         try:
-            model: Any = AutoModelForCausalLM.from_pretrained(
+            model: Any = self._auto_class().from_pretrained(
                 source.model,
                 revision=source.revision,
                 dtype="auto",

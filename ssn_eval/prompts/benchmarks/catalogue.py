@@ -1,4 +1,4 @@
-"""The benchmarks by name."""
+"""The benchmarks by name, and one set of refusals to train on."""
 
 from __future__ import annotations
 
@@ -10,14 +10,25 @@ from ssn_eval.core.errors import UnknownNameError
 from ssn_eval.prompts.benchmarks.advbench_x import ADVBENCH_X
 from ssn_eval.prompts.benchmarks.aya_redteaming import AYA_REDTEAMING
 from ssn_eval.prompts.benchmarks.csrt import CSRT
+from ssn_eval.prompts.benchmarks.instructions import HARMBENCH, JBB_HARMFUL, OKTEST, ORBENCH_HARD, STRONGREJECT
+from ssn_eval.prompts.benchmarks.jbb_benign import JBB_BENIGN
+from ssn_eval.prompts.benchmarks.linguasafe import LINGUASAFE
 from ssn_eval.prompts.benchmarks.multijail import MULTIJAIL
 from ssn_eval.prompts.benchmarks.polyrefuse import POLYREFUSE
+from ssn_eval.prompts.benchmarks.safety_pathways import SAFETY_PATHWAYS
 from ssn_eval.prompts.benchmarks.source import Source
 from ssn_eval.prompts.benchmarks.xsafety import XSAFETY
 from ssn_eval.prompts.benchmarks.xstest import XSTEST
 
 SOURCES: Mapping[str, Source] = MappingProxyType(
-    {s.name: s for s in (MULTIJAIL, ADVBENCH_X, XSAFETY, POLYREFUSE, AYA_REDTEAMING, CSRT, XSTEST)}
+    {
+        s.name: s
+        for s in (
+            *(MULTIJAIL, ADVBENCH_X, XSAFETY, POLYREFUSE, AYA_REDTEAMING, CSRT, LINGUASAFE),
+            *(JBB_HARMFUL, HARMBENCH, STRONGREJECT, XSTEST, JBB_BENIGN, ORBENCH_HARD, OKTEST),
+            SAFETY_PATHWAYS,
+        )
+    }
 )
 
 

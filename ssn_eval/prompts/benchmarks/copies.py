@@ -55,15 +55,27 @@ def file_in(source: Source, copy: Path, lang: str, label: Label, split: Split) -
     """The file of one language, label and split in a local copy; None if a folder does not have it."""
     if not copy.is_dir():
         return copy
-    names = [Path(name).name for name in source.files(lang, label, split)]
+    names = [source.local_file(name) for name in source.files(lang, label, split)]
     return next((copy / name for name in names if (copy / name).is_file()), None)
+
+
+def is_here(source: Source, lang: str, label: Label) -> bool:
+    """Whether the evaluated prompts of a language and label can be read without a network.
+
+    Raises:
+        MissingInputError: `SSN_DATA_DIR` is set to something that is no folder.
+    """
+    if local_copy(source) is not None:
+        return True
+    paths = [source.files(lang, label, split)[0] for split in source.evaluated_splits(label)]
+    return all(_in_cache(source, path).is_file() for path in paths)
 
 
 def absent(source: Source, folder: Path, lang: str, label: Label, split: Split) -> MissingInputError:
     """The error for a folder that lacks a file; it says where one can get the file."""
     path = source.files(lang, label, split)[0]
     return MissingInputError(
-        f"{folder} is the local copy of {source.name}, but it has no {Path(path).name} ({lang}, {label}): run "
+        f"{folder} is the local copy of {source.name}, but it has no {source.local_file(path)} ({lang}, {label}): run "
         f"`ssn data fetch {source.name} --into {folder.parent}` (it is {fetching.address(source.pin, path)}), or take "
         f"the folder away to read from the cache."
     )
@@ -71,7 +83,7 @@ def absent(source: Source, folder: Path, lang: str, label: Label, split: Split) 
 
 def local_name(source: Source, path: str) -> str:
     """The name of a source's file in a folder of local copies."""
-    return source.local if Path(source.local).suffix else f"{source.local}/{Path(path).name}"
+    return source.local if Path(source.local).suffix else f"{source.local}/{source.local_file(path)}"
 
 
 def remotes(source: Source, folder: Path | None = None) -> list[Remote]:

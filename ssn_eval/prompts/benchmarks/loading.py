@@ -125,7 +125,7 @@ def _from_own_files(
     source: Source, copy: Path | None, lang: str, label: Label, revision: str | None, every_split: bool
 ) -> tuple[list[Prompt], list[Prompt]]:
     """The prompts of the language, and those of the reference language if a local copy has them."""
-    splits = source.splits.get(label, (None,)) if every_split else source.evaluated.get(label, (None,))[:1]
+    splits = source.splits.get(label, (None,)) if every_split else source.evaluated_splits(label)
     if copy is None:
         files = [(fetched(source, lang, label, split, revision), split) for split in splits]
         return [p for file, split in files for p in source.read(file, lang, label, split)], []

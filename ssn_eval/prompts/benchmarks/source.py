@@ -22,6 +22,10 @@ Split = str | None
 """A part of a benchmark, such as `train` or `test`; None where the benchmark has no parts."""
 
 
+def _last_part(path: str) -> str:
+    return Path(path).name
+
+
 def _nowhere(_lang: str, _label: Label) -> bool:
     return False
 
@@ -48,6 +52,16 @@ class Source:
     """Label → every split that the pipeline reads; a label that is absent has no splits."""
     evaluated: Mapping[Label, tuple[Split, ...]] = field(default_factory=dict)
     """Label → the split that is evaluated, then those that take its place in a `<name>.jsonl` without it; absent as above."""
+    whole: bool = False
+    """All splits are evaluated together."""
+    is_training: bool = False
+    """No benchmark but prompts with responses to train on; it has no task."""
+    local_file: Callable[[str], str] = _last_part
+    """A file of the repository → its name in a folder of local copies and in the cache."""
+
+    def evaluated_splits(self, label: Label) -> tuple[Split, ...]:
+        """The splits of a label that are evaluated, of the source's own files."""
+        return self.splits.get(label, (None,)) if self.whole else self.evaluated.get(label, (None,))[:1]
 
     @property
     def pin(self) -> Pin:
