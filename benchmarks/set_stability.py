@@ -43,6 +43,7 @@ def main() -> None:
         "--languages", required=True, help="codes with commas between them, the high-resource one first"
     )
     parser.add_argument("--kept", type=Path, default=ROOT / "benchmarks" / "work" / "set_stability")
+    parser.add_argument("--quick", action="store_true", help="only the pairs of 64 backward passes")
     given = parser.parse_args()
     base = params.load(ROOT / "params.yaml")
     spec = ModelSpec.from_json(base.models[given.model])
@@ -66,6 +67,7 @@ def main() -> None:
     groups = {
         str(cost): [measured(settings, spec, load, counts, given.kept / given.model) for counts in pairs]
         for cost, pairs in GROUPS.items()
+        if cost == min(GROUPS) or not given.quick
     }
     print(json.dumps({"model": given.model, "languages": langs, "groups": groups, "machine": machine()}))
 
