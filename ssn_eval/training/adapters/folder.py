@@ -13,6 +13,7 @@ from ssn_eval.core.origin import ModelRef
 from ssn_eval.models import lineage
 
 if TYPE_CHECKING:
+    import torch
     from peft import PeftModel
     from transformers import PreTrainedModel
 
@@ -20,15 +21,23 @@ ADAPTER_CONFIG, WEIGHTS, CARD = "adapter_config.json", "adapter_model.safetensor
 
 
 def save_adapter(
-    model: PeftModel, folder: Path, base: ModelRef, provenance: Mapping[str, Any], card: str | None = None
+    model: PeftModel,
+    folder: Path,
+    base: ModelRef,
+    provenance: Mapping[str, Any],
+    card: str | None = None,
+    weights: dict[str, torch.Tensor] | None = None,
 ) -> None:
     """Save a standard adapter folder with `ssn.json`, which says how it was trained; `card` replaces PEFT's README.
+
+    `weights` are the model's, by name, where the model itself holds only a part of them.
 
     Equal adapters give equal bytes: PEFT keeps target modules in a set, so they are sorted here.
     """
     with files.atomic(folder) as temporary:
         model.peft_config["default"].base_model_name_or_path = base.id
-        model.save_pretrained(str(temporary), safe_serialization=True)
+        given = {} if weights is None else {"state_dict": weights}
+        model.save_pretrained(str(temporary), safe_serialization=True, **given)
         config_path = temporary / ADAPTER_CONFIG
         config = json.loads(config_path.read_text(encoding="utf-8"))
         config["target_modules"] = sorted(config["target_modules"])
