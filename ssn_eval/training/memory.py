@@ -20,8 +20,8 @@ STATE_BYTES = {"adamw": 0.0, "adafactor": 0.1, "adamw_8bit": 2.1}
 """optimiser → further bytes that it keeps of a weight: Adafactor a row and a column, the 8-bit one two bytes with their scales"""
 SEQUENCES = {"sft": 1, "kto": 1, "dpo": 2, "orpo": 2, "simpo": 2, "rdpo": 2, "mpo": 4}
 """loss → sequences with a gradient of one row of its data"""
-IN_BATCH = ("kto",)
-"""losses that read the other rows of their batch, so that micro-batches give another loss"""
+IN_BATCH = ("kto", "orpo")
+"""losses of TRL that are no mean over rows: KTO compares the rows of a batch, ORPO has a mean over its tokens"""
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class Demand:
     """weights that have a gradient"""
     moving_itemsize: int = 4
     """bytes of one of them; an adapter is float32"""
-    masks: float = 0.0
-    """bytes of the masks of masked gradients"""
+    extra: float = 0.0
+    """bytes of the masks of masked gradients, and of an adapter that is not made yet"""
     sequences: int = 1
     """sequences of one row"""
     shards: int = 1
@@ -47,13 +47,13 @@ class Demand:
         return self.sizes.parameters * self.itemsize / self.shards
 
     def fixed(self, settings: TrainParams) -> float:
-        """Bytes of gradients, masks and optimiser state: all that does not grow with the batch."""
+        """Bytes of gradients, optimiser state and what else is kept: all that does not grow with the batch."""
         values = 1 + MOMENTS[settings.optimizer]
         learning = self.moving * (values * self.moving_itemsize + STATE_BYTES[settings.optimizer])
         casts = 2 * self.sizes.parameters if settings.autocast and self.itemsize > 2 else 0
         if settings.checkpointing:
             casts /= self.sizes.layers
-        return (learning + self.masks + casts) / self.shards
+        return (learning + self.extra + casts) / self.shards
 
     def token(self, settings: TrainParams) -> float:
         """Bytes that one token of a sequence keeps for the backward pass: activations and logits."""

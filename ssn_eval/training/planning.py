@@ -70,7 +70,7 @@ def planned(
             files.write_json(kept, chosen.to_json())
         say(chosen.sentence(processes.count(), tokens, available, settings))
         if whole and chosen.accumulation > 1:
-            say(f"The loss {method.loss} compares the pairs of a micro-batch, so train.micro_batch changes it.")
+            say(f"The loss {method.loss} is no mean over pairs, so train.micro_batch changes it.")
     return chosen
 
 
