@@ -138,7 +138,7 @@ def _run(
     from transformers import PrinterCallback
 
     trainer = trainers.build(job)
-    sharding.hold_masks(trainer, job.masks)
+    sharding.prepare(trainer, job.masks)
     for callback in callbacks:
         trainer.add_callback(callback)
     trainer.remove_callback(PrinterCallback)  # it prints to stdout, which belongs to programs

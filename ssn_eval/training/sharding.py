@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from ssn_eval.core import processes
 from ssn_eval.core.errors import ParamsError
 
 if TYPE_CHECKING:
@@ -21,23 +22,26 @@ def is_on() -> bool:
     return any(os.environ.get(name, "").lower() in ("1", "true", "yes") for name in (FSDP, DEEPSPEED))
 
 
-def hold_masks(trainer: Trainer, masks: Mapping[str, torch.Tensor] | None) -> None:
-    """Mask the gradients of a model whose weights are shared, after every backward pass.
+def prepare(trainer: Trainer, masks: Mapping[str, torch.Tensor] | None) -> None:
+    """Check that the weights are shared where they should be, and mask the gradients of shards after every backward pass.
 
     The hooks of `weights.mask_gradients` sit on whole parameters. FSDP replaces these by shards, on which no hook is called.
 
     Raises:
-        ParamsError: DeepSpeed keeps the gradients to itself.
+        ParamsError: accelerate does not share the weights here, or DeepSpeed keeps the gradients to itself.
     """
-    if masks is None:
+    if is_on() and not (trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled):
+        raise ParamsError(
+            "The processes should share the weights, but accelerate does so on GPUs alone and with several processes; start two or "
+            "more on GPUs, or leave out --config_file."
+        )
+    if masks is None or not is_on():
         return
-    if getattr(trainer, "is_deepspeed_enabled", False):
+    if trainer.is_deepspeed_enabled:
         raise ParamsError(
             "Masked gradients cannot be trained under DeepSpeed, which keeps the gradients to itself; use FSDP, or the neuron-LoRA "
             "of the same neurons, which gives the same weights."
         )
-    if not getattr(trainer, "is_fsdp_enabled", False):
-        return
     step, shards = trainer.training_step, {}
 
     def masked(*args: Any, **keywords: Any) -> Any:
@@ -69,9 +73,21 @@ def _shard_like(mask: torch.Tensor, gradient: Any) -> torch.Tensor:
 def gathered(trainer: Trainer) -> dict[str, torch.Tensor] | None:
     """The whole weights on the first process, when the processes share them; None when every process has them anyway.
 
-    Every process must call this.
+    Of an adapter only its own matrices are gathered, one after the other. Every process must call this.
     """
     if not is_on():
         return None
-    weights: dict[str, torch.Tensor] = trainer.accelerator.get_state_dict(trainer.model_wrapped)
+    if trainer.is_deepspeed_enabled:
+        return trainer.accelerator.get_state_dict(trainer.model_wrapped)
+    from torch.distributed.tensor import DTensor
+
+    model: Any = trainer.model
+    is_adapter, weights = hasattr(model, "peft_config"), {}
+    for name, part in model.state_dict().items():
+        if is_adapter and "lora_" not in name:
+            continue
+        whole: Any = part.full_tensor() if isinstance(part, DTensor) else part
+        whole = whole.wait() if hasattr(whole, "wait") else whole
+        if processes.is_main():
+            weights[name] = whole.detach().cpu()
     return weights

@@ -27,6 +27,7 @@ from ssn_eval.prompts.pairs import Pair, write_pairs
 
 ROOT = Path(__file__).resolve().parents[2]
 FSDP = ROOT / "docs" / "howto" / "fsdp2.yaml"
+ON_CPU = ROOT / "tests" / "fsdp_on_cpu.py"
 CHOSEN = NeuronSet.of([(0, "q_proj", 1), (1, "mlp", 3), (1, "o_proj", 5)])
 PAIRS = [
     Pair(f"{label}-{i}", lang, label, f"how {i} {lang}?" + " very" * (i % 4), "no" + " no" * (i % 5))
@@ -52,7 +53,11 @@ def folder(tmp_path_factory):
 def words(folder: Path, out: Path, method: str, *more: str) -> list[str]:
     neurons = ["--neurons", str(folder / "ss.json")] if method in ("ssn", "grad_mask") else []
     files = ["--model", str(folder / "m"), "--dtype", "float32", "--pairs", str(folder / "pairs.jsonl"), *neurons]
-    return ["-m", "ssn_eval.cli", "train", *files, "--method", method, "--json", "--out", str(out), *more]
+    return ["train", *files, "--method", method, "--json", "--out", str(out), *more]
+
+
+def sharded(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    return launched([str(ON_CPU), *command], FSDP)
 
 
 def result(done: subprocess.CompletedProcess[str], out: Path) -> tuple[dict[str, np.ndarray], list[float]]:
@@ -62,7 +67,7 @@ def result(done: subprocess.CompletedProcess[str], out: Path) -> tuple[dict[str,
 
 
 def alone(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, *command], capture_output=True, text=True, env=environment(), check=False)
+    return subprocess.run([sys.executable, "-m", "ssn_eval.cli", *command], capture_output=True, text=True, env=environment(), check=False)
 
 
 def test_the_shipped_files_are_read_by_accelerate():
@@ -81,7 +86,7 @@ def test_two_shards_train_what_one_process_trains(folder, tmp_path, method):
     few = ("--steps", "4", "--warmup-ratio", "0")
     one, curve = result(alone(words(folder, tmp_path / "one", method, *few)), tmp_path / "one")
     fitting = (*few, "--micro-batch", "4", "--checkpointing")
-    two, sharded_curve = result(launched(words(folder, tmp_path / "two", method, *fitting), FSDP), tmp_path / "two")
+    two, sharded_curve = result(sharded(words(folder, tmp_path / "two", method, *fitting)), tmp_path / "two")
     assert sharded_curve == pytest.approx(curve, abs=1e-4) and set(one) == set(two)
     for name, weight in one.items():
         np.testing.assert_allclose(two[name], weight, atol=1e-4)
@@ -97,8 +102,8 @@ def test_two_shards_train_what_one_process_trains(folder, tmp_path, method):
 @pytest.mark.parametrize("method", ["ssn", "full"])
 def test_killed_shards_resume_to_the_same_bytes(folder, tmp_path, method):
     steps = ("--steps", "40", "--micro-batch", "4")
-    whole, curve = result(launched(words(folder, tmp_path / "whole", method, *steps), FSDP), tmp_path / "whole")
-    command = launch(words(folder, tmp_path / "out", method, *steps), FSDP)
+    whole, curve = result(sharded(words(folder, tmp_path / "whole", method, *steps)), tmp_path / "whole")
+    command = launch([str(ON_CPU), *words(folder, tmp_path / "out", method, *steps)], FSDP)
     process = subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)  # fmt: skip
     work = tmp_path / ".work-out"
     while process.poll() is None and not list(work.glob("checkpoint-*/trainer_state.json")):
@@ -108,6 +113,6 @@ def test_killed_shards_resume_to_the_same_bytes(folder, tmp_path, method):
     process.wait()
     shards = [p.name for p in work.glob("checkpoint-*/pytorch_model_fsdp_0/*.distcp")]
     assert {"__0_0.distcp", "__1_0.distcp"} <= set(shards) and not (tmp_path / "out").exists()
-    resumed, same_curve = result(launched(words(folder, tmp_path / "out", method, *steps), FSDP), tmp_path / "out")
+    resumed, same_curve = result(sharded(words(folder, tmp_path / "out", method, *steps)), tmp_path / "out")
     assert same_curve == curve and all(np.array_equal(resumed[name], w) for name, w in whole.items())
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "whole"]
