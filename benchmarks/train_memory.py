@@ -10,7 +10,7 @@ the same 16 pairs, each side in a process of its own (Linux), in the dtype of th
 
 A side that needs more than is free is not run, and the result says so. Memory is linear in the tokens (attention is fused), so for such
 tokens `extrapolated` gives the line through the two largest that were measured; it is marked, and no measurement.
-`--check` exits with 1 if the ratio at the most tokens is above a third.
+Each side is also printed to stderr as soon as it is measured. `--check` exits with 1 if the ratio at the most tokens is above a third.
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True, help="a model's folder or hub id")
-    parser.add_argument("--tokens", type=int, nargs="+", default=[128, 256, 512], help="tokens of every pair, rising")
+    parser.add_argument(
+        "--tokens", type=int, nargs="+", default=[64, 128, 256, 512], help="tokens of every pair, rising"
+    )
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
@@ -51,10 +53,11 @@ def main() -> None:
     if options.side:
         print(json.dumps(step(options.model, options.dtype, options.side, options.tokens[0])))
         return
-    sides = {
-        name: {tokens: in_process(options.model, options.dtype, name, tokens) for tokens in sorted(options.tokens)}
-        for name in SIDES
-    }
+    sides: dict[str, dict[int, dict[str, Any]]] = {name: {} for name in SIDES}
+    for tokens in sorted(options.tokens):
+        for name in SIDES:
+            sides[name][tokens] = in_process(options.model, options.dtype, name, tokens)
+            print(name, tokens, json.dumps(sides[name][tokens]), file=sys.stderr, flush=True)
     result = compared(sides)
     print(json.dumps({"model": Path(options.model).name, "batch": BATCH, **result, "machine": machine()}, indent=1))
     if options.check and result["ratio"] > BAR:

@@ -222,7 +222,16 @@ def _train(
     measured = []
     for place, chosen in places.items():
         if not place.is_dir():
-            train(model.load(), "ssn", chosen, pairs, settings, out=place, provenance=origin, say=partial(click.echo, err=True))
+            train(
+                model.load(),
+                "ssn",
+                chosen,
+                pairs,
+                settings,
+                out=place,
+                provenance=origin,
+                say=partial(click.echo, err=True),
+            )
         measured.append(hardening.summary(before, test.trained(place)["counts"], langs))
         test.drop()
     return {"dose": None, "trials": [], "test": measured[0], "controls": measured[1:]}

@@ -202,7 +202,9 @@ def memory(spec: ModelSpec, device: str | None = None) -> Iterator[Check]:
             f"about {memory.gib(use.need)} for {use.batch} × {use.tokens} tokens; {memory.gib(free)} free on {place}"
         )
         is_enough = use.need <= free
-        yield Check(f"memory: {use.name}", "ok" if is_enough else "failed", sentence, None if is_enough else mends[use.name])
+        yield Check(
+            f"memory: {use.name}", "ok" if is_enough else "failed", sentence, None if is_enough else mends[use.name]
+        )
     settings = TrainParams()
     for name, demand in ways.demands(shape, itemsize).items():
         yield _training(name, demand, settings, free, f"{memory.gib(free)} free on {place}")
@@ -214,17 +216,25 @@ def _training(name: str, demand: Demand, settings: TrainParams, free: float, roo
     from ssn_eval.training import ways
 
     tokens = settings.max_length
-    whole = (demand.weights() + demand.fixed(settings)) + demand.sequences * settings.batch_size * tokens * demand.token(settings)
+    whole = (
+        demand.weights() + demand.fixed(settings)
+    ) + demand.sequences * settings.batch_size * tokens * demand.token(settings)
     beginning = f"about {gib(whole)} for a step of {settings.batch_size} × {tokens} tokens in one pass; {room}"
     found = ways.way(demand, settings, tokens, free)
     if found is None:
         mend = "train neurons instead (train.methods=[ssn])" if name != "neurons" else "use a smaller dtype (bfloat16)"
-        return Check(f"memory: train {name}", "warning", beginning, f"{mend}, or use larger GPUs; no setting makes it fit")
+        return Check(
+            f"memory: train {name}", "warning", beginning, f"{mend}, or use larger GPUs; no setting makes it fit"
+        )
     made = f"{found.plan.accumulation} × {found.plan.micro_batch} pairs" + ", checkpointing" * found.plan.checkpointing
-    sentence = beginning if found.plan.is_plain and not found.changes else f"{beginning}; it fits as {made}: {gib(found.need)}"
+    sentence = (
+        beginning if found.plan.is_plain and not found.changes else f"{beginning}; it fits as {made}: {gib(found.need)}"
+    )
     if not found.changes:
         return Check(f"memory: train {name}", "ok", sentence, None)
-    return Check(f"memory: train {name}", "warning", sentence, f"set {' and '.join(found.changes)} (docs/howto/many-gpus.md)")
+    return Check(
+        f"memory: train {name}", "warning", sentence, f"set {' and '.join(found.changes)} (docs/howto/many-gpus.md)"
+    )
 
 
 def weight_room(spec: ModelSpec) -> float:

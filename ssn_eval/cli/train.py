@@ -95,7 +95,21 @@ def pairs(
 @click.option("--lr", type=float, help="Peak learning rate.  [default: 0.001; 0.0002 for every weight]")
 @settings_options(
     TrainParams,
-    *("epochs", "steps", "batch_size", "micro_batch", "checkpointing", "autocast", "optimizer", "pairs", "replay", "max_length", "warmup_ratio", "weight_decay", "schedule"),
+    *(
+        "epochs",
+        "steps",
+        "batch_size",
+        "micro_batch",
+        "checkpointing",
+        "autocast",
+        "optimizer",
+        "pairs",
+        "replay",
+        "max_length",
+        "warmup_ratio",
+        "weight_decay",
+        "schedule",
+    ),
     *("leave_out", "seed"),
     flags={"pairs": "--examples"},
 )

@@ -59,9 +59,7 @@ def fit(
     callbacks: Sequence[TrainerCallback] = (),
 ) -> list[dict[str, float]]:
     """Train in place and return the loss curve, `[{"step", "loss"}]`; arguments and errors are those of `fitted`."""
-    return fitted(
-        model, tokenizer, pairs, settings, lr=lr, work=work, method=method, hr=hr, callbacks=callbacks
-    ).curve
+    return fitted(model, tokenizer, pairs, settings, lr=lr, work=work, method=method, hr=hr, callbacks=callbacks).curve
 
 
 def fitted(
@@ -229,5 +227,9 @@ def _arguments(settings: TrainParams, plan: Plan, steps: int, lr: float, work: P
         "disable_tqdm": True,
         "dataloader_pin_memory": False,
         **saving,
-        **({"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrant": False}} if plan.checkpointing else {}),
+        **(
+            {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrant": False}}
+            if plan.checkpointing
+            else {}
+        ),
     }

@@ -168,7 +168,9 @@ def _advice(demand: Demand, settings: TrainParams, whole: bool) -> str:
     tips = ["use a smaller train.batch_size"] if whole else []
     tips += [] if settings.autocast or demand.itemsize == 2 else ["set train.autocast"]
     tips += [] if settings.optimizer != "adamw" else ["use train.optimizer adafactor"]
-    tips += ["train neurons in place of all weights, shorten train.max_length, or use several GPUs (docs/howto/many-gpus.md)"]
+    tips += [
+        "train neurons in place of all weights, shorten train.max_length, or use several GPUs (docs/howto/many-gpus.md)"
+    ]
     return ", ".join(tips)
 
 

@@ -39,5 +39,7 @@ def arguments(settings: TrainParams, model: Any) -> dict[str, Any]:
     if settings.autocast:
         if torch.cuda.is_available() and not torch.cuda.is_bf16_supported():
             raise ParamsError("This GPU cannot compute in bfloat16; set train.autocast to false.")
-        chosen |= {"bf16": True} | ({"use_cpu": True} if model.device.type == "cpu" and not torch.cuda.is_available() else {})
+        chosen |= {"bf16": True} | (
+            {"use_cpu": True} if model.device.type == "cpu" and not torch.cuda.is_available() else {}
+        )
     return chosen

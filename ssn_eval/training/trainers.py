@@ -68,7 +68,9 @@ def _kto(job: Job) -> Trainer:
     from trl import KTOConfig, KTOTrainer  # type: ignore[import-not-found]
 
     if job.arguments["per_device_train_batch_size"] < 2:
-        raise ParamsError("KTO estimates its KL term inside a batch; set train.batch_size, and train.micro_batch, to 2 or more.")
+        raise ParamsError(
+            "KTO estimates its KL term inside a batch; set train.batch_size, and train.micro_batch, to 2 or more."
+        )
     config = KTOConfig(
         **_trl(job),
         beta=job.method.strength,

@@ -37,7 +37,9 @@ class Way(NamedTuple):
     @property
     def changes(self) -> list[str]:
         """What has to be set; a smaller micro-batch and checkpointing are chosen by the run itself."""
-        changed = [f"train.{k} {str(v).lower()}" for k, v in self.settings.recorded().items() if k in ("autocast", "optimizer")]
+        changed = [
+            f"train.{k} {str(v).lower()}" for k, v in self.settings.recorded().items() if k in ("autocast", "optimizer")
+        ]
         return changed + [f"{self.devices} devices that share the weights"] * (self.devices > 1)
 
 

@@ -13,8 +13,8 @@ from click.testing import CliRunner
 from conftest import CONFIGS, tiny, tiny_config
 
 from ssn_eval.cli import health, main
-from ssn_eval.models import memory
 from ssn_eval.core.settings import TrainParams
+from ssn_eval.models import memory
 from ssn_eval.models.loading import ModelSpec
 from ssn_eval.training import ways
 

@@ -67,7 +67,9 @@ def result(done: subprocess.CompletedProcess[str], out: Path) -> tuple[dict[str,
 
 
 def alone(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "ssn_eval.cli", *command], capture_output=True, text=True, env=environment(), check=False)
+    return subprocess.run(
+        [sys.executable, "-m", "ssn_eval.cli", *command], capture_output=True, text=True, env=environment(), check=False
+    )
 
 
 def test_the_shipped_files_are_read_by_accelerate():

@@ -99,7 +99,9 @@ def test_an_adapter_on_bfloat16_weights_is_float32(organism):
     assert curve == pytest.approx(run(organism, SSN)[1], rel=1e-2)
 
 
-@pytest.mark.parametrize("change", [{"micro_batch": 2, "checkpointing": True, "autocast": True, "optimizer": "adafactor"}])
+@pytest.mark.parametrize(
+    "change", [{"micro_batch": 2, "checkpointing": True, "autocast": True, "optimizer": "adafactor"}]
+)
 def test_a_run_in_parts_resumes_to_the_same_bytes(organism, tmp_path, monkeypatch, change):
     settings = replace(SETTINGS, steps=6, batch_size=4, **change)
     weights, curve, _, _ = run(organism, SSN, settings)
@@ -129,7 +131,7 @@ def test_the_plan_is_the_largest_that_fits():
     sizes = Shape(24, 896, 896, 128, 4864, 151936, 494_000_000)
     demand = Demand(sizes, 4, 4e6)
     base = TrainParams()
-    kept = dict(batch=16, rows=100, tokens=512)
+    kept = {"batch": 16, "rows": 100, "tokens": 512}
     need = {n: demand.need(base, n, 512) for n in (1, 2, 4, 8, 16)}
     again = demand.need(replace(base, checkpointing=True), 1, 512)
     assert again < 0.5 * need[1] < need[1] < need[2] < need[16]
