@@ -152,6 +152,7 @@ def train(
     from ssn_eval.exchange import hub, publishing
     from ssn_eval.identification.selection import control_of
     from ssn_eval.prompts.pairs import read_pairs
+    from ssn_eval.training import sharding
     from ssn_eval.training.run import Answering, train
 
     warnings.filterwarnings("ignore", category=FutureWarning)  # of transformers, about itself
@@ -162,6 +163,8 @@ def train(
     settings = settings_from(TrainParams, values)
     neurons = load_neurons(neuron_file) if neuron_file else None
     safety_pairs = read_pairs(pairs_file)
+    if sharding.is_on() and model.device is None:
+        model = replace(model, device="cpu")  # every process gets its part on the GPU from there
     loaded = model.load()
     if neurons:
         neurons.model.refuse_other(loaded.ref, f"The neuron set {neuron_file}")
