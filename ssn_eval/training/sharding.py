@@ -78,7 +78,8 @@ def gathered(trainer: Trainer) -> dict[str, torch.Tensor] | None:
     if not is_on():
         return None
     if trainer.is_deepspeed_enabled:
-        return trainer.accelerator.get_state_dict(trainer.model_wrapped)
+        state: Any = trainer.accelerator.get_state_dict(trainer.model_wrapped)
+        return state
     from torch.distributed.tensor import DTensor
 
     model: Any = trainer.model
