@@ -33,7 +33,7 @@ from ssn_eval.models.architectures.resolving import geometry
 from ssn_eval.training.adapters.folder import save_adapter
 from ssn_eval.training.adapters.neuron_lora import build, trainable_parameters
 from ssn_eval.training.encoding import collate
-from ssn_eval.training.weights import mask_gradients
+from ssn_eval.training.weights import mask_gradients, masks
 
 if TYPE_CHECKING:
     import torch
@@ -104,7 +104,7 @@ def ready(model: Any, neurons: NeuronSet, side: str) -> Any:
     if side == "neuron_lora":
         return build(model, neurons)
     model.requires_grad_(True)
-    mask_gradients(model, neurons)
+    mask_gradients(model, masks(model, neurons))
     return model
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -221,7 +222,16 @@ def _train(
     measured = []
     for place, chosen in places.items():
         if not place.is_dir():
-            train(model.load(), "ssn", chosen, pairs, settings, out=place, provenance=origin)
+            train(
+                model.load(),
+                "ssn",
+                chosen,
+                pairs,
+                settings,
+                out=place,
+                provenance=origin,
+                say=partial(click.echo, err=True),
+            )
         measured.append(hardening.summary(before, test.trained(place)["counts"], langs))
         test.drop()
     return {"dose": None, "trials": [], "test": measured[0], "controls": measured[1:]}

@@ -14,10 +14,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from ssn_eval.core.settings import TrainParams
 from ssn_eval.stages import dvclock
 
 if TYPE_CHECKING:
     from ssn_eval.models.loading import ModelSpec
+    from ssn_eval.training.memory import Demand
 
 Status = Literal["ok", "warning", "failed"]
 GIB = 1 << 30
@@ -185,6 +187,7 @@ def memory(spec: ModelSpec, device: str | None = None) -> Iterator[Check]:
     import torch
 
     from ssn_eval.models import loading, memory
+    from ssn_eval.training import ways
 
     config, itemsize = loading.config_of(spec)
     place = torch.device(device or loading.default_device())
@@ -193,17 +196,45 @@ def memory(spec: ModelSpec, device: str | None = None) -> Iterator[Check]:
     mends = {
         "generate": "use a smaller dtype (bfloat16), a quantized model, or device_map=auto over several GPUs",
         "identify": "use a smaller --batch-size, --checkpointing, or device_map=auto over several GPUs",
-        "train neurons": "use a smaller train.batch_size or a larger GPU",
-        "train all weights": "train neurons instead (train.methods=[ssn]), or use a larger GPU",
     }
     for use in memory.uses(shape, itemsize):
         sentence = (
             f"about {memory.gib(use.need)} for {use.batch} × {use.tokens} tokens; {memory.gib(free)} free on {place}"
         )
         is_enough = use.need <= free
-        hard = use.name in ("generate", "identify")
-        status: Status = "ok" if is_enough else "failed" if hard else "warning"
-        yield Check(f"memory: {use.name}", status, sentence, None if is_enough else mends[use.name])
+        yield Check(
+            f"memory: {use.name}", "ok" if is_enough else "failed", sentence, None if is_enough else mends[use.name]
+        )
+    settings = TrainParams()
+    for name, demand in ways.demands(shape, itemsize).items():
+        yield _training(name, demand, settings, free, f"{memory.gib(free)} free on {place}")
+
+
+def _training(name: str, demand: Demand, settings: TrainParams, free: float, room: str) -> Check:
+    """Whether a method of training fits, in which steps, and what has to be set for it."""
+    from ssn_eval.models.memory import gib
+    from ssn_eval.training import ways
+
+    tokens = settings.max_length
+    whole = (
+        demand.weights() + demand.fixed(settings)
+    ) + demand.sequences * settings.batch_size * tokens * demand.token(settings)
+    beginning = f"about {gib(whole)} for a step of {settings.batch_size} × {tokens} tokens in one pass; {room}"
+    found = ways.way(demand, settings, tokens, free)
+    if found is None:
+        mend = "train neurons instead (train.methods=[ssn])" if name != "neurons" else "use a smaller dtype (bfloat16)"
+        return Check(
+            f"memory: train {name}", "warning", beginning, f"{mend}, or use larger GPUs; no setting makes it fit"
+        )
+    made = f"{found.plan.accumulation} × {found.plan.micro_batch} pairs" + ", checkpointing" * found.plan.checkpointing
+    sentence = (
+        beginning if found.plan.is_plain and not found.changes else f"{beginning}; it fits as {made}: {gib(found.need)}"
+    )
+    if not found.changes:
+        return Check(f"memory: train {name}", "ok", sentence, None)
+    return Check(
+        f"memory: train {name}", "warning", sentence, f"set {' and '.join(found.changes)} (docs/howto/many-gpus.md)"
+    )
 
 
 def weight_room(spec: ModelSpec) -> float:

@@ -102,7 +102,21 @@ def pairs(
 @click.option("--lr", type=float, help="Peak learning rate.  [default: 0.001; 0.0002 for every weight]")
 @settings_options(
     TrainParams,
-    *("epochs", "steps", "batch_size", "pairs", "replay", "max_length", "warmup_ratio", "weight_decay", "schedule"),
+    *(
+        "epochs",
+        "steps",
+        "batch_size",
+        "micro_batch",
+        "checkpointing",
+        "autocast",
+        "optimizer",
+        "pairs",
+        "replay",
+        "max_length",
+        "warmup_ratio",
+        "weight_decay",
+        "schedule",
+    ),
     *("leave_out", "seed"),
     flags={"pairs": "--examples"},
 )
@@ -144,6 +158,7 @@ def train(
     from ssn_eval.identification.selection import control_of
     from ssn_eval.prompts import overlap
     from ssn_eval.prompts.pairs import read_pairs
+    from ssn_eval.training import sharding
     from ssn_eval.training.run import Answering, train
 
     if repo:
@@ -159,6 +174,8 @@ def train(
     overlaps = overlap.overlaps(texts)
     if is_main() and (warning := overlap.warning(overlaps)):
         click.echo(warning, err=True)
+    if sharding.is_on() and model.device is None:
+        model = replace(model, device="cpu")  # every process gets its part on the GPU from there
     loaded = model.load()
     if neurons:
         neurons.model.refuse_other(loaded.ref, f"The neuron set {neuron_file}")
@@ -179,6 +196,7 @@ def train(
         provenance=provenance,
         hr=language(hr).code,
         answering=Answering(replay_tokens, settings.batch_size),
+        say=lambda line: click.echo(line, err=True),
     )
     if not is_main():
         return

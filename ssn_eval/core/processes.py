@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -13,6 +13,8 @@ from ssn_eval.core.errors import ParamsError
 
 if TYPE_CHECKING:
     from accelerate import PartialState
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,16 @@ def state() -> PartialState:
     from accelerate.utils import parse_flag_from_env
 
     return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
+
+
+def from_first(value: T) -> T:
+    """The first process's value, on every process."""
+    if count() < 2:
+        return value
+    from accelerate.utils import broadcast_object_list
+
+    state()
+    return broadcast_object_list([value])[0]
 
 
 def count() -> int:

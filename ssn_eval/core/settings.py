@@ -7,7 +7,7 @@ Importing this module loads no library.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar, Literal
 
 from ssn_eval.core.errors import ParamsError, UnknownNameError
@@ -171,7 +171,22 @@ class TrainParams:
     lr_full: float = setting(2e-4, "The learning rate of a method that trains every weight.")
     epochs: float = setting(3.0, "Passes over the pairs (the paper: 3).")
     steps: int | None = setting(None, "A fixed number of steps in place of epochs.")
-    batch_size: int = setting(16, "Pairs in one step.")
+    batch_size: int = setting(16, "Pairs in one step, over all processes.")
+    micro_batch: int | None = setting(
+        None,
+        "Pairs that a process computes at once; a step adds up the gradients of as many as it needs. By default the most that fit.",
+    )
+    checkpointing: bool = setting(
+        False,
+        "Compute each layer again in the backward pass: less memory, more time, the same weights. Automatic if memory is too small.",
+    )
+    autocast: bool = setting(
+        False,
+        "Compute in bfloat16 (autocast): less memory; the weights keep their dtype, which is float32 for an adapter.",
+    )
+    optimizer: Literal["adamw", "adafactor", "adamw_8bit"] = setting(
+        "adamw", "The optimiser: adamw, adafactor (almost no state) or adamw_8bit (needs bitsandbytes)."
+    )
     pairs: int = setting(64, "Refusals per language.")
     replay: float = setting(1.0, "Benign pairs per refusal; 0 trains on refusals only.")
     warmup_ratio: float = setting(0.03, "Share of the steps in which the learning rate rises.")
@@ -186,15 +201,21 @@ class TrainParams:
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
                 raise ParamsError(f"train.{name} must be a finite number above 0, got {value}.")
-        for name in ("batch_size", "pairs", "max_length"):
-            if getattr(self, name) < 1:
-                raise ParamsError(f"train.{name} must be at least 1, got {getattr(self, name)}.")
+        for name in ("batch_size", "micro_batch", "pairs", "max_length"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise ParamsError(f"train.{name} must be at least 1, got {value}.")
         if not (math.isfinite(self.replay) and self.replay >= 0):
             raise ParamsError(f"train.replay must be a finite number, 0 or more, got {self.replay}.")
         if (self.steps is not None and self.steps < 1) or not (math.isfinite(self.epochs) and self.epochs > 0):
             raise ParamsError("train.steps must be at least 1, and train.epochs a finite number above 0.")
         for code in self.leave_out:
             language(code)
+
+    def recorded(self) -> dict[str, Any]:
+        """The settings by name; those of memory only where they differ from the default, which changes no result."""
+        memory = ("micro_batch", "checkpointing", "autocast", "optimizer")
+        standard = {item.name: item.default for item in fields(self)}
+        return {k: v for k, v in asdict(self).items() if k not in memory or v != standard[k]}
 
 
 @dataclass(frozen=True)

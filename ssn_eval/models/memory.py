@@ -157,29 +157,23 @@ class Use:
 
 
 def uses(sizes: Shape, itemsize: int) -> list[Use]:
-    """The estimated memory of generation, identification and training, with usual batches.
+    """The estimated memory of generation and identification, with usual batches; `training.memory` has that of training.
 
     Args:
         sizes: the sizes of the model.
         itemsize: bytes of one weight.
     """
     model_bytes = sizes.parameters * itemsize
-    generate, identify, train = (16, 1024), (8, 256), (8, 512)
+    generate, identify = (16, 1024), (8, 256)
     cache_bytes = 2 * sizes.layers * sizes.keys * itemsize
     activation_bytes = sizes.layers * sizes.kept() * itemsize
-    logit_bytes = sizes.vocab * (itemsize + 8)  # stored in the weights' dtype, and in float32 with a gradient
-    training_bytes = 0.03 * sizes.parameters * (itemsize + 12)  # p = 3 %: values, gradients and Adam's two moments
 
-    def use(
-        name: str, batch_shape: tuple[int, int], token_bytes: float, row_bytes: float = 0, fixed_bytes: float = 0
-    ) -> Use:
+    def use(name: str, batch_shape: tuple[int, int], token_bytes: float, row_bytes: float = 0) -> Use:
         batch, tokens = batch_shape
-        need = (model_bytes + fixed_bytes + batch * (tokens * token_bytes + row_bytes)) * MARGIN
+        need = (model_bytes + batch * (tokens * token_bytes + row_bytes)) * MARGIN
         return Use(name, batch, tokens, need)
 
     return [
         use("generate", generate, cache_bytes, row_bytes=4 * sizes.vocab),
         use("identify", identify, activation_bytes),
-        use("train neurons", train, activation_bytes + logit_bytes, fixed_bytes=training_bytes),
-        use("train all weights", train, activation_bytes + logit_bytes, fixed_bytes=3 * model_bytes),
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from ssn_eval.core import files, store
@@ -52,6 +53,7 @@ def main(settings: Params, method: Path, model: Path, pairs_file: Path, sets: Pa
         hr=settings.hr,
         work=out.parent / f".work-{name}",
         answering=Answering(settings.prompts.replay_tokens),
+        say=lambda line: print(line, file=sys.stderr),
     )
     files.write_json(
         summary, {"method": name, **trained.summary, "leave_out": list(options.leave_out), "provenance": origin}

@@ -180,13 +180,20 @@ def _trainer(job: Job, rows: Iterable[Mapping[str, Any]], gather: Any, loss: Any
     from transformers import Trainer, TrainingArguments
 
     class GapTrainer(Trainer):
-        """A Trainer of one of the losses above."""
+        """A Trainer of one of the losses above; each is a mean over the rows of a step, however the step is cut."""
+
+        def get_batch_samples(self, *args: Any, **keywords: Any) -> Any:
+            """The micro-batches of a step, and the number of their rows."""
+            batches, _ = super().get_batch_samples(*args, **keywords)
+            return batches, sum(_rows_of(batch) for batch in batches)
 
         def compute_loss(
             self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
         ) -> Any:
-            """The loss of a batch."""
+            """The part of a micro-batch in the mean loss of its step."""
             value = loss(model, inputs)
+            if num_items_in_batch:
+                value = value * (_rows_of(inputs) / num_items_in_batch)
             return (value, None) if return_outputs else value
 
     trainer = GapTrainer(
@@ -195,5 +202,10 @@ def _trainer(job: Job, rows: Iterable[Mapping[str, Any]], gather: Any, loss: Any
         train_dataset=list(rows),  # type: ignore[arg-type]
         data_collator=gather,
     )
-    trainer.model_accepts_loss_kwargs = False  # the loss is a mean over the batch
+    trainer.model_accepts_loss_kwargs = True  # so the Trainer does not divide the loss by the number of micro-batches
     return trainer
+
+
+def _rows_of(batch: Mapping[str, Any]) -> int:
+    """The rows of a batch; each has two responses."""
+    return len(batch["target"]["input_ids"]) // 2

@@ -9,6 +9,7 @@ from ssn_eval.core.methods import Method
 from ssn_eval.prompts.pairs import Pair
 
 if TYPE_CHECKING:
+    import torch
     from peft import PeftModel
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -24,6 +25,8 @@ class Job(NamedTuple):
     hr: str
     arguments: Mapping[str, Any]
     """keywords of `TrainingArguments`"""
+    masks: Mapping[str, torch.Tensor] | None = None
+    """of masked gradients: parameter name → 1 where it may move; None for other methods"""
 
     @property
     def pad(self) -> int:

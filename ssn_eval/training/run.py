@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ssn_eval.core import files, processes
 from ssn_eval.core.errors import ParamsError
@@ -23,8 +23,11 @@ from ssn_eval.prompts.answers import with_rejected
 from ssn_eval.prompts.pairs import Pair, mix
 from ssn_eval.prompts.prompt import LABELS
 from ssn_eval.training.adapters.folder import save_adapter
-from ssn_eval.training.fit import fit
+from ssn_eval.training.fit import Fitted, fitted
 from ssn_eval.training.weights import Free, free
+
+if TYPE_CHECKING:
+    import torch
 
 
 class Trained(NamedTuple):
@@ -57,6 +60,7 @@ def train(
     hr: str = "en",
     work: Path | None = None,
     answering: Answering = ANSWERING,
+    say: Callable[[str], None] = lambda _line: None,
 ) -> Trained:
     """Train by one method and save: an ordinary PEFT adapter if the base weights stay as they are, else a whole checkpoint.
 
@@ -73,6 +77,7 @@ def train(
         hr: the high-resource language.
         work: where checkpoints lie until then; a hidden folder beside `out` by default.
         answering: for preference losses.
+        say: gets the memory estimate in one line, before the first step.
 
     Raises:
         SsnError: bad input of any kind; nothing is written then.
@@ -97,14 +102,23 @@ def train(
     freed = free(loaded.model, method, neurons.neurons if neurons else None)
     work = work or out.parent / f".work-{out.name}"
     lr = method.lr or (settings.lr_full if method.weights == "full" else settings.lr)
-    curve = fit(freed.model, loaded.tokenizer, mixed, settings, lr=lr, work=work, method=method, hr=hr)
+    done = fitted(
+        *(freed.model, loaded.tokenizer, mixed, settings),
+        lr=lr,
+        work=work,
+        method=method,
+        hr=hr,
+        masks=freed.masks,
+        say=say,
+    )
     origin = dict(provenance) | {
-        "training": _told(method, settings, lr, hr, mixed, freed, curve, loaded.template.to_json())
+        "training": _told(method, settings, lr, hr, mixed, freed, done, loaded.template.to_json())
     }
     if method.on_neurons and neurons:
         origin |= {"neurons": neurons.neurons.by_key(), "neuron_set": dict(neurons.provenance)}
-    _on_first_process(lambda: _save(freed, loaded, out, work, origin))
-    summary = {"trainable": freed.trainable, "parameters": freed.total, "pairs": len(mixed), "loss": curve}
+    _on_first_process(lambda: _save(freed, loaded, out, work, origin, done.weights))
+    summary = {"trainable": freed.trainable, "parameters": freed.total, "pairs": len(mixed), "loss": done.curve}
+    summary |= _plan(done)
     return Trained(freed, summary)
 
 
@@ -115,7 +129,7 @@ def _told(
     hr: str,
     pairs: Sequence[Pair],
     freed: Free,
-    curve: Sequence[Mapping[str, Any]],
+    done: Fitted,
     template: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The method, its data and its result, for `ssn.json` and the card."""
@@ -123,26 +137,42 @@ def _told(
     unused = {"methods", "lr", "lr_full", "pairs", "epochs" if settings.steps else "steps"}
     return {
         "method": {k: v for k, v in asdict(method).items() if v is not None},
-        "settings": {k: v for k, v in asdict(settings).items() if k not in unused} | {"lr": lr, "hr": hr},
+        "settings": {k: v for k, v in settings.recorded().items() if k not in unused} | {"lr": lr, "hr": hr},
         "pairs": {
             lang: {label: counts[lang, label] for label in LABELS} for lang in dict.fromkeys(p.lang for p in pairs)
         },
         "trainable": freed.trainable,
         "parameters": freed.total,
         "template": template,
-        "steps": curve[-1]["step"],
-        "loss": list(ends([e["loss"] for e in curve])),
+        "steps": done.curve[-1]["step"],
+        "loss": list(ends([e["loss"] for e in done.curve])),
+        **_plan(done),
     }
 
 
-def _save(freed: Free, loaded: Loaded, out: Path, work: Path, provenance: Mapping[str, Any]) -> None:
+def _plan(done: Fitted) -> dict[str, Any]:
+    """How the steps were computed, where that was not in one pass over the batch."""
+    chosen = done.plan
+    if chosen.is_plain:
+        return {}
+    return {"plan": {name: value for name, value in chosen.to_json().items() if name != "need"}}
+
+
+def _save(
+    freed: Free,
+    loaded: Loaded,
+    out: Path,
+    work: Path,
+    provenance: Mapping[str, Any],
+    weights: dict[str, torch.Tensor] | None,
+) -> None:
     model: Any = freed.model
     card = weights_card(loaded.ref, provenance, is_adapter=freed.is_adapter)
     if freed.is_adapter:
-        save_adapter(model, out, loaded.ref, provenance, card)
+        save_adapter(model, out, loaded.ref, provenance, card, weights)
     else:
         with files.atomic(out) as folder:
-            model.save_pretrained(folder)
+            model.save_pretrained(folder, **({} if weights is None else {"state_dict": weights}))
             loaded.tokenizer.save_pretrained(folder)
             lineage.write(folder, lineage.CHECKPOINT, loaded.ref, provenance)
             files.write_text(folder / "README.md", card)

@@ -40,12 +40,9 @@ def build(job: Job) -> Trainer:
     return _BUILDERS[job.method.loss](job)
 
 
-def steps_in(pairs: Sequence[Pair], method: Method, batch_size: int, epochs: float, hr: str) -> int:
-    """The number of steps of the given epochs: KTO uses the two responses of a pair singly, MPO pairs every language with HR."""
-    import math
-
-    rows = len(gaps.couples(pairs, hr)) if method.loss == "mpo" else len(pairs) * (2 if method.loss == "kto" else 1)
-    return math.ceil(epochs * rows / batch_size)
+def rows_in(pairs: Sequence[Pair], method: Method, hr: str) -> int:
+    """The rows of one epoch: KTO uses the two responses of a pair singly, MPO pairs every language with HR."""
+    return len(gaps.couples(pairs, hr)) if method.loss == "mpo" else len(pairs) * (2 if method.loss == "kto" else 1)
 
 
 def _sft(job: Job) -> Trainer:
@@ -71,7 +68,9 @@ def _kto(job: Job) -> Trainer:
     from trl import KTOConfig, KTOTrainer  # type: ignore[import-not-found]
 
     if job.arguments["per_device_train_batch_size"] < 2:
-        raise ParamsError("KTO estimates its KL term inside a batch; set train.batch_size to 2 or more.")
+        raise ParamsError(
+            "KTO estimates its KL term inside a batch; set train.batch_size, and train.micro_batch, to 2 or more."
+        )
     config = KTOConfig(
         **_trl(job),
         beta=job.method.strength,
@@ -105,7 +104,7 @@ def _simpo(job: Job) -> Trainer:
 
 def _trl(job: Job) -> dict[str, Any]:
     """The common arguments, without those that TRL's trainers set themselves."""
-    return {**job.arguments, "gradient_checkpointing": False, "bf16": job.arguments.get("bf16", False)}
+    return {"gradient_checkpointing": False, "bf16": False, **job.arguments}
 
 
 def _data(job: Job, unpaired: bool = False) -> dict[str, Any]:

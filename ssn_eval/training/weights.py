@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ssn_eval.core.errors import EmptySetError
@@ -27,6 +28,8 @@ class Free(NamedTuple):
     """how many parameters can move"""
     total: int
     """how many the base model has"""
+    masks: dict[str, torch.Tensor] | None = None
+    """of masked gradients: parameter name → 1 where it may move"""
 
     @property
     def is_adapter(self) -> bool:
@@ -64,7 +67,8 @@ def free(model: PreTrainedModel, method: Method, neurons: NeuronSet | None) -> F
     )
     model.requires_grad_(True)
     if method.weights == "mask" and neurons:
-        return Free(model, mask_gradients(model, neurons), total)
+        mask_by_name = masks(model, neurons)
+        return Free(model, mask_gradients(model, mask_by_name), total, mask_by_name)
     return Free(model, total, total)
 
 
@@ -116,7 +120,7 @@ def masks(model: PreTrainedModel, neurons: NeuronSet) -> dict[str, torch.Tensor]
     return mask_by_name
 
 
-def mask_gradients(model: PreTrainedModel, neurons: NeuronSet) -> int:
+def mask_gradients(model: PreTrainedModel, mask_by_name: Mapping[str, torch.Tensor]) -> int:
     """The paper's `θ ← θ − η (M ⊙ ∇L)`: every gradient is computed, and at once multiplied by its mask.
 
     Needs an optimizer without weight decay, which would move masked weights.
@@ -126,7 +130,6 @@ def mask_gradients(model: PreTrainedModel, neurons: NeuronSet) -> int:
     """
     import torch
 
-    mask_by_name = masks(model, neurons)
     for name, parameter in model.named_parameters():
         mask = mask_by_name.get(name)
         parameter.register_hook(lambda grad, mask=mask: torch.zeros_like(grad) if mask is None else grad * mask)

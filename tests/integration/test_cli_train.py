@@ -146,10 +146,10 @@ def test_neurons_give_an_adapter_and_masked_gradients_a_checkpoint(folder, tmp_p
 
 
 def test_two_processes_train_what_one_trains(folder, tmp_path):
-    """`accelerate launch`: the batch is per process, one of them writes."""
+    """`accelerate launch`: they share the batch, one of them writes."""
     _, _, alone = train(folder, tmp_path / "one", "--neurons", "@ss.json")
     words = ["train", "--model", "@m", "--pairs", "@pairs.jsonl", "--neurons", "@ss.json", "--steps", "4", "--json"]
-    words += ["--batch-size", "1", "--out", str(tmp_path / "two")]
+    words += ["--batch-size", "2", "--out", str(tmp_path / "two")]
     ran = launched(["-m", "ssn_eval.cli", *(w.replace("@", f"{folder}/") for w in words)])
     assert ran.returncode == 0, ran.stderr[-3000:]
     both = json.loads(ran.stdout)

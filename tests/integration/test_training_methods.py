@@ -144,8 +144,8 @@ def test_r_dpo_and_mpo_by_hand(organism):
 def test_mpo_pairs_other_languages_with_hr():
     found = gaps.couples([*PAIRS, Pair("alone", "zh", "harmful", "how?", "no", "yes")], "en")
     assert len(found) == 12 and all(c.source.lang == "en" and c.target.id == c.source.id for c in found)
-    assert trainers.steps_in(PAIRS, Method(loss="mpo", weights="full"), 4, 2.0, "en") == 6
-    assert trainers.steps_in(PAIRS, Method(loss="kto", weights="full"), 4, 1.0, "en") == 12
+    assert trainers.rows_in(PAIRS, Method(loss="mpo", weights="full"), "en") == 12
+    assert trainers.rows_in(PAIRS, Method(loss="kto", weights="full"), "en") == 48
     with pytest.raises(MismatchError, match="no pair of another language"):
         gaps.couples([p for p in PAIRS if p.lang == "en"], "en")
 

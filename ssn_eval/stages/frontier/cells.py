@@ -80,7 +80,7 @@ class Task(NamedTuple):
             "cell": self.cell._asdict() | {"seed": None},
             "method": asdict(self.method),
             "lr": self.lr,
-            "settings": asdict(self.settings),
+            "settings": self.settings.recorded(),
             "steps": self.steps,
             "every": self.every,
             "inputs": dict(hashes),

@@ -14,6 +14,7 @@ from ssn_eval.models import lineage
 from ssn_eval.training.adapters.neuron_lora import quiet, without_wrappers
 
 if TYPE_CHECKING:
+    import torch
     from peft import PeftModel
     from transformers import PreTrainedModel
 
@@ -21,15 +22,23 @@ ADAPTER_CONFIG, WEIGHTS, CARD = "adapter_config.json", "adapter_model.safetensor
 
 
 def save_adapter(
-    model: PeftModel, folder: Path, base: ModelRef, provenance: Mapping[str, Any], card: str | None = None
+    model: PeftModel,
+    folder: Path,
+    base: ModelRef,
+    provenance: Mapping[str, Any],
+    card: str | None = None,
+    weights: dict[str, torch.Tensor] | None = None,
 ) -> None:
     """Save a standard adapter folder with `ssn.json`, which says how it was trained; `card` replaces PEFT's README.
+
+    `weights` are the model's, by name, where the model itself holds only a part of them.
 
     Equal adapters give equal bytes: PEFT keeps its targets in sets, so they are sorted here.
     """
     with files.atomic(folder) as temporary:
         model.peft_config["default"].base_model_name_or_path = base.id
-        model.save_pretrained(str(temporary), safe_serialization=True)
+        given = {} if weights is None else {"state_dict": weights}
+        model.save_pretrained(str(temporary), safe_serialization=True, **given)
         config_path = temporary / ADAPTER_CONFIG
         config = json.loads(config_path.read_text(encoding="utf-8"))
         for key in ("target_modules", "target_parameters"):
