@@ -1,0 +1,58 @@
+"""The engine's end: a failure becomes one sentence, and its memory is given back."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from ssn_eval.core.errors import SsnError
+
+_MEMORY = ("out of memory", "No available memory", "larger than the available", "Free memory on device", "alloc")
+"""parts of the messages of an engine that does not fit"""
+
+
+class EngineError(SsnError):
+    """vLLM's engine could not start, or has died."""
+
+
+@contextmanager
+def one_failure(doing: str) -> Iterator[None]:
+    """Convert an exception of the engine into an `EngineError`.
+
+    Args:
+        doing: what the engine did, for the message, such as `starting`.
+
+    Raises:
+        EngineError: ends with the first line of vLLM's own message; vLLM prints the rest above it.
+    """
+    try:
+        yield
+    except (SsnError, KeyboardInterrupt):
+        raise
+    except Exception as error:
+        raise EngineError(_sentence(doing, error)) from error
+
+
+def _sentence(doing: str, error: Exception) -> str:
+    lines = [line.strip() for line in str(error).strip().split("\n") if line.strip()]
+    cause = lines[0] if lines else type(error).__name__
+    advice = "vLLM's own messages above say why; SSN runs without it as --model ssn_hf"
+    if any(phrase in str(error) for phrase in _MEMORY):
+        advice = "give it less (max_model_len=, gpu_memory_utilization=, max_num_seqs=) or more devices (tensor_parallel_size=)"
+    return f"vLLM's engine failed while {doing} ({type(error).__name__}: {cause[:300]}); {advice}."
+
+
+def close(llm: Any) -> None:
+    """End an engine and give its memory back; an engine that has died already is no error."""
+    core = getattr(getattr(llm, "llm_engine", None), "engine_core", None)
+    if core is not None:
+        with suppress(Exception):
+            core.shutdown()
+    del llm, core
+    gc.collect()
+    with suppress(Exception):
+        from vllm.distributed import cleanup_dist_env_and_memory
+
+        cleanup_dist_env_and_memory()
