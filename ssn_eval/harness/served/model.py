@@ -9,20 +9,26 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ssn_eval.core import cache
 from ssn_eval.core.errors import MissingInputError, ParamsError
+from ssn_eval.core.neurons import NeuronSet
+from ssn_eval.core.store import NeuronFile
 from ssn_eval.harness import arguments
-from ssn_eval.harness.arguments import ABSENT, PIPELINE
+from ssn_eval.harness.arguments import ABSENT, PIPELINE, Checkpoint, Treatment
 from ssn_eval.harness.conditioned import Conditioned, folder_hash, refuse_several
 from ssn_eval.harness.endings import Endings
 from ssn_eval.harness.exits import one_sentence
-from ssn_eval.harness.served import engine, library
+from ssn_eval.harness.served import library
 from ssn_eval.harness.served.weights import Condition, Served, quantization, refuse_unservable, serve
-from ssn_eval.models import loading, residency
+from ssn_eval.interventions.ops import Intervention, Op
+from ssn_eval.models import engine, loading, residency, templates
+from ssn_eval.models.loading import ModelSpec
 from ssn_eval.models.tokens import leave_out_end
 from ssn_eval.training.adapters.folder import refuse_other_base
 
@@ -113,7 +119,9 @@ class SsnVLLM(Conditioned, _Base):
                 self._start(served, kwargs)
                 self._refuse_endless()
                 if leave_out_end(self.tokenizer):
-                    logger.warning("%s: the tokenizer would add an end token behind every prompt; it is left out.", DOOR)
+                    logger.warning(
+                        "%s: the tokenizer would add an end token behind every prompt; it is left out.", DOOR
+                    )
                 self.chat_template_args = template_args
                 self._bind_template()
             except OSError as error:
@@ -150,6 +158,7 @@ class SsnVLLM(Conditioned, _Base):
             kwargs |= {"lora_local_path": str(served.lora), "max_lora_rank": served.rank}
         with engine.one_failure("starting"):
             super().__init__(served.model, **kwargs)
+        self._in_engine = served.model
 
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
         """The text of a conversation, as `ssn_hf` makes it: lm_eval's `vllm` loses `enable_thinking` in `chat_template_args`."""
@@ -169,7 +178,7 @@ class SsnVLLM(Conditioned, _Base):
         if not requests:
             return []
         hook = self.cache_hook
-        self.cache_hook: Any = Endings(hook)
+        self.cache_hook: Any = Endings(hook, by_context=True)
         try:
             with one_sentence():
                 texts = super().generate_until(requests, disable_tqdm=disable_tqdm)
@@ -199,19 +208,95 @@ class SsnVLLM(Conditioned, _Base):
             settings["skip_special_tokens"] = True
         return settings, stops, tokens
 
+    @classmethod
+    def from_spec(cls, spec: ModelSpec, settings: Mapping[str, Any]) -> SsnVLLM:
+        """The model of a spec.
+
+        Args:
+            spec: the model and its template settings.
+            settings: further arguments of `vllm`.
+
+        Raises:
+            SsnError: bad input; ends a command with one sentence.
+        """
+        located = loading.locate(spec)
+        located_as = {"revision": located.revision, "gguf_file": located.gguf_file, "dtype": located.dtype}
+        lm = cls(
+            located.pretrained,
+            adapter=None,
+            batch_size="auto",
+            chat_template_args=dict(located.chat_template_args),
+            **located_as,
+            **settings,
+        )
+        with one_sentence():
+            templates.bind(lm.tokenizer, replace(spec.template, args=lm.chat_template_args))
+        return lm
+
+    @contextmanager
+    def intervened(self, neurons: NeuronSet, op: Op) -> Iterator[SsnVLLM]:
+        """This model with an intervention while the body runs, in the same engine."""
+        with self._changed(Treatment((Intervention(neurons, op),), (NeuronFile(neurons, self._ref),))):
+            yield self
+
+    @contextmanager
+    def trained(self, folder: Path) -> Iterator[SsnVLLM]:
+        """This model with an adapter, or a full checkpoint in its place, while the body runs, in the same engine."""
+        is_full = (folder / "config.json").is_file()
+        with one_sentence():
+            checkpoint = arguments.checkpoint(str(folder)) if is_full else None
+        with self._changed(Treatment(), checkpoint, None if is_full else folder):
+            yield self
+
+    @contextmanager
+    def _changed(
+        self, treatment: Treatment, checkpoint: Checkpoint | None = None, adapter: Path | None = None
+    ) -> Iterator[None]:
+        """The engine on the weights of a condition; those that lie in the cache are removed from it afterwards."""
+        assert self._spec is not None
+        with one_sentence():
+            if self.condition():
+                raise ParamsError("This model has a condition already; open the base model alone.")
+            if checkpoint:
+                checkpoint.refuse_other_base(self._ref)
+            if adapter is not None:
+                refuse_other_base(adapter, self._ref)
+            condition = Condition(self._spec, self._ref, treatment, checkpoint, adapter)
+            refuse_unservable(condition)
+            served = serve(condition, (), merge_adapter=True)
+            base, self._served = self._served, served
+            self._treatment, self._checkpoint, self._adapter = treatment, checkpoint, str(adapter) if adapter else None
+        try:
+            yield
+        finally:
+            self._served = base
+            self._treatment, self._checkpoint, self._adapter = Treatment(), None, None
+            if served.is_cached and served.model != base.model:
+                cache.clear([Path(served.model).name])
+
     def leave(self) -> None:
         """End the engine, so that a judge has the device to itself."""
-        llm, self.model = getattr(self, "model", None), None
+        llm: Any = getattr(self, "model", None)
         if llm is not None:
+            self.model = None
             engine.close(llm)
 
     def _enter(self) -> None:
+        """Start the engine if it has left, and give it the weights of the condition if it has others."""
         residency.enter(self)
-        if getattr(self, "model", None) is None and self.data_parallel_size <= 1:
+        if self.data_parallel_size > 1:  # lm_eval starts engines for every call
+            self.model_args["model"] = self._served.model
+            return
+        if self.model is None:
             from vllm import LLM  # pyright: ignore[reportMissingImports]
 
             with engine.one_failure("starting again"):
                 self.model = LLM(**self.model_args)
+            self._in_engine = self.model_args["model"]
+        if self._in_engine != self._served.model:
+            with engine.one_failure("loading other weights"):
+                engine.reload(self.model, self._served.model)
+            self._in_engine = self._served.model
 
     def _identity(self) -> Mapping[str, Any]:
         """Weights, dtype, quantisation, adapters and interventions; the engine, because its rounding is its own."""
@@ -232,10 +317,9 @@ class SsnVLLM(Conditioned, _Base):
         return {**info, "ssn_eval": {**self.record(), "engine": ran}}
 
 
-def _own_dtype(spec: Any) -> str:
+def _own_dtype(spec: ModelSpec) -> str:
     """The dtype in which transformers would load the model: vLLM makes bfloat16 of float32 otherwise. Quantised weights keep `auto`."""
     if spec.dtype != "auto" or quantization(spec):
         return spec.dtype
     config, _ = loading.config_of(spec)
     return str(getattr(config, "dtype", None) or "float32").removeprefix("torch.")
-

