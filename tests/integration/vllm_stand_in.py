@@ -42,7 +42,7 @@ class Engine:
             new = out[0, ids.shape[1] :].tolist()
             ended = new[-1] == self.transformers.generation_config.eos_token_id
             text = TOKENIZERS[self.arguments["model"]].decode(new, skip_special_tokens=True)
-            answer = types.SimpleNamespace(text=text, finish_reason="stop" if ended else "length")
+            answer = types.SimpleNamespace(text=text, token_ids=new, finish_reason="stop" if ended else "length")
             found.append(types.SimpleNamespace(outputs=[answer]))
         return found
 

@@ -193,7 +193,13 @@ class SsnVLLM(Conditioned, _Base):
         with engine.one_failure("answering"):
             outputs = super()._model_generate(requests, generate, sampling_params)
         if generate and isinstance(self.cache_hook, Endings):
-            self.cache_hook.add_batch([output.outputs[0].finish_reason == "stop" for output in outputs])
+            answers = [output.outputs[0] for output in outputs]
+            self.cache_hook.add_batch([answer.finish_reason == "stop" for answer in answers])
+            for answer, asked in zip(answers, sampling_params, strict=True):
+                if answer.finish_reason == "length":  # vLLM drops the bytes of a letter that the limit cuts off
+                    answer.text = self.tokenizer.decode(
+                        answer.token_ids, skip_special_tokens=getattr(asked, "skip_special_tokens", True)
+                    )
         return outputs
 
     def _loglikelihood_tokens(self, *args: Any, **kwargs: Any) -> Any:
