@@ -71,14 +71,17 @@ def reload(llm: Any, folder: str) -> None:
 
 
 def close(llm: Any) -> None:
-    """End an engine and give its memory back; an engine that has died already is no error."""
+    """End an engine; one that has died already is no error. `free` gives its memory back once nobody holds it."""
     core = getattr(getattr(llm, "llm_engine", None), "engine_core", None)
     if core is not None:
         with suppress(Exception):
             core.shutdown()
-    del llm, core
+
+
+def free() -> None:
+    """Give the memory of closed engines back."""
     gc.collect()
     with suppress(Exception):
-        from vllm.distributed import cleanup_dist_env_and_memory
+        from vllm.distributed import cleanup_dist_env_and_memory  # pyright: ignore[reportMissingImports]
 
         cleanup_dist_env_and_memory()

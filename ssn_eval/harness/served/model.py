@@ -47,6 +47,8 @@ class SsnVLLM(Conditioned, _Base):
     """
 
     door = DOOR
+    model: Any = None
+    """vLLM's engine; None if it has left, or if lm_eval starts engines for every call (`data_parallel_size`)"""
 
     def __new__(cls, *_: Any, **__: Any) -> SsnVLLM:
         """Stop if vLLM cannot be used: lm_eval's class of it cannot even be imported then."""
@@ -282,10 +284,10 @@ class SsnVLLM(Conditioned, _Base):
 
     def leave(self) -> None:
         """End the engine, so that a judge has the device to itself."""
-        llm: Any = getattr(self, "model", None)
-        if llm is not None:
+        if self.model is not None:
+            engine.close(self.model)
             self.model = None
-            engine.close(llm)
+            engine.free()
 
     def _enter(self) -> None:
         """Start the engine if it has left, and give it the weights of the condition if it has others."""
@@ -301,8 +303,13 @@ class SsnVLLM(Conditioned, _Base):
             self._in_engine = self.model_args["model"]
         if self._in_engine != self._served.model:
             with engine.one_failure("loading other weights"):
-                engine.reload(self.model, self._served.model)
+                engine.reload(self.model, self._folder())
             self._in_engine = self._served.model
+
+    def _folder(self) -> str:
+        """The folder of the weights that the engine should have; a hub id alone would be its newest revision."""
+        assert self._spec is not None
+        return str(loading.snapshot(self._spec)) if self._served.way == "as it is" else self._served.model
 
     def _identity(self) -> Mapping[str, Any]:
         """Weights, dtype, quantisation, adapters and interventions; the engine, because its rounding is its own."""

@@ -49,6 +49,11 @@ class Condition:
     other_model: bool = False
     trust_remote_code: bool = False
 
+    @property
+    def is_intervened(self) -> bool:
+        """Whether an intervention changes anything; `op=none` does not."""
+        return bool(self.treatment.identity())
+
 
 @dataclass(frozen=True)
 class Served:
@@ -76,10 +81,10 @@ def refuse_unservable(condition: Condition) -> None:
         ParamsError: says why, and names `ssn_hf`.
     """
     for intervention in condition.treatment.interventions:
-        if intervention.positions != "all":
+        if condition.is_intervened and intervention.positions != "all":
             raise unservable(f"weights act on every token, and positions={intervention.positions} was asked for")
     method = quantization(condition.spec)
-    if method and (condition.treatment.interventions or (condition.checkpoint and condition.checkpoint.delta)):
+    if method and (condition.is_intervened or (condition.checkpoint and condition.checkpoint.delta)):
         raise unservable(f"the weights are quantised ({method}), so single rows and columns cannot be changed")
 
 
@@ -113,18 +118,18 @@ def serve(condition: Condition, ranks: Sequence[int], *, merge_adapter: bool = F
         SsnError: an input is damaged, or the weights cannot express the condition.
     """
     spec, checkpoint = condition.spec, condition.checkpoint
-    if condition.adapter is not None and not condition.treatment.interventions and not merge_adapter:
+    if condition.adapter is not None and not condition.is_intervened and not merge_adapter:
         reason = lora.refusal(condition.adapter, ranks) if ranks else "this engine takes none"
         if reason is None:
             return _beside(condition, ranks)
         if method := quantization(spec):
             raise unservable(f"the weights are quantised ({method}), and the adapter cannot stay beside them: {reason}")
         logger.warning("ssn_vllm: the adapter is merged: %s.", reason)
-    if not condition.treatment.identity() and condition.adapter is None and not spec.gguf_file:
+    if not condition.is_intervened and condition.adapter is None and not spec.gguf_file:
         if checkpoint is None:
             return Served(spec.pretrained, spec.revision, "as it is")
         if checkpoint.delta is None:
-            return Served(str(checkpoint.path), None, "checkpoint")
+            return Served(str(checkpoint.path.resolve()), None, "checkpoint")
     place = cache.once(name_of(condition), lambda path: _write(condition, path), logger.warning)
     return Served(str(place), None, "cached")
 

@@ -64,9 +64,10 @@ class ServedModel:
 
     def leave(self) -> None:
         """End the engine; the next question starts a new one."""
-        llm, self._engine = self._engine, None
-        if llm is not None:
-            engine.close(llm)
+        if self._engine is not None:
+            engine.close(self._engine)
+            self._engine = None
+            engine.free()
 
 
 def settings() -> dict[str, Any]:
