@@ -34,6 +34,7 @@ UNRUN = {
     "ssn frontier": "trains organisms and sweeps methods: tests/integration/test_frontier_sweep.py runs it, small",
     "ssn claims": "runs the whole pipeline per seed: tests/pipeline/test_dvc.py runs it, small",
     "ssn push": "needs a hub: tests/integration/test_push.py pushes to one on loopback",
+    "ssn cache clear": "removes this user's cache: tests/unit/test_cache.py runs it on one of its own",
     "make demo": "the whole default run, which takes minutes; it is what the pipeline test runs small",
     "make test": "is this",
 }

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ssn_eval.core import cache
-from ssn_eval.core.errors import MissingInputError, ParamsError
+from ssn_eval.core.errors import MissingInputError, ParamsError, SsnError
 from ssn_eval.core.neurons import NeuronSet
 from ssn_eval.core.store import NeuronFile
 from ssn_eval.harness import arguments
@@ -271,7 +272,7 @@ class SsnVLLM(Conditioned, _Base):
                 refuse_other_base(adapter, self._ref)
             condition = Condition(self._spec, self._ref, treatment, checkpoint, adapter)
             refuse_unservable(condition)
-            served = serve(condition, (), merge_adapter=True)
+            served = serve(condition, (), merge_adapter=True, suffix=f"-{os.getpid()}")
             base, self._served = self._served, served
             self._treatment, self._checkpoint, self._adapter = treatment, checkpoint, str(adapter) if adapter else None
         try:
@@ -280,7 +281,8 @@ class SsnVLLM(Conditioned, _Base):
             self._served = base
             self._treatment, self._checkpoint, self._adapter = Treatment(), None, None
             if served.is_cached and served.model != base.model:
-                cache.clear([Path(served.model).name])
+                with suppress(SsnError):  # someone may have cleared the cache
+                    cache.clear([Path(served.model).name])
 
     def leave(self) -> None:
         """End the engine, so that a judge has the device to itself."""

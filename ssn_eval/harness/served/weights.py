@@ -106,13 +106,14 @@ def quantization(spec: ModelSpec) -> str | None:
     return str(getattr(found, "value", found) or "unknown method")
 
 
-def serve(condition: Condition, ranks: Sequence[int], *, merge_adapter: bool = False) -> Served:
+def serve(condition: Condition, ranks: Sequence[int], *, merge_adapter: bool = False, suffix: str = "") -> Served:
     """Make what vLLM needs for a condition, or find it in the cache.
 
     Args:
         condition: one that `refuse_unservable` has let pass.
         ranks: the ranks of LoRA that the engine takes; empty if it takes none.
         merge_adapter: merge an adapter in any case.
+        suffix: ends the name in the cache; for an entry that no other process uses.
 
     Raises:
         SsnError: an input is damaged, or the weights cannot express the condition.
@@ -130,7 +131,7 @@ def serve(condition: Condition, ranks: Sequence[int], *, merge_adapter: bool = F
             return Served(spec.pretrained, spec.revision, "as it is")
         if checkpoint.delta is None:
             return Served(str(checkpoint.path.resolve()), None, "checkpoint")
-    place = cache.once(name_of(condition), lambda path: _write(condition, path), logger.warning)
+    place = cache.once(name_of(condition) + suffix, lambda path: _write(condition, path), logger.warning)
     return Served(str(place), None, "cached")
 
 
