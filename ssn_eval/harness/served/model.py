@@ -193,7 +193,7 @@ class SsnVLLM(Conditioned, _Base):
     def _model_generate(self, requests: Any, generate: bool = False, sampling_params: Any = None) -> Any:
         """As `vllm`; an engine that had left the device for a judge starts again, and one that dies is an `EngineError`."""
         self._enter()
-        with engine.one_failure("answering"):
+        with engine.one_failure("answering", self.model):
             outputs = super()._model_generate(requests, generate, sampling_params)
         if generate and isinstance(self.cache_hook, Endings):
             answers = [output.outputs[0] for output in outputs]
@@ -304,7 +304,7 @@ class SsnVLLM(Conditioned, _Base):
                 self.model = LLM(**self.model_args)
             self._in_engine = self.model_args["model"]
         if self._in_engine != self._served.model:
-            with engine.one_failure("loading other weights"):
+            with engine.one_failure("loading other weights", self.model):
                 engine.reload(self.model, self._folder())
             self._in_engine = self._served.model
 

@@ -54,7 +54,7 @@ class ServedModel:
                 self._engine = vllm.LLM(
                     model=source.model, revision=source.revision, trust_remote_code=False, **settings()
                 )
-        with engine.one_failure("judging"):
+        with engine.one_failure("judging", self._engine):
             outputs = self._engine.generate(
                 [{"prompt_token_ids": list(ids)} for ids in questions],
                 vllm.SamplingParams(temperature=0.0, max_tokens=max_new_tokens),
