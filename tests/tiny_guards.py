@@ -39,6 +39,7 @@ def save(
     kind: str = "llama",
     context: int = 4096,
     seed: int = 0,
+    multiple: int = 8,
 ) -> Path:
     """A guard model's folder.
 
@@ -50,12 +51,13 @@ def save(
         kind: a type of Hugging Face config.
         context: positions.
         seed: of the weights.
+        multiple: the width of one with an answer is a multiple of it.
     """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
     made = tokenizer(template=template, answer=answer, context=context)
-    size = len(made) if answer is None else len(made) + 8 - len(made) % 8
+    size = len(made) if answer is None else len(made) + multiple - len(made) % multiple
     width = 32 if answer is None else size
     config = AutoConfig.for_model(
         kind,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import click
 
+from ssn_eval.cli.cache import cache
 from ssn_eval.cli.claims import claims
 from ssn_eval.cli.completion import completion
 from ssn_eval.cli.data import data
@@ -62,6 +63,7 @@ for _command in (
     calibrate,
     judge,
     data,
+    cache,
     summarize,
     report,
     claims,

@@ -96,9 +96,8 @@ def merge(
     Example: ssn merge artifacts/train/ssn --out hardened
     """
     from ssn_eval.core.origin import versions
-    from ssn_eval.exchange import baking
     from ssn_eval.exchange.folders import refuse_foreign
-    from ssn_eval.models import lineage, loading
+    from ssn_eval.models import lineage, loading, saving
     from ssn_eval.models.cards.weights import weights_card
     from ssn_eval.models.loading import Loaded, ModelSpec
     from ssn_eval.training.adapters.folder import load_adapter
@@ -112,7 +111,7 @@ def merge(
     merged = Loaded(merge(tuned), loaded.tokenizer, loaded.ref)
     provenance = {"adapter": adapter.name, **lineage.provenance(adapter), "versions": versions()}
     card = weights_card(loaded.ref, provenance, is_adapter=False)
-    baking.write(merged, out, lineage.MERGED, provenance, lineage.bases(Path(spec.pretrained)), card=card)
+    saving.write(merged, out, lineage.MERGED, provenance, lineage.bases(Path(spec.pretrained)), card=card)
     emit(
         {"out": out.as_posix(), "base": loaded.ref.id, "adapter": adapter.name},
         as_json,

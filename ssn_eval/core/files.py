@@ -216,12 +216,17 @@ def sha256(path: Path) -> str:
 def _remove_orphans(path: Path) -> None:
     """Remove temporary files of this name that a killed process left behind."""
     for orphan in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
-        number = orphan.name.removesuffix(".tmp").rpartition(".")[2]
-        if number.isdigit():
-            import psutil
+        remove_orphan(orphan)
 
-            if not psutil.pid_exists(int(number)):
-                _remove(orphan)
+
+def remove_orphan(temporary: Path) -> None:
+    """Remove a temporary file or folder of `atomic` if the process that wrote it has ended."""
+    number = temporary.name.removesuffix(".tmp").rpartition(".")[2]
+    if number.isdigit():
+        import psutil
+
+        if not psutil.pid_exists(int(number)):
+            _remove(temporary)
 
 
 def portable(name: str) -> str:

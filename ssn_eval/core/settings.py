@@ -239,6 +239,22 @@ class EvaluateParams:
         False,
         "true keeps every prompt and reply in `artifacts/samples`, harmful ones too; false keeps only the verdicts.",
     )
+    engine: Literal["hf", "vllm"] = setting("hf", "What runs the model: hf (transformers) or vllm (needs ability: 0).")
+    engine_args: dict[str, Any] = field(
+        default_factory=dict,
+        metadata={"help": "Arguments of vLLM, for example {tensor_parallel_size: 2, max_model_len: 4096}."},
+    )
+
+    def __post_init__(self) -> None:
+        if self.engine == "vllm" and self.ability:
+            raise ParamsError(
+                "evaluate.engine is vllm, and evaluate.ability reads the model's logits, which vLLM does not give; set "
+                "evaluate.ability to 0, or evaluate.engine to hf."
+            )
+        if self.engine != "vllm" and self.engine_args:
+            raise ParamsError(
+                "evaluate.engine_args are arguments of vLLM; set evaluate.engine to vllm, or leave them out."
+            )
 
 
 @dataclass(frozen=True)

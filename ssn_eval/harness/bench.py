@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ssn_eval.core import files
+from ssn_eval.core.errors import ParamsError
 from ssn_eval.core.neurons import NeuronSet
 from ssn_eval.core.settings import EvaluateParams
 from ssn_eval.harness.conditions import CACHE, Conditions
 from ssn_eval.interventions.directions import Direction, DirectionOp
-from ssn_eval.interventions.hooks import intervene
 from ssn_eval.interventions.ops import Op
 from ssn_eval.judges.registry import get_judge
 from ssn_eval.models import loading
@@ -28,8 +28,9 @@ from ssn_eval.prompts.prompt import Prompt
 
 if TYPE_CHECKING:
     from ssn_eval.harness.ability import Reference
-    from ssn_eval.harness.model import SsnHFLM
 
+Model = Any
+"""an `SsnHFLM`, or an `SsnVLLM` if `evaluate.engine` is vllm"""
 Measured = dict[str, Any]
 """`{"counts", "replies", "model"}`: the parts of `Evaluation`, and `ssn_hf`'s description of the model"""
 
@@ -68,7 +69,13 @@ class Bench:
         return self._measure(_own(neurons, op), lambda: self._with(neurons, op))
 
     def directed(self, direction: Direction, op: DirectionOp) -> Measured:
-        """The model with an op on its refusal direction."""
+        """The model with an op on its refusal direction.
+
+        Raises:
+            ParamsError: the engine is vLLM, which has no hooks.
+        """
+        if self._settings.engine == "vllm":
+            raise ParamsError("vLLM cannot change the residual stream; measure a direction with evaluate.engine hf.")
         used = hashlib.sha256(direction.difference.tobytes()).hexdigest()
         return self._measure(
             {"direction": used, "layer": direction.layer, "op": str(op)}, lambda: self._along(direction, op)
@@ -82,13 +89,19 @@ class Bench:
         """The model with an adapter, or a full checkpoint in its place."""
         is_full = is_checkpoint(folder)
         own = {"trained": files.sha256(folder)}
-        return self._measure(own, lambda: self._replaced(folder) if is_full else self._base().adapted(folder))
+
+        def with_model() -> AbstractContextManager[Model]:
+            if self._settings.engine == "vllm":
+                return self._base().trained(folder)
+            return self._replaced(folder) if is_full else self._base().adapted(folder)
+
+        return self._measure(own, with_model)
 
     def drop(self) -> None:
         """Take the model out of memory; the next condition that is not finished loads it again."""
         self._base.cache_clear()
 
-    def _measure(self, own: Mapping[str, Any], with_model: Callable[[], AbstractContextManager[SsnHFLM]]) -> Measured:
+    def _measure(self, own: Mapping[str, Any], with_model: Callable[[], AbstractContextManager[Model]]) -> Measured:
         from ssn_eval.harness import ability
         from ssn_eval.harness.evaluate import evaluate
 
@@ -106,17 +119,16 @@ class Bench:
         return self._conditions().get(own, now)
 
     @contextmanager
-    def _as_is(self) -> Iterator[SsnHFLM]:
+    def _as_is(self) -> Iterator[Model]:
         yield self._base()
 
     @contextmanager
-    def _with(self, neurons: NeuronSet, op: Op) -> Iterator[SsnHFLM]:
-        lm = self._base()
-        with intervene(lm.model, neurons, op):
+    def _with(self, neurons: NeuronSet, op: Op) -> Iterator[Model]:
+        with self._base().intervened(neurons, op) as lm:
             yield lm
 
     @contextmanager
-    def _along(self, direction: Direction, op: DirectionOp) -> Iterator[SsnHFLM]:
+    def _along(self, direction: Direction, op: DirectionOp) -> Iterator[Model]:
         from ssn_eval.interventions.residual import direct
 
         lm = self._base()
@@ -124,12 +136,16 @@ class Bench:
             yield lm
 
     @contextmanager
-    def _replaced(self, folder: Path) -> Iterator[SsnHFLM]:
+    def _replaced(self, folder: Path) -> Iterator[Model]:
         """A full checkpoint. The model is dropped first, because both may not fit into memory."""
         self._base.cache_clear()
         yield self._open(folder)
 
-    def _open(self, checkpoint: Path | None = None) -> SsnHFLM:
+    def _open(self, checkpoint: Path | None = None) -> Model:
+        if self._settings.engine == "vllm":
+            from ssn_eval.harness.served.model import SsnVLLM
+
+            return SsnVLLM.from_spec(self._spec, self._settings.engine_args)
         from ssn_eval.harness.model import SsnHFLM
 
         return SsnHFLM.from_spec(self._spec, self._settings.batch_size, checkpoint=checkpoint)
@@ -159,7 +175,7 @@ class Bench:
                 "weights": loading.weights_hash(loading.locate(self._spec)),
                 "prompts": hashlib.sha256(json.dumps(prompts).encode()).hexdigest(),
                 "languages": list(self._languages),
-                "evaluate": asdict(self._settings),
+                "evaluate": _deciding(self._settings),
                 "judge": dict(get_judge(self._settings.judge).identity()),
                 "tasks": files.sha256(Path(tasks_folder())),
             },
@@ -169,6 +185,17 @@ class Bench:
 def _own(neurons: NeuronSet, op: Op) -> dict[str, str]:
     """What decides an intervention."""
     return {"neurons": hashlib.sha256(repr(sorted(neurons)).encode()).hexdigest(), "op": str(op)}
+
+
+def _deciding(settings: EvaluateParams) -> dict[str, Any]:
+    """The settings that decide a condition; the engine only if it is not the default, whose names are older than this setting."""
+    values = asdict(settings)
+    if settings.engine == EvaluateParams().engine:
+        del values["engine"], values["engine_args"]
+        return values
+    from ssn_eval.harness.served import library
+
+    return {**values, "engine_version": library.version()}
 
 
 def is_checkpoint(folder: Path) -> bool:

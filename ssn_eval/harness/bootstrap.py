@@ -12,6 +12,7 @@ from pathlib import Path
 
 MODELS = {
     "ssn_hf": "ssn_eval.harness.model:SsnHFLM",
+    "ssn_vllm": "ssn_eval.harness.served.model:SsnVLLM",
     "ssn_replay": "ssn_eval.harness.replayed:ReplayLM",
     "ssn_self_defense": "ssn_eval.harness.defenses:SelfDefenseLM",
     "ssn_smoothllm": "ssn_eval.harness.defenses:SmoothLM",

@@ -17,11 +17,17 @@ _NAME = "finished"
 class Endings:
     """Stands in for lm_eval's cache hook during one call of `generate_until`, because that is called once for each text, in order."""
 
-    def __init__(self, hook: Any) -> None:
-        """Begin without flags; `hook` is lm_eval's own."""
-        self._hook = hook
+    def __init__(self, hook: Any, *, by_context: bool = False) -> None:
+        """Begin without flags.
+
+        Args:
+            hook: lm_eval's own.
+            by_context: the model class reports other settings than a request has, as `vllm` does; then the context alone tells
+                the requests apart, and requests of one context whose texts ended differently have no answer.
+        """
+        self._hook, self._by_context = hook, by_context
         self._flags: deque[bool] = deque()
-        self._by_request: dict[str, bool] = {}
+        self._by_request: dict[str, bool | None] = {}
 
     def add_batch(self, flags: Sequence[bool]) -> None:
         """Take the flags of a generated batch: whether each of its texts ended by itself."""
@@ -30,13 +36,18 @@ class Endings:
     def add_partial(self, kind: str, request: Any, text: Any) -> None:
         """Pair a finished text of the batch with its flag, then do what the hook does."""
         if kind == "generate_until" and self._flags:
-            self._by_request[_key(request)] = self._flags.popleft()
+            key, flag = self._key(request), self._flags.popleft()
+            self._by_request[key] = flag if self._by_request.get(key, flag) == flag else None
         self._hook.add_partial(kind, request, text)
 
     def mark(self, requests: Sequence[Any]) -> None:
         """Write the flags onto lm_eval's requests."""
         for request in requests:
-            setattr(request, _NAME, self._by_request.get(_key(request.args)))
+            setattr(request, _NAME, self._by_request.get(self._key(request.args)))
+
+    def _key(self, request: Any) -> str:
+        context, settings = request
+        return json.dumps([context, None if self._by_context else settings], sort_keys=True, default=str)
 
 
 def finished(request: Any) -> bool | None:
@@ -59,8 +70,3 @@ def ended(
     if not stops or texts is None:
         return by_token
     return [flag or any(stop in text for stop in stops) for flag, text in zip(by_token, texts, strict=True)]
-
-
-def _key(request: Any) -> str:
-    context, settings = request
-    return json.dumps([context, settings], sort_keys=True, default=str)

@@ -9,7 +9,7 @@ arguments; `arguments.py` reads them.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -18,23 +18,23 @@ from typing import Any
 import torch
 from lm_eval.models.huggingface import HFLM
 
-from ssn_eval.core import files, progress
-from ssn_eval.core.errors import FormatError, MissingInputError, ParamsError
-from ssn_eval.core.origin import ModelRef
+from ssn_eval.core import progress
+from ssn_eval.core.errors import MissingInputError, ParamsError
+from ssn_eval.core.neurons import NeuronSet
 from ssn_eval.harness import arguments, endings
 from ssn_eval.harness.arguments import ABSENT, PIPELINE
+from ssn_eval.harness.conditioned import Conditioned, folder_hash, refuse_several
 from ssn_eval.harness.endings import Endings
 from ssn_eval.harness.exits import one_sentence
-from ssn_eval.interventions import hooks, ops, residual
-from ssn_eval.models import deltas, lineage, loading, quantization, residency, templates
+from ssn_eval.interventions import hooks, residual
+from ssn_eval.interventions.hooks import intervene
+from ssn_eval.interventions.ops import Op
+from ssn_eval.models import deltas, loading, quantization, residency, templates
 from ssn_eval.models.classes import auto_class
 from ssn_eval.models.generation import NO_PENALTY
 from ssn_eval.models.loading import Loaded, ModelSpec
 from ssn_eval.models.tokens import leave_out_end
 from ssn_eval.training.adapters.folder import load_adapter
-
-_MARK = "ssn_eval: condition"
-"""the key in a response cache whose value identifies the model and condition of its responses"""
 
 logger = logging.getLogger(__name__)
 _HFLM: Any = HFLM  # lm_eval's registration hides the class's type
@@ -44,12 +44,13 @@ _REPORT: Mapping[str, Any] = {"output_loading_info": True, "ignore_mismatched_si
 """arguments of `from_pretrained` that give `loading.refuse_incomplete` its report"""
 
 
-class SsnHFLM(_HFLM):
+class SsnHFLM(Conditioned, _HFLM):
     """An `HFLM` with neuron interventions, a neuron-LoRA, or a checkpoint's weights.
 
     All replies are generated before the first is judged. A judge that needs the device moves this model off it (`residency`).
     """
 
+    door = "ssn_hf"
     _away = False
     _requests, _answered = 0, 0
 
@@ -99,11 +100,8 @@ class SsnHFLM(_HFLM):
                 adapter = None
             spec, adapter = arguments.model_spec(pretrained, adapter, kwargs)
             self._spec, self._adapter, self._other_model = spec, adapter, bool(other_model)
-            self._peft = _peft_identity(kwargs.get("peft"))
-            exclusive = {"adapter": adapter, "checkpoint": checkpoint, "peft": kwargs.get("peft")}
-            names = [f"{name}=" for name, value in exclusive.items() if value]
-            if len(names) > 1:
-                raise ParamsError(f"Both {' and '.join(names)} were given; give one of them.")
+            self._peft = folder_hash(kwargs.get("peft"))
+            refuse_several(adapter=adapter, checkpoint=checkpoint, peft=kwargs.get("peft"))
             if spec is None and (self._treatment.sets or direction or checkpoint):
                 raise ParamsError(
                     "neurons=, direction= and checkpoint= need pretrained= as a hub id or a folder, not a loaded model."
@@ -123,37 +121,6 @@ class SsnHFLM(_HFLM):
                 ) from error
             except loading.UNREADABLE as error:
                 raise loading.unreadable(str(pretrained or "The pipeline's model"), error) from error
-
-    def _refuse_endless(self) -> None:
-        """Stop if neither the tokenizer nor the model has an end token: lm_eval needs one."""
-        if self.tokenizer.eos_token_id is None:
-            raise FormatError(
-                f"The tokenizer of {self._spec.pretrained if self._spec else 'this model'} has no end token, so lm_eval cannot tell where a "
-                f"reply ends; set eos_token in its tokenizer_config.json."
-            )
-
-    def _bind_template(self) -> None:
-        """Give the tokenizer lm_eval's template settings; thinking is off unless these settings turn it on.
-
-        Raises:
-            FormatError, ParamsError: the errors of `templates.bind`.
-        """
-        tokenizer: Any = self.tokenizer
-        if not getattr(tokenizer, "chat_template", None):
-            return
-        template = templates.of(tokenizer)
-        template = templates.bind(tokenizer, replace(template, args={**template.args, **self.chat_template_args}))
-        if dict(template.args) != self.chat_template_args:
-            logger.warning("ssn_hf: thinking is off (%s); enable_thinking=True turns it on.", dict(template.args))
-        self.chat_template_args = dict(template.args)
-        for file in self._treatment.sets:
-            set_template = file.provenance.get("template")
-            if set_template is not None and set_template.get("args", {}) != self.chat_template_args:
-                logger.warning(
-                    "ssn_hf: the neuron set was identified with other template settings (%s) than this run's (%s).",
-                    set_template.get("args", {}),
-                    self.chat_template_args,
-                )
 
     @classmethod
     def of(cls, loaded: Loaded, batch_size: int) -> SsnHFLM:
@@ -183,6 +150,12 @@ class SsnHFLM(_HFLM):
         with one_sentence():
             templates.bind(lm.tokenizer, replace(spec.template, args=lm.chat_template_args))
         return lm
+
+    @contextmanager
+    def intervened(self, neurons: NeuronSet, op: Op) -> Iterator[SsnHFLM]:
+        """This model with an intervention while the body runs."""
+        with intervene(self.model, neurons, op):
+            yield self
 
     @contextmanager
     def adapted(self, adapter: Path) -> Iterator[SsnHFLM]:
@@ -248,10 +221,6 @@ class SsnHFLM(_HFLM):
         if self._treatment.direction and self._treatment.direction_op:
             residual.attach(base_model, self._treatment.direction, self._treatment.direction_op)
 
-    def _ancestors(self) -> Sequence[ModelRef]:
-        """The models that this one was made from, if its folder names them. Neuron sets of a base fit a checkpoint fine-tuned from it."""
-        return lineage.bases(Path(self._spec.pretrained)) if self._spec else []
-
     def _refuse_positions(self) -> None:
         if not self._treatment.everywhere():
             with one_sentence():
@@ -259,27 +228,6 @@ class SsnHFLM(_HFLM):
                     "This task asks for likelihoods, where prompt and answer are read in one pass, so positions=prompt and "
                     "positions=generated have no meaning; use positions=all, or tasks that generate."
                 )
-
-    def set_cache_hook(self, cache_hook: Any) -> None:
-        """Refuse a response cache that another model or condition has filled: lm_eval's key is the request alone.
-
-        The first run writes its identity into the cache. A filled cache without an identity is refused, because its model is unknown.
-
-        Raises:
-            ParamsError: the cache holds other responses.
-        """
-        cache = getattr(cache_hook, "dbdict", None)
-        if cache is not None:
-            with one_sentence():
-                identity = self._cache_identity()
-                cached_identity = cache.get(_MARK, "" if len(cache) else identity)
-                if cached_identity != identity:
-                    raise ParamsError(
-                        f"The cache of --use_cache holds responses of {'another model, dtype or intervention' if cached_identity else 'a model that it does not name'}, "
-                        f"and lm_eval would return them as this run's; give each model and condition its own --use_cache path."
-                    )
-                cache[_MARK] = identity
-        super().set_cache_hook(cache_hook)
 
     def generate_until(self, *args: Any, **kwargs: Any) -> Any:
         """As `HFLM`, and each request learns whether its text ended by itself. A model that had left the device for a judge moves back first.
@@ -347,54 +295,17 @@ class SsnHFLM(_HFLM):
             residency.move(self.model, self.device)
             self._away = False
 
-    def _cache_identity(self) -> str:
-        """A hash of everything except the request that decides a reply: weights, dtype, quantisation, adapters and interventions."""
-        import hashlib
-        import json
-
+    def _identity(self) -> Mapping[str, Any]:
+        """Weights, dtype, quantisation, adapters and interventions."""
         config = getattr(self.model, "config", None)
-        parts = {
+        return {
             "weights": self._ref.weights if self._spec else str(getattr(config, "_name_or_path", "")),
             "dtype": str(getattr(self.model, "dtype", None)),
             "quantization": str(getattr(config, "quantization_config", None)),
             "peft": self._peft,
             "condition": self.condition(),
         }
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-    def condition(self) -> str:
-        """Ten hex digits that name the interventions and the adapter or checkpoint; empty for the plain model."""
-        import hashlib
-
-        parts = [self._treatment.identity(), self._checkpoint.identity() if self._checkpoint else ""]
-        parts += [files.sha256(Path(self._adapter)) if self._adapter else ""]
-        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:10] if any(parts) else ""
 
     def get_model_info(self) -> dict:
         """lm_eval's model information, with the interventions and the adapter; it is written to the results' `config`."""
-        info = super().get_model_info()
-        treatment = self._treatment
-        template = templates.of(self.tokenizer)
-        ssn: dict[str, Any] = {
-            "template": template.to_json(),
-            "op": treatment.op,
-            "condition": self.condition(),
-            "adapter": self._adapter,
-        }
-        if self._spec is not None:
-            ssn["model"] = self._ref.to_json()
-        if self._checkpoint:
-            ssn["checkpoint"] = self._checkpoint.path.name
-        if treatment.interventions:
-            ssn["interventions"] = ops.describe_all(treatment.interventions)
-            ssn["neurons_model"] = treatment.sets[0].model.to_json()
-        if treatment.direction:
-            ssn["direction"] = {"layer": treatment.direction.layer, **treatment.direction.provenance}
-        if treatment.reference:
-            ssn["reference"] = dict(treatment.reference.provenance)
-        return {**info, "ssn_eval": ssn}
-
-
-def _peft_identity(peft: str | None) -> str | None:
-    """A hash of an adapter's folder; the name of an adapter on the hub."""
-    return files.sha256(Path(peft)) if peft and Path(peft).is_dir() else peft
+        return {**super().get_model_info(), "ssn_eval": self.record()}

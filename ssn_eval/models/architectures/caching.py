@@ -7,11 +7,10 @@ another class is made again.
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ssn_eval.core import files
+from ssn_eval.core import cache, files
 from ssn_eval.core.errors import SsnError
 from ssn_eval.core.origin import versions
 from ssn_eval.models.architectures.found import FORMAT, Found
@@ -23,8 +22,7 @@ if TYPE_CHECKING:
 
 def folder() -> Path:
     """The folder of the cache."""
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("SSN_CACHE_DIR") or Path(home) / "ssn_eval") / "sites"
+    return cache.home() / "sites"
 
 
 def path_of(weights: str, class_name: str) -> Path:
