@@ -318,6 +318,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "organism_step": organism_step,
     "sites": sites,
     "real": lambda: real("real_qwen_coder_05b"),
+    "real_15b": lambda: real("real_qwen_coder_15b"),
     "overlap": overlap,
 }
 
