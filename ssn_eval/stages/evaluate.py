@@ -9,6 +9,7 @@ from ssn_eval.core.params import Params
 from ssn_eval.core.progress import progress
 from ssn_eval.stages.common import is_untrained, need, provenance, run_stage
 from ssn_eval.stages.evaluation import bench_of, mean_refusal, rates_by_name, write_samples
+from ssn_eval.stages.story import counted
 
 BASE = "base"
 
@@ -44,7 +45,7 @@ def main(settings: Params, model: Path, prompt_file: Path, trained: Path, out: P
             write_samples(replies / f"{variant}.jsonl", [{"condition": condition} | row for row in found["replies"]])
             refused[variant] = mean_refusal(found["counts"])
             advance()
-    return f"{len(order)} variants; mean refusal: {rates_by_name(refused)}"
+    return f"{counted(len(order), 'variant')}; mean refusal: {rates_by_name(refused)}"
 
 
 if __name__ == "__main__":

@@ -124,6 +124,11 @@ def line(stage: str, did: str, seconds: float, names: Sequence[str], time_left: 
     return f"{number}{stage}: {did} ({duration(seconds)}{rest})"
 
 
+def counted(number: int, noun: str) -> str:
+    """A number with its noun: `1 condition`, `18 conditions`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def percent(share: float | None) -> str:
     """A share as a whole percentage; a dash if it was not measured."""
     return "–" if share is None else f"{100 * share:.0f} %"

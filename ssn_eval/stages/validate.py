@@ -12,6 +12,7 @@ from ssn_eval.core.setnames import SetName
 from ssn_eval.interventions.ops import parse_op
 from ssn_eval.stages.common import need, provenance, run_stage
 from ssn_eval.stages.evaluation import bench_of, mean_refusal, rates_by_name, write_samples
+from ssn_eval.stages.story import counted
 
 SUPPRESS = "suppress"
 
@@ -46,8 +47,8 @@ def main(settings: Params, model: Path, prompt_file: Path, sets: Path, out: Path
             write_samples(replies / f"{name}.jsonl", rows)
             if SUPPRESS in conditions:
                 suppressed[name] = mean_refusal(conditions[SUPPRESS])
-    conditions_count = sum(map(len, ops_by_set.values()))
-    return f"{conditions_count} conditions; suppressed, mean refusal: {rates_by_name(suppressed)}"
+    measured = counted(sum(map(len, ops_by_set.values())), "condition")
+    return f"{measured}; suppressed, mean refusal: {rates_by_name(suppressed)}"
 
 
 def _neurons(settings: Params, sets: Path, name: str) -> NeuronSet:
