@@ -42,10 +42,13 @@ def main() -> None:
     parser.add_argument("--max-model-len", type=int, default=1024)
     parser.add_argument("--compile", action="store_true", help="vLLM compiles the model (minutes on a CPU)")
     parser.add_argument("--engines", default=",".join(ENGINES), help="only these")
+    parser.add_argument("--quick", action="store_true", help="8 prompts of 8 tokens")
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--one", choices=ENGINES, help=argparse.SUPPRESS)
     parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.quick:
+        options.prompts, options.tokens = 8, 8
     if options.one:
         print("\n" + json.dumps(measure(options)))
         return

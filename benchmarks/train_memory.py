@@ -47,12 +47,15 @@ def main() -> None:
         "--tokens", type=int, nargs="+", default=[64, 128, 256, 512], help="tokens of every pair, rising"
     )
     parser.add_argument("--dtype", default="auto")
+    parser.add_argument("--quick", action="store_true", help="16 and 32 tokens")
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.side:
         print(json.dumps(step(options.model, options.dtype, options.side, options.tokens[0])))
         return
+    if options.quick:
+        options.tokens = [16, 32]
     sides: dict[str, dict[int, dict[str, Any]]] = {name: {} for name in SIDES}
     for tokens in sorted(options.tokens):
         for name in SIDES:
