@@ -177,5 +177,8 @@ def test_an_engine_that_dies_is_one_sentence(folder: Path, tmp_path: Path) -> No
         timeout=900,
     )
     assert "answered 1" in done.stdout and "unreachable" not in done.stdout, done.stderr[-3000:]
-    ours = [line for line in done.stderr.splitlines() if line.startswith("ssn_eval: ")]
-    assert done.returncode == 2 and len(ours) == 1 and "engine failed while answering" in ours[0], done.stderr[-3000:]
+    sentence = "ssn_eval: vLLM's engine failed while answering (EngineDeadError"  # it may follow a progress bar
+    assert done.returncode == 2 and done.stderr.count("ssn_eval: ") == 1 and sentence in done.stderr, done.stderr[
+        -3000:
+    ]
+    assert "Traceback" not in done.stderr
