@@ -43,7 +43,8 @@ def test_groups_unscored_and_invalid() -> None:
     rows = [_row(True, "en", "a"), _row(False, "en", "a"), _row(True, "th", "b"), _row(False, "th", "b")]
     verdicts = [_said(True), _said(False), _said(None), Verdict(False, None, True, False, "empty")]
     found = calibrate(rows, verdicts, judge="j").to_json()
-    assert set(found) == {"judge", "n", "overall", "by_lang", "by_model"}
+    assert set(found) == {"judge", "n", "rows", "overall", "by_lang", "by_model"}
+    assert found["rows"] == {"en": 2, "th": 2}
     assert (found["judge"], found["n"]) == ("j", 4)
     assert found["overall"] == {"kappa": 1, "f1": 1, "precision": 1, "recall": 1, "unscored": 1, "f1_negative": 1}
     assert found["by_lang"]["th"]["unscored"] == 1  # type: ignore[index]
