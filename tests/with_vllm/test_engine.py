@@ -89,6 +89,7 @@ def test_an_adapter_by_lora_equals_a_merged_one(base: SsnVLLM, folder: Path) -> 
         assert assert_equal(lm, tuned) == merged
     finally:
         lm.leave()
+        cache.clear()  # the padded adapter
 
 
 @pytest.mark.usefixtures("own_tasks_only")
