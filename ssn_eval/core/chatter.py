@@ -12,6 +12,10 @@ from collections.abc import Mapping
 
 KNOWN: Mapping[str, tuple[str, ...]] = {
     "lm_eval.api.task": ("Custom kwargs can be passed to `--metadata`",),  # of every task whose data lie in memory
+    "lm_eval.models.huggingface": (  # where a loaded model is evaluated, which is meant
+        "`pretrained` model kwarg is not of type `str`",
+        "Passed an already-initialized model through `pretrained`",
+    ),
     "transformers.trainer_utils": (
         "mtime may not be reliable",
     ),  # checkpoints of one second are sorted by their number

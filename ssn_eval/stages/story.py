@@ -91,7 +91,7 @@ def left(stage: str, names: Sequence[str], seconds: Mapping[str, float], setting
     place = names.index(stage)
     work = {name: units(name, settings) for name in names}
     measured: dict[str, list[tuple[float, int]]] = {}
-    for name in (name for name in names if name in seconds):
+    for name in (name for name in names if name in seconds and work[name]):
         measured.setdefault(kind(name), []).append((seconds[name], work[name]))
     by_kind = {one: sum(s for s, _ in found) / sum(n for _, n in found) for one, found in measured.items()}
     if settings.model == ORGANISM:
@@ -145,6 +145,6 @@ def units(stage: str, settings: Params) -> int:
     validated = settings.validate
     return {
         "score": len(settings.languages),
-        "validate": max(1, sum(len(validated.ops_of(one)) for one in validated.sets)),
+        "validate": sum(len(validated.ops_of(one)) for one in validated.sets),
         "evaluate": 1 + len(settings.train.methods),
     }.get(stage.partition("@")[0], 1)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ssn_eval.core import files, store
-from ssn_eval.core.errors import MissingInputError, ParamsError
+from ssn_eval.core.errors import EmptySetError, MissingInputError, ParamsError
 from ssn_eval.core.methods import Method
 from ssn_eval.core.params import ORGANISM, Params
 from ssn_eval.core.setnames import SetName
@@ -162,11 +162,21 @@ def hashes(run: Run) -> dict[str, str]:
 
 
 def inputs(task: Task, common: Mapping[str, str]) -> dict[str, str]:
-    """The hashes of the files that a cell reads."""
+    """The hashes of the files that a cell reads.
+
+    Raises:
+        MissingInputError, EmptySetError: its set is not there, or holds no neuron.
+    """
     if not task.method.set:
         return dict(common)
     name, _ = set_and_control(task)
     path = task.run.neurons(name)
     if not path.is_file():
         raise MissingInputError(f"The method {task.cell.method} trains the set {name}, but {path} is not there.")
-    return {**common, "neurons": hashlib.sha256(repr(sorted(store.load_neurons(path).neurons)).encode()).hexdigest()}
+    neurons = store.load_neurons(path).neurons
+    if not neurons:
+        raise EmptySetError(
+            f"The method {task.cell.method} trains the set {name}, which is empty in {path}; use a larger select.p, or leave "
+            f"{task.cell.method} out of frontier.methods."
+        )
+    return {**common, "neurons": hashlib.sha256(repr(sorted(neurons)).encode()).hexdigest()}

@@ -51,7 +51,7 @@ def sweep(settings: Params, folders: Mapping[int, Path], out: Path, workers: int
         (run, out / "cells" / _base_name(settings, heldout[run.seed], hashes_by_seed[run.seed]["weights"]))
         for run in runs
     ]
-    for run, place in base:
+    for run, place in progress.track(base, "measuring the models as they are", len(base)):
         if not place.is_file():
             by_lang = measure_base(run, heldout[run.seed], settings.frontier.every)
             files.write_json(place, {"format": FORMAT, "by_lang": by_lang})
