@@ -19,6 +19,7 @@ from ssn_eval.identification.rules import Evidence, evidence_of, halves_of
 from ssn_eval.identification.summary import summarize
 from ssn_eval.prompts.prompt import LABELS
 from ssn_eval.stages.common import need, provenance, run_stage
+from ssn_eval.stages.story import counted
 
 
 def main(settings: Params, scores_folder: Path, out: Path, summary: Path) -> str:
@@ -27,9 +28,8 @@ def main(settings: Params, scores_folder: Path, out: Path, summary: Path) -> str
     named = content["named"]
     if not named["ss"]:
         print(f"ssn_eval: {_no_shared(settings)}", file=sys.stderr)
-    return (
-        f"{named['ss']:,} SS-Neurons of {content['candidates']:,}, {named['ms_hr']:,} safety neurons of {settings.hr}"
-    )
+    shared, safety = counted(named["ss"], "SS-Neuron"), counted(named["ms_hr"], "safety neuron")
+    return f"{shared} of {content['candidates']:,}, {safety} of {settings.hr}"
 
 
 def select_sets(
