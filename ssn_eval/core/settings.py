@@ -242,6 +242,7 @@ class EvaluateParams:
     engine: Literal["hf", "vllm"] = setting("hf", "What runs the model: hf (transformers) or vllm (needs ability: 0).")
     engine_args: dict[str, Any] = field(
         default_factory=dict,
+        hash=False,  # a dictionary has none; equal settings still have equal hashes
         metadata={"help": "Arguments of vLLM, for example {tensor_parallel_size: 2, max_model_len: 4096}."},
     )
 

@@ -1,12 +1,10 @@
-r"""What other papers rank neurons by: harmful against harmless prompts, from the moments of any scorer. Pure functions.
+"""What other papers rank neurons by: harmful against harmless prompts, from the moments of any scorer. Pure functions.
 
 With m and s² a neuron's mean and variance over the prompts of a label (`core/moments.py`):
 
-| statistic | formula | source |
-|---|---|---|
-| `effect_size` | `(m_jail − m_norm) / s`, `s² = ((n_jail − 1) s²_jail + (n_norm − 1) s²_norm) / (n_jail + n_norm − 2)` | SafeNeuron (arXiv 2602.12158), ES |
-| `shift` | z-score of `m_jail − m_norm` within the neuron's layer and site | SafeNeuron, SAS |
-| `activation_gap` | `\|m_jail − m_norm\|` | contrastive neuron attribution (arXiv 2605.12290) |
+- `effect_size`: `(m_jail − m_norm) / s` with `s² = ((n_jail − 1) s²_jail + (n_norm − 1) s²_norm) / (n_jail + n_norm − 2)` (SafeNeuron, arXiv 2602.12158: ES);
+- `shift`: the z-score of `m_jail − m_norm` within the neuron's layer and site (SafeNeuron: SAS);
+- `activation_gap`: the absolute value of `m_jail − m_norm` (contrastive neuron attribution, arXiv 2605.12290).
 
 The sources use activations (`score.method: activation`). They choose by thresholds that are not published or by a fixed count; here a rule takes as many
 neurons as the paper's rule, so that sets compare.

@@ -1,12 +1,12 @@
-r"""Safety pathways: keep the neurons of a set that act together with one of the next layer (arXiv 2608.09095). Pure functions.
+"""Safety pathways: keep the neurons of a set that act together with one of the next layer (arXiv 2608.09095). Pure functions.
 
 Two kinds of edges join a neuron i of one decoder layer and a neuron j of the next; both are in the set. `a` is the activation, averaged over a
 response: of a refusal to a harmful prompt, or of an answer to a harmless one. A neuron is *on* in a sample if `a` is above its own median.
 
-| edge | kept if |
-|---|---|
-| co-activation | on harmful prompts P(i, j) ≥ 0.03 and φ(i, j) ≥ 0.02, with p < 0.05 by 100 permutations (plus-one correction); and the lift `P(i, j) / (P(i) P(j))` is at least 1.5 times that on harmless prompts |
-| propagation | with i at its harmless mean on 50 harmful samples, `a_j` falls by Δ_ij; Δ_ij is at least 2 standard deviations above the falls for 20 random neurons of i's layer outside the set; and Δ_ij is at least 0.05 of the mean of \|a_j\| |
+- *Co-activation*: on harmful prompts P(i, j) ≥ 0.03 and φ(i, j) ≥ 0.02, with p < 0.05 by 100 permutations (plus-one correction); and the lift
+  `P(i, j) / (P(i) P(j))` is at least 1.5 times that on harmless prompts.
+- *Propagation*: with i at its harmless mean on 50 harmful samples, `a_j` falls by Δ_ij. Δ_ij is at least 2 standard deviations above the falls for 20 random
+  neurons of i's layer outside the set, and at least 0.05 of the mean of the absolute value of `a_j`.
 
 The thresholds are the source's. The source does not say over which samples the median is taken; here it is over those of the same label, so that half of
 them are on, and the lifts of both labels compare.
@@ -94,12 +94,12 @@ def neighbours(neurons: Sequence[Neuron]) -> Iterator[tuple[list[int], list[int]
 def propagates(
     falls: np.ndarray, random_falls: np.ndarray, levels: np.ndarray, thresholds: Thresholds = SOURCE
 ) -> np.ndarray:
-    r"""Which falls count as propagation.
+    """Which falls count as propagation.
 
     Args:
         falls: Δ_ij, (neurons of a layer, neurons of the next).
         random_falls: the same for random neurons of the layer, (random neurons, neurons of the next); two or more.
-        levels: the mean of \|a_j\| on harmful prompts, (neurons of the next,).
+        levels: the mean of the absolute value of a_j on harmful prompts, (neurons of the next,).
         thresholds: when an edge is kept.
 
     Returns:

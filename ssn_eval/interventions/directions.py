@@ -3,10 +3,10 @@
 A direction is the difference of two means: the residual stream at the last prompt token on harmful prompts, minus that on harmless ones,
 behind each decoder layer (arXiv 2406.11717; across languages arXiv 2505.17306). One layer's difference is used everywhere.
 
-| op | what happens to the residual stream x; r is the difference, r̂ = r / ‖r‖ |
-|---|---|
-| `direction:ablate` | `x − (x · r̂) r̂` behind the embedding and behind every layer |
-| `direction:add:α` | `x + α r` behind the direction's own layer |
+With x the residual stream, r the difference and r̂ = r / ‖r‖:
+
+- the op `direction:ablate` makes `x − (x · r̂) r̂` behind the embedding and behind every layer;
+- the op `direction:add:<α>` makes `x + α r` behind the direction's own layer.
 
 `ssn-direction/1`: safetensors with one tensor `differences`, (layers, hidden), float32; the provenance names the layer.
 """
@@ -51,7 +51,7 @@ class DirectionOp:
     """What is done with a direction."""
 
     strength: float | None
-    """α of `direction:add:α`; None: the direction is ablated"""
+    """α, the strength of an addition; None: the direction is ablated"""
 
     def __str__(self) -> str:
         return f"{PREFIX}ablate" if self.strength is None else f"{PREFIX}add:{self.strength:.12g}"

@@ -92,8 +92,8 @@ def demand(model: Any, method: Method, masks: dict[str, torch.Tensor] | None) ->
 
 def _longest(tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Pair], max_length: int) -> int:
     """Tokens of the longest sequence, rejected responses included."""
-    both = [p for pair in pairs for p in (pair, replace(pair, response=str(pair.rejected or "")))]
-    return max(len(encode(tokenizer, pair, max_length)["input_ids"]) for pair in both)
+    rejected = [replace(pair, response=pair.rejected) for pair in pairs if pair.rejected]
+    return max(len(encode(tokenizer, pair, max_length)["input_ids"]) for pair in (*pairs, *rejected))
 
 
 def _available(model: Any) -> float:

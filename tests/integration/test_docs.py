@@ -131,7 +131,7 @@ def test_a_task_a_model_and_its_arguments_exist(typed: Typed):
     model = given.get("--model", "ssn_hf")
     assert model in {*MODELS, "hf", "vllm"}, model
     if model == "ssn_hf":
-        known = {n for kind in SsnHFLM.__mro__[:2] for n in inspect.signature(kind.__init__).parameters}
+        known = {n for kind in SsnHFLM.__mro__[:3] for n in inspect.signature(kind.__init__).parameters}
         for argument in given.get("--model_args", "").split(","):
             assert not argument or argument == "…" or argument.partition("=")[0] in known, f"{argument} in {typed}"
     for task in given.get("--tasks", "").split(","):

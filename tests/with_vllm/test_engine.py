@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import small
+from with_vllm import small
 import tiny_guards
 import torch
-from small import CHOSEN, ENGINE, PROMPTS
+from with_vllm.small import CHOSEN, ENGINE, PROMPTS
 
 from ssn_eval.core import cache
 from ssn_eval.core.errors import SsnError

@@ -66,6 +66,7 @@ class SsnVLLM(Conditioned, _Base):
         layers: str | int | None = None,
         positions: str | None = None,
         reference: str | None = None,
+        direction: str | None = None,
         adapter: str | None = PIPELINE,
         checkpoint: str | None = None,
         other_model: bool = False,
@@ -83,6 +84,7 @@ class SsnVLLM(Conditioned, _Base):
             layers: as for `ssn_hf`.
             positions: `all`; weights act on every token.
             reference: as for `ssn_hf`.
+            direction: refused; weights cannot express it.
             adapter: as for `ssn_hf`; served as a LoRA if vLLM can, else merged into the weights.
             checkpoint: as for `ssn_hf`.
             other_model: as for `ssn_hf`.
@@ -95,7 +97,7 @@ class SsnVLLM(Conditioned, _Base):
             SsnError: bad input, or an engine that does not start; ends a command with one sentence.
         """
         with one_sentence():
-            if "direction" in kwargs:
+            if direction:
                 raise ParamsError(f"{DOOR} has no hooks for direction=; use --model ssn_hf, which has.")
             self._treatment = arguments.treatment(neurons, op, layers, positions, reference)
             self._checkpoint = arguments.checkpoint(checkpoint)
