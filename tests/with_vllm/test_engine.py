@@ -11,10 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from with_vllm import small
 import tiny_guards
 import torch
-from with_vllm.small import CHOSEN, ENGINE, PROMPTS
 
 from ssn_eval.core import cache
 from ssn_eval.core.errors import SsnError
@@ -24,6 +22,8 @@ from ssn_eval.interventions.ops import NONE, SUPPRESS, Op
 from ssn_eval.judges.registry import get_judge
 from ssn_eval.judges.verdict import Exchange
 from ssn_eval.training.adapters.folder import load_adapter
+from with_vllm import small
+from with_vllm.small import CHOSEN, ENGINE, PROMPTS
 
 TOLERANCE = 2e-4
 """of a log probability in float32: vLLM and transformers add in another order"""
