@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from lm_eval.api.instance import Instance
-from small import ENGINE
 
 from ssn_eval.core import store
 from ssn_eval.core.neurons import NeuronSet
@@ -18,6 +17,7 @@ from ssn_eval.judges.registry import get_judge
 from ssn_eval.judges.verdict import Exchange
 from ssn_eval.models import loading
 from ssn_eval.organism import lexicon, questions
+from with_vllm.small import ENGINE
 
 AGREE = 0.95
 """the least share of equal verdicts: rounding in bfloat16 changes a reply here and there"""
