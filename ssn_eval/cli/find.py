@@ -61,10 +61,10 @@ def find(
         load=model.load,
         say=lambda line: click.echo(line, err=True),
     )
-    emit({"out": out.as_posix(), **found}, as_json, _shown(found, langs, out))
+    emit({"out": out.as_posix(), **found}, as_json, _shown(found, langs, out, model.model))
 
 
-def _shown(found: Mapping[str, Any], langs: list[str], out: Path) -> Any:
+def _shown(found: Mapping[str, Any], langs: list[str], out: Path, model: str) -> Any:
     from rich.console import Group
 
     stable = (found["stability"] or {}).get("sets", {})
@@ -84,6 +84,6 @@ def _shown(found: Mapping[str, Any], langs: list[str], out: Path) -> Any:
     hint = (
         f"Written: {sets}. Next, look at a set, or harden the model with it:\n"
         f"ssn show {sets / 'ss.json'}\n"
-        f"ssn harden --model {found['model']['id']} --neurons {sets / 'ss.json'} --languages {','.join(langs)} --out hardened"
+        f"ssn harden --model {model} --neurons {sets / 'ss.json'} --languages {','.join(langs)} --out hardened"
     )
     return Group(lines, overlaps, hint)
