@@ -167,6 +167,7 @@ def test_claims_run_the_pipeline_once_a_seed(undisturbed, claimed, tmp_path):
     assert "up to date" in dvc(again, "repro")
 
 
+@pytest.mark.slow  # its parts run small in tests/integration/test_frontier_sweep.py
 def test_the_frontier_is_a_pipeline_of_its_own(undisturbed, claimed, tmp_path):
     """It uses the working copies of `ssn claims`, runs again only for changed settings, and is not part of `dvc repro`."""
     project, sweep = shutil.copytree(claimed, tmp_path / "project", symlinks=True), "frontier/dvc.yaml"
