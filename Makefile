@@ -4,7 +4,7 @@ PYTHONS ?= python3.10 python3.11 python3.12 python3.13
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: demo demo-real claims docs test test-slow test-real test-vllm test-lowest test-pythons audit lint clean
+.PHONY: demo demo-real claims docs test test-slow test-real test-vllm test-quantized test-lowest test-pythons audit lint clean
 
 # -qq: pip says only what went wrong
 $(INSTALLED): pyproject.toml constraints.txt
@@ -51,6 +51,17 @@ VLLM := .venv-vllm/bin
 
 test-vllm: .venv-vllm/installed
 	OMP_NUM_THREADS=1 PATH="$(CURDIR)/$(VLLM):$$PATH" $(VLLM)/python -m pytest -q -rs -m vllm tests/with_vllm
+
+# Quantised models, in an environment of its own: with torchao installed, every process imports it and says what its kernels lack.
+QUANTIZED := .venv-quantized/bin
+.venv-quantized/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-quantized
+	$(QUANTIZED)/python -m pip install --quiet --upgrade pip
+	$(QUANTIZED)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,quantized]'
+	touch $@
+
+test-quantized: .venv-quantized/installed
+	OMP_NUM_THREADS=1 PATH="$(CURDIR)/$(QUANTIZED):$$PATH" $(QUANTIZED)/python -m pytest -q -rs tests/integration/test_quantized.py
 
 # the unit tests, and those of what we do inside transformers, peft and lm_eval, with every dependency at the floor that pyproject.toml names (torch as in constraints.txt)
 test-lowest:

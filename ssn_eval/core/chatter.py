@@ -19,6 +19,8 @@ KNOWN: Mapping[str, tuple[str, ...]] = {
     "transformers.trainer_utils": (
         "mtime may not be reliable",
     ),  # checkpoints of one second are sorted by their number
+    "torchao": ("Failed to load",),  # its kernels are for a GPU; where torchao is installed, transformers and PEFT import it
+    "torch.utils._pytree": ("is an Enum subclass and is now natively supported",),  # said of torchao's own types
 }
 """logger → parts of the messages that are not shown"""
 
