@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -199,9 +198,14 @@ def test_a_response_cache_belongs_to_one_condition(served: Any, folder: Path, ca
     assert "another model, dtype or intervention" in capsys.readouterr().err
 
 
-def test_both_doors_take_the_same_arguments_of_ours(served: Any) -> None:
-    ours = set(inspect.signature(SsnHFLM.__init__).parameters)
-    assert ours < set(inspect.signature(served.__init__).parameters)
+@pytest.mark.parametrize("argument", [{"op": "suppress"}, {"layers": "0"}, {"positions": "all"}, {"reference": "x"}])
+def test_both_doors_take_the_arguments_of_ours(
+    served: Any, folder: Path, argument: dict[str, str], capsys: Any
+) -> None:
+    for door in (SsnHFLM, served):
+        with pytest.raises(SystemExit):
+            door(str(folder / "model"), **argument)
+        assert f"{next(iter(argument))}= needs a neuron set" in capsys.readouterr().err
 
 
 def test_the_pipeline_s_engine(served: Any, folder: Path, tmp_path: Path) -> None:
