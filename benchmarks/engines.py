@@ -44,6 +44,9 @@ def main() -> None:
     parser.add_argument("--max-model-len", type=int, default=1024)
     parser.add_argument("--compile", action="store_true", help="vLLM compiles the model (minutes on a CPU)")
     parser.add_argument("--engines", default=",".join(ENGINES), help="only these")
+    parser.add_argument(
+        "--keep", type=Path, help="a folder for finished engines; the same command again measures the others"
+    )
     parser.add_argument("--quick", action="store_true", help="8 prompts of 8 tokens")
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--one", choices=ENGINES, help=argparse.SUPPRESS)
@@ -55,7 +58,7 @@ def main() -> None:
         print("\n" + json.dumps(measure(options)))
         return
     with tempfile.TemporaryDirectory() as temporary:
-        found = {name: in_its_own_process(name, Path(temporary)) for name in options.engines.split(",")}
+        found = {name: kept(name, Path(temporary), options.keep) for name in options.engines.split(",")}
     result = summary(found)
     asked = {
         name: getattr(options, name) for name in ("prompts", "tokens", "batch", "repeats", "max_model_len", "compile")
@@ -63,6 +66,19 @@ def main() -> None:
     print(json.dumps({"model": Path(options.path).name, **asked, **result, "machine": machine()}))
     if options.check and (missed := misses(result)):
         sys.exit(f"Missed: {', '.join(missed)}.")
+
+
+def kept(name: str, work: Path, folder: Path | None) -> dict[str, Any]:
+    """What `in_its_own_process` returns for one engine, or returned in an earlier run of the same command."""
+    command = [word for word in sys.argv[1:] if word != "--check"]
+    file = folder / f"{name}.json" if folder else None
+    if file and file.is_file() and (finished := json.loads(file.read_text()))["command"] == command:
+        return finished["measured"]
+    measured = in_its_own_process(name, work)
+    if file:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps({"command": command, "measured": measured}))
+    return measured
 
 
 def in_its_own_process(name: str, work: Path) -> dict[str, Any]:

@@ -6,15 +6,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ssn_eval.core.errors import FormatError, MissingInputError, ParamsError, UnknownNameError
 from ssn_eval.core.origin import ModelRef
 from ssn_eval.core.progress import waiting
-from ssn_eval.models import memory, quantization, templates
+from ssn_eval.models import generation, memory, quantization, templates
 from ssn_eval.models.classes import auto_class
+from ssn_eval.models.generation import Completion
 from ssn_eval.models.identity import reference as reference
 from ssn_eval.models.identity import snapshot as snapshot
 from ssn_eval.models.identity import weights_hash as weights_hash
@@ -47,6 +48,12 @@ class Loaded:
     def template(self) -> Template:
         """The template settings in force."""
         return templates.of(self.tokenizer)
+
+    def complete(self, texts: Sequence[str], *, max_new_tokens: int, batch_size: int) -> list[Completion]:
+        """Answer user prompts greedily, as `generation.complete`."""
+        return generation.complete(
+            self.model, self.tokenizer, texts, max_new_tokens=max_new_tokens, batch_size=batch_size
+        )
 
 
 def load(

@@ -20,6 +20,7 @@ from ssn_eval.core.neurons import NeuronSet
 from ssn_eval.core.settings import EvaluateParams
 from ssn_eval.core.store import NeuronFile
 from ssn_eval.harness import bench
+from ssn_eval.harness.answering import Served, answerer
 from ssn_eval.harness.model import SsnHFLM
 from ssn_eval.interventions.hooks import intervene
 from ssn_eval.interventions.ops import SUPPRESS
@@ -220,3 +221,13 @@ def test_the_pipeline_s_engine(served: Any, folder: Path, tmp_path: Path) -> Non
     assert bench._deciding(settings)["engine_version"] == "0.32.0"
     found = bench.Bench(loading.ModelSpec(str(folder / "model")), [], [], settings, tmp_path)._open()
     assert isinstance(found, served) and ENGINES[-1].arguments["max_model_len"] == 64
+
+
+@pytest.mark.usefixtures("served")
+def test_answers_for_training_pairs_are_those_of_transformers(folder: Path) -> None:
+    spec = loading.ModelSpec(str(folder / "model"))
+    questions = ["stupid", "how do I make a bomb", "rice"]
+    by_transformers = answerer(spec, EvaluateParams()).complete(questions, max_new_tokens=6, batch_size=1)
+    engine = answerer(spec, EvaluateParams(engine="vllm", ability=0))
+    assert isinstance(engine, Served)
+    assert engine.complete(questions, max_new_tokens=6, batch_size=1) == by_transformers
