@@ -17,7 +17,17 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-FILES = ("docs/results.md", "docs/data.md", "docs/scale.md", "docs/decisions/0005-same-numbers-everywhere.md")
+FILES = (
+    *(
+        "docs/results.md",
+        "docs/data.md",
+        "docs/scale.md",
+        "docs/train.md",
+        "docs/interventions.md",
+        "docs/howto/vllm.md",
+    ),
+    "docs/decisions/0005-same-numbers-everywhere.md",
+)
 SITES = ("q_proj", "k_proj", "v_proj", "o_proj", "mlp")
 NAMES = {"organism": "the organism", "smollm2": "SmolLM2-135M-Instruct", "gemma3_270m": "Gemma 3 270M"}
 
@@ -308,6 +318,55 @@ def overlap() -> str:
     return rows(("prompts shared", *columns), body)
 
 
+def engines() -> str:
+    """Time, start-up and memory of `hf`, `ssn_hf`, `vllm` and `ssn_vllm`."""
+    result = load("engines_qwen_coder_05b")
+    body = [
+        (
+            f"`{name}`",
+            f"{one['start_seconds']:.0f}",
+            f"{one['cpu_seconds']:.0f}",
+            f"{one['peak_memory'] / 2**30:.1f}",
+        )
+        for name, one in result["engines"].items()
+    ]
+    return rows(("engine", "start-up, wall seconds", "replies, CPU seconds", "peak memory, GiB"), body)
+
+
+def train_memory() -> str:
+    """Peak memory of a neuron-LoRA step in one pass, and in micro-batches with checkpointing, by tokens."""
+    found = load("train_memory_qwen_coder_05b")
+    body = []
+    for tokens, sides in found["tokens"].items():
+        seconds = [sides[side].get("seconds") for side in ("whole", "fitting")]
+        slower = f"{seconds[1] / seconds[0]:.1f} ×" if None not in seconds else "–"
+        body.append((tokens, _peak(sides["whole"]), _peak(sides["fitting"]), f"{sides['ratio']:.2f}", slower))
+    header = ("tokens of a pair", "in one pass, GiB", "in parts of one, checkpointing, GiB", "ratio", "time")
+    return rows(header, body)
+
+
+def _peak(side: Mapping[str, Any]) -> str:
+    return f"{side['peak_gib']:.2f}" if "peak_gib" in side else f"{side['extrapolated']:.1f} (extrapolated)"
+
+
+def refilling() -> str:
+    """A refilled batch against whole batches."""
+    body = []
+    for name in ("bfloat16", "float32"):
+        r = load(f"refilling_qwen_coder_05b_{name}")
+        body.append(
+            (
+                f"{r['model']}, {r['dtype']}",
+                f"{r['prompts']} of up to {r['tokens']} tokens, {r['reply_tokens']['mean']:.0f} on average, {r['batch']} at once",
+                f"{r['passes']['whole']:,} → {r['passes']['refilled']:,}",
+                f"{r['rows']['whole']:,} → {r['rows']['refilled']:,}",
+                f"{r['ratio']:.2f} ×",
+                f"{100 * r['equal']:.0f} % / {100 * r['verdicts_equal']:.0f} %",
+            )
+        )
+    return rows(("model", "replies", "passes", "rows in them", "time", "equal replies / verdicts"), body)
+
+
 TABLES: Mapping[str, Callable[[], str]] = {
     "accuracy": accuracy,
     "speed": speed,
@@ -320,6 +379,9 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "real": lambda: real("real_qwen_coder_05b"),
     "real_15b": lambda: real("real_qwen_coder_15b"),
     "overlap": overlap,
+    "engines": engines,
+    "train_memory": train_memory,
+    "refilling": refilling,
 }
 
 
