@@ -9,7 +9,7 @@ arguments; `arguments.py` reads them.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -21,12 +21,12 @@ from lm_eval.models.huggingface import HFLM
 from ssn_eval.core import progress
 from ssn_eval.core.errors import MissingInputError, ParamsError
 from ssn_eval.core.neurons import NeuronSet
-from ssn_eval.harness import arguments, endings, refilled
+from ssn_eval.harness import arguments, endings
 from ssn_eval.harness.arguments import ModelArguments
 from ssn_eval.harness.conditioned import Conditioned, folder_hash, refuse_several
 from ssn_eval.harness.endings import Endings
 from ssn_eval.harness.exits import one_sentence
-from ssn_eval.interventions import hooks, phases, residual
+from ssn_eval.interventions import hooks, residual
 from ssn_eval.interventions.hooks import intervene
 from ssn_eval.interventions.ops import Op
 from ssn_eval.models import deltas, loading, quantization, residency, templates
@@ -53,8 +53,6 @@ class SsnHFLM(Conditioned, _HFLM):
     door = "ssn_hf"
     _away = False
     _requests, _answered = 0, 0
-    _rows: int | None = None
-    """the rows of a batch that is refilled; None while whole batches run"""
 
     def __init__(self, pretrained: Any = None, **kwargs: Any) -> None:
         """Load the model, then the adapter or the checkpoint, then attach the interventions.
@@ -210,64 +208,29 @@ class SsnHFLM(Conditioned, _HFLM):
         if progress.is_open():
             kwargs["disable_tqdm"] = True
         self._requests, self._answered = len(args[0] if args else kwargs["requests"]), 0
-        requests = args[0] if args else kwargs["requests"]
-        hook, rows = self.cache_hook, self.batch_size_per_gpu
+        hook = self.cache_hook
         self.cache_hook: Any = Endings(hook)
-        if self._may_refill(requests):
-            self._rows, self.batch_size_per_gpu = rows, rows * refilled.WINDOW
         try:
             texts = super().generate_until(*args, **kwargs)
-            self.cache_hook.mark(requests)
+            self.cache_hook.mark(args[0] if args else kwargs["requests"])
         finally:
-            self.cache_hook, self._rows, self.batch_size_per_gpu = hook, None, rows
+            self.cache_hook = hook
         return texts
-
-    def _may_refill(self, requests: Any) -> bool:
-        """Whether finished rows make room for the next prompts: the replies are the same, and no hook tells prompts from replies."""
-        model: Any = self.model
-        if self.backend != "causal" or phases.are_tracked(getattr(model, "get_base_model", lambda: model)()):
-            return False
-        ends = {self.tok_decode(i, skip_special_tokens=False) for i in self._end_tokens()}
-        config, thinks = self.model.generation_config, self.think_end_token is not None
-        return refilled.is_plain(requests, self.batch_size_per_gpu, config, ends, thinks=thinks)
 
     def _model_generate(self, context: Any, max_length: int, stop: list[str], **generation_kwargs: Any) -> Any:
         """As `HFLM`; greedy decoding has no penalties unless they are asked for. Remembers which texts ended by themselves."""
         if not generation_kwargs.get("do_sample") and not generation_kwargs.get("temperature"):
             generation_kwargs = {**NO_PENALTY, **generation_kwargs}
-        ends = self._end_tokens()
-        stops = [text for text in stop if text not in {self.tok_decode(i, skip_special_tokens=False) for i in ends}]
-
-        def ended(new_tokens: list[list[int]]) -> list[bool]:
-            texts = [self.tok_decode(tokens) for tokens in new_tokens] if stops else None
-            return endings.ended(new_tokens, ends, texts, stops)
-
-        def generate(input_ids: Any, max_length: int, stop: Sequence[str] = (), **more: Any) -> Any:
-            return super(SsnHFLM, self)._model_generate(input_ids, max_length, list(stop), **more, **generation_kwargs)
-
-        if self._rows is None:
-            output = generate(context, max_length, stop)
-            self._tell(len(context))
-        else:
-            output = refilled.output(
-                generate,
-                context,
-                generation_kwargs.pop("attention_mask"),
-                rows=self._rows,
-                max_new_tokens=max_length - context.shape[1],
-                pad=self.tokenizer.pad_token_id,
-                stops=stop,
-                has_ended=lambda tokens: ended([tokens])[0],
-                done=self._tell,
-            )
-        if isinstance(self.cache_hook, Endings):
-            self.cache_hook.add_batch(ended(output[:, context.shape[1] :].tolist()))
-        return output
-
-    def _tell(self, answered: int) -> None:
-        """Show the progress after so many more replies."""
-        self._answered += answered
+        output = super()._model_generate(context, max_length, stop, **generation_kwargs)
+        self._answered += len(context)
         progress.part(self._answered / max(self._requests, self._answered))
+        if isinstance(self.cache_hook, Endings):
+            new_tokens = output[:, context.shape[1] :].tolist()
+            ends = self._end_tokens()
+            stops = [text for text in stop if text not in {self.tok_decode(i, skip_special_tokens=False) for i in ends}]
+            texts = [self.tok_decode(tokens) for tokens in new_tokens] if stops else None
+            self.cache_hook.add_batch(endings.ended(new_tokens, ends, texts, stops))
+        return output
 
     def _end_tokens(self) -> set[int]:
         """The ids of the tokens that end a reply: those of the generation config, and the tokenizer's."""

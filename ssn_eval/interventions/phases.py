@@ -34,11 +34,6 @@ def track(model: PreTrainedModel, decoder: nn.Module) -> Phases:
     return phases
 
 
-def are_tracked(model: PreTrainedModel) -> bool:
-    """Whether someone follows the passes of a plain model, and so needs `generate` to be given whole prompts and nothing else."""
-    return _ATTRIBUTE in vars(model)
-
-
 class Phases:
     """The tracker of one model."""
 

@@ -1,28 +1,32 @@
 """Greedy replies in a batch whose finished rows make room: the next prompt takes the place of a reply that has ended.
 
-A padded batch otherwise runs until its longest reply ends. Here `generate` writes a few tokens at a time. Between two such calls
-finished rows leave, the padding that all rows share is cut off, and new prompts join. Every row is padded on the left.
+`generate` writes a few tokens at a time. Between two such calls finished rows leave, the padding that all rows share is cut off, and new
+prompts join. Every row is padded on the left. `refilling.py` measures it; `docs/interventions.md` says why the package does not do it.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-if TYPE_CHECKING:
-    import torch
+import torch
 
 STEP = 8
 """tokens that are written between two looks at the rows; a finished row idles for fewer than so many"""
 REFILL = 4
 """new prompts join once a quarter of the rows is free, because reading them costs a pass over the weights"""
-_CACHE = ("cache", "past_key_values")
+CACHE = ("cache", "past_key_values")
 """what transformers calls the cache since 5.24, and before"""
 
 
-class UnknownCacheError(Exception):
-    """The model keeps states that are not plain keys and values, so rows cannot join; nothing has been generated."""
+def padded(prompts: Sequence[Sequence[int]], pad: int, device: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token ids and mask, `(prompts, time)`, padded on the left."""
+    width = max(map(len, prompts))
+    ids = torch.tensor([[pad] * (width - len(prompt)) + list(prompt) for prompt in prompts], device=device)
+    mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=device)
+    return ids, mask
 
 
 class Reply(NamedTuple):
@@ -35,7 +39,7 @@ class Reply(NamedTuple):
 
 
 @dataclass
-class _Rows:
+class Rows:
     """The rows that are being written, `(rows, time)`. The cache holds all columns but the last."""
 
     prompts: list[int]
@@ -53,7 +57,7 @@ class _Rows:
         return next(iter(self.cache.values())).layers
 
 
-def replies(
+def joined_replies(
     generate: Callable[..., Any],
     prompts: Sequence[Sequence[int]],
     *,
@@ -73,21 +77,18 @@ def replies(
         pad: the padding token.
         device: of the model.
         has_ended: whether these tokens of a reply hold an end token or a stop sequence.
-
-    Raises:
-        UnknownCacheError: before the first reply.
     """
     waiting = list(range(len(prompts)))[::-1]
-    running: _Rows | None = None
+    running: Rows | None = None
     while waiting or running:
         free = rows - (len(running.prompts) if running else 0)
         if running is None or (waiting and free * REFILL >= rows):
             chosen = [waiting.pop() for _ in range(min(free, len(waiting)))]
-            fresh = _begun(generate, [prompts[i] for i in chosen], chosen, pad, device)
-            running = fresh if running is None else _joined(running, fresh, pad)
+            fresh = begun(generate, [prompts[i] for i in chosen], chosen, pad, device)
+            running = fresh if running is None else joined(running, fresh, pad)
         else:
             left = max_new_tokens - min(running.ids.shape[1] - start for start in running.starts)
-            running = _continued(generate, running, min(STEP, left))
+            running = continued(generate, running, min(STEP, left))
         going = []
         for row, (prompt, start) in enumerate(zip(running.prompts, running.starts, strict=True)):
             tokens = running.ids[row, start : start + max_new_tokens].tolist()
@@ -95,27 +96,24 @@ def replies(
                 yield Reply(prompt, tokens)
             else:
                 going.append(row)
-        running = _kept(running, going) if going else None
+        running = kept(running, going) if going else None
 
 
-def _begun(
+def begun(
     generate: Callable[..., Any],
     prompts: Sequence[Sequence[int]],
     chosen: list[int],
     pad: int,
     device: torch.device | str,
-) -> _Rows:
+) -> Rows:
     """New rows, with the first token of each reply."""
-    import torch
-
-    width = max(map(len, prompts))
-    ids = torch.tensor([[pad] * (width - len(prompt)) + list(prompt) for prompt in prompts], device=device)
-    mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=device)
+    ids, mask = padded(prompts, pad, device)
+    width = ids.shape[1]
     output = generate(input_ids=ids, attention_mask=mask, max_length=width + 1, return_dict_in_generate=True)
-    return _Rows(chosen, [width] * len(prompts), output.sequences, _longer(mask, 1), _cache_of(output))
+    return Rows(chosen, [width] * len(prompts), output.sequences, longer(mask, 1), cache_of(output))
 
 
-def _continued(generate: Callable[..., Any], rows: _Rows, tokens: int) -> _Rows:
+def continued(generate: Callable[..., Any], rows: Rows, tokens: int) -> Rows:
     """The rows with so many more tokens, or fewer if all end before."""
     output = generate(
         input_ids=rows.ids,
@@ -124,14 +122,12 @@ def _continued(generate: Callable[..., Any], rows: _Rows, tokens: int) -> _Rows:
         return_dict_in_generate=True,
         **rows.cache,
     )
-    mask = _longer(rows.mask, output.sequences.shape[1] - rows.ids.shape[1])
-    return _Rows(rows.prompts, rows.starts, output.sequences, mask, _cache_of(output))
+    mask = longer(rows.mask, output.sequences.shape[1] - rows.ids.shape[1])
+    return Rows(rows.prompts, rows.starts, output.sequences, mask, cache_of(output))
 
 
-def _joined(first: _Rows, second: _Rows, pad: int) -> _Rows:
+def joined(first: Rows, second: Rows, pad: int) -> Rows:
     """Both groups of rows, the narrower one padded on the left."""
-    import torch
-
     width = max(first.ids.shape[1], second.ids.shape[1])
     for group in (first, second):
         if more := width - group.ids.shape[1]:
@@ -143,10 +139,10 @@ def _joined(first: _Rows, second: _Rows, pad: int) -> _Rows:
     for one, other in zip(first.layers, second.layers, strict=True):
         one.keys, one.values = torch.cat([one.keys, other.keys]), torch.cat([one.values, other.values])
     ids, mask = torch.cat([first.ids, second.ids]), torch.cat([first.mask, second.mask])
-    return _Rows(first.prompts + second.prompts, first.starts + second.starts, ids, mask, first.cache)
+    return Rows(first.prompts + second.prompts, first.starts + second.starts, ids, mask, first.cache)
 
 
-def _kept(rows: _Rows, going: list[int]) -> _Rows:
+def kept(rows: Rows, going: list[int]) -> Rows:
     """Only these rows, without the padding that all of them share."""
     if len(going) == len(rows.prompts):
         return rows
@@ -155,26 +151,21 @@ def _kept(rows: _Rows, going: list[int]) -> _Rows:
     for layer in rows.layers:
         layer.keys, layer.values = layer.keys[going][:, :, shared:], layer.values[going][:, :, shared:]
     prompts, starts = [rows.prompts[i] for i in going], [rows.starts[i] - shared for i in going]
-    return _Rows(prompts, starts, rows.ids[going][:, shared:], mask[:, shared:], rows.cache)
+    return Rows(prompts, starts, rows.ids[going][:, shared:], mask[:, shared:], rows.cache)
 
 
-def _longer(mask: torch.Tensor, by: int) -> torch.Tensor:
-    import torch
-
+def longer(mask: torch.Tensor, by: int) -> torch.Tensor:
+    """A mask with so many more columns of 1."""
     return torch.nn.functional.pad(mask, (0, by), value=1)
 
 
-def _cache_of(output: Any) -> dict[str, Any]:
-    """The cache under its name.
-
-    Raises:
-        UnknownCacheError: a layer of it is no plain one.
-    """
+def cache_of(output: Any) -> dict[str, Any]:
+    """The cache under its name; only plain keys and values can be joined."""
     from transformers.cache_utils import DynamicLayer
 
-    for name in _CACHE:
+    for name in CACHE:
         cache = getattr(output, name, None)
         layers = getattr(cache, "layers", None)
         if layers and all(type(layer) is DynamicLayer for layer in layers):
             return {name: cache}
-    raise UnknownCacheError
+    sys.exit("This model's cache holds more than keys and values, so rows cannot join.")
