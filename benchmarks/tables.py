@@ -333,22 +333,6 @@ def engines() -> str:
     return rows(("engine", "start-up, wall seconds", "replies, CPU seconds", "peak memory, GiB"), body)
 
 
-def train_memory() -> str:
-    """Peak memory of a neuron-LoRA step in one pass, and in micro-batches with checkpointing, by tokens."""
-    found = load("train_memory_qwen_coder_05b")
-    body = []
-    for tokens, sides in found["tokens"].items():
-        seconds = [sides[side].get("seconds") for side in ("whole", "fitting")]
-        slower = f"{seconds[1] / seconds[0]:.1f} ×" if None not in seconds else "–"
-        body.append((tokens, _peak(sides["whole"]), _peak(sides["fitting"]), f"{sides['ratio']:.2f}", slower))
-    header = ("tokens of a pair", "in one pass, GiB", "in parts of one, checkpointing, GiB", "ratio", "time")
-    return rows(header, body)
-
-
-def _peak(side: Mapping[str, Any]) -> str:
-    return f"{side['peak_gib']:.2f}" if "peak_gib" in side else f"{side['extrapolated']:.1f} (extrapolated)"
-
-
 def refilling() -> str:
     """Other ways to make a batch against whole batches."""
     r = load("refilling_qwen_coder_05b")
@@ -379,7 +363,6 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "real_15b": lambda: real("real_qwen_coder_15b"),
     "overlap": overlap,
     "engines": engines,
-    "train_memory": train_memory,
     "refilling": refilling,
 }
 
