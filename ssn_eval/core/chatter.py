@@ -19,6 +19,9 @@ KNOWN: Mapping[str, tuple[str, ...]] = {
         "`pretrained` model kwarg is not of type `str`",
         "Passed an already-initialized model through `pretrained`",
     ),
+    "transformers.quantizers.quantizer_gguf": (
+        "with its weights packed is fastest in float32",
+    ),  # the weights are not kept packed
     "transformers.trainer_utils": (
         "mtime may not be reliable",
     ),  # checkpoints of one second are sorted by their number
