@@ -49,6 +49,8 @@ class PromptParams:
 SCORERS = ("sketch", "exact", "local", "attribution", "activation", "model_diff")
 SIGNED = ("attribution", "activation")
 """the scorers whose values have a sign"""
+ALONE = tuple(name for name in SCORERS if name != "model_diff")
+"""the scorers that need no second model"""
 POSITIONS = ("last", "mean", "response")
 READOUTS = ("hidden", "logits")
 
@@ -133,11 +135,18 @@ class SelectParams:
     sensitivity: tuple[float, ...] = setting(
         (0.5, 1.0, 2.0, 3.0, 5.0, 10.0), "Other values of p, whose sets are compared with the sets at `p`."
     )
+    compare: tuple[str, ...] = setting(
+        tuple(RULES),
+        "The rules whose SS is compared with each other: sizes, stability and agreement. An empty list: none.",
+    )
 
     def __post_init__(self) -> None:
         expand_sites(self.sites)
         if self.rule not in RULES:
             raise UnknownNameError("selection rule", self.rule, RULES)
+        for name in self.compare:
+            if name not in RULES:
+                raise UnknownNameError("selection rule in select.compare", name, RULES)
         if not 0 < self.rate < 1:
             raise ParamsError(f"select.rate must be a rate between 0 and 1, got {self.rate:g}; try 0.05.")
         for name, p in (("p", self.p), *(("sensitivity", p) for p in self.sensitivity)):

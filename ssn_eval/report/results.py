@@ -122,6 +122,8 @@ class Results:
     provenance: Mapping[str, Any]
     untrained: Mapping[str, str] = field(default_factory=dict)
     """method whose set of neurons is empty → a sentence that says so"""
+    agreement: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """`ss` or `ms_hr` → how far the rules and scorers agree (`identification.agreement`), as far as it was compared"""
 
     @property
     def hr(self) -> str:
@@ -214,13 +216,19 @@ def locate(run: Path) -> Path:
     return inside if not (run / "select.json").is_file() and inside.is_dir() else run
 
 
-def read(folder: Path, sets: Collection[str] | None = None, methods: Collection[str] | None = None) -> Results:
-    """Read `select.json` and every `.json` below `evaluate`, `validate` and `train`.
+def read(
+    folder: Path,
+    sets: Collection[str] | None = None,
+    methods: Collection[str] | None = None,
+    compared: Collection[str] | None = None,
+) -> Results:
+    """Read `select.json` and every `.json` below `evaluate`, `validate`, `train` and `agreement`.
 
     Args:
         folder: the folder of results.
         sets: the sets to read; files of other sets are left over from earlier params. None: all sets.
         methods: the training methods to read, in the same way.
+        compared: the sets of the section `agreement`, in the same way.
 
     Raises:
         MissingInputError: `select.json` or `evaluate/base.json` is missing; every other file is optional.
@@ -238,7 +246,10 @@ def read(folder: Path, sets: Collection[str] | None = None, methods: Collection[
     )
     validated = _selected(_folder(folder / "validate", "a validation"), sets)
     trainings = _selected(_folder(folder / "train", "a training summary"), methods)
+    tables = _selected(_folder(folder / "agreement", "an agreement table"), compared)
     try:
+        agreement = {"ss": select["agreement"]} if select.get("agreement") else {}
+        agreement |= {name: {key: table[key] for key in ("rows", "pairs")} for name, table in tables.items()}
         base = _condition("base", "base", evaluated["base"])
         methods = sorted(evaluated.keys() - {"base"}, key=_place)
         conditions = {
@@ -267,7 +278,16 @@ def read(folder: Path, sets: Collection[str] | None = None, methods: Collection[
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise FormatError(f"A file in {folder.as_posix()} is not complete: {error!r}; run `dvc repro`.") from error
     return Results(
-        select, base, trained, left_out, interventions, training, tags, model | {"provenance": provenance}, untrained
+        select,
+        base,
+        trained,
+        left_out,
+        interventions,
+        training,
+        tags,
+        model | {"provenance": provenance},
+        untrained,
+        agreement,
     )
 
 
