@@ -23,7 +23,7 @@ from ssn_eval.interventions.directions import Direction, DirectionOp
 from ssn_eval.interventions.ops import Op
 from ssn_eval.judges.registry import get_judge
 from ssn_eval.models import loading
-from ssn_eval.models.loading import ModelSpec
+from ssn_eval.models.loading import Loaded, ModelSpec
 from ssn_eval.prompts.prompt import Prompt
 from ssn_eval.training.adapters.folder import is_checkpoint, is_weights
 
@@ -89,6 +89,17 @@ class Bench:
         return self._measure(
             {"direction": used, "layer": direction.layer, "op": str(op)}, lambda: self._along(direction, op)
         )
+
+    def loaded(self) -> Loaded:
+        """The model in memory.
+
+        Raises:
+            ParamsError: the engine is vLLM, which gives no such access.
+        """
+        if self._settings.engine == "vllm":
+            raise ParamsError("vLLM gives no access to the residual stream; find a direction with evaluate.engine hf.")
+        lm = self._base()
+        return Loaded(lm.model, lm.tokenizer, lm.ref)
 
     def has(self, neurons: NeuronSet, op: Op) -> bool:
         """Whether the condition of an intervention is finished."""

@@ -21,6 +21,7 @@ from lm_eval.models.huggingface import HFLM
 from ssn_eval.core import progress
 from ssn_eval.core.errors import MissingInputError, ParamsError
 from ssn_eval.core.neurons import NeuronSet
+from ssn_eval.core.origin import ModelRef
 from ssn_eval.harness import arguments, endings
 from ssn_eval.harness.arguments import ABSENT, PIPELINE
 from ssn_eval.harness.conditioned import Conditioned, folder_hash, refuse_several
@@ -153,6 +154,11 @@ class SsnHFLM(Conditioned, _HFLM):
         with one_sentence():
             templates.bind(lm.tokenizer, replace(spec.template, args=lm.chat_template_args))
         return lm
+
+    @property
+    def ref(self) -> ModelRef:
+        """The identity of the base model."""
+        return self._ref
 
     @contextmanager
     def intervened(self, neurons: NeuronSet, op: Op) -> Iterator[SsnHFLM]:
