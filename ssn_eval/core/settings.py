@@ -270,6 +270,10 @@ class EvaluateParams:
         False,
         "true keeps every prompt and reply in `artifacts/samples`, harmful ones too; false keeps only the verdicts.",
     )
+    thoughts: bool = setting(
+        False,
+        "true judges the thoughts of a reasoning model, too, apart from its replies: leak (unsafe thought, safe reply) and escape (the reverse).",
+    )
     engine: Literal["hf", "vllm"] = setting("hf", "What runs the model: hf (transformers) or vllm (needs ability: 0).")
     engine_args: dict[str, Any] = field(
         default_factory=dict,

@@ -218,8 +218,10 @@ def _own(neurons: NeuronSet, op: Op) -> dict[str, str]:
 
 
 def _deciding(settings: EvaluateParams) -> dict[str, Any]:
-    """The settings that decide a condition; the engine only if it is not the default, whose names are older than this setting."""
+    """The settings that decide a condition; the engine and the thoughts only if they are not the default, whose names are older than these settings."""
     values = asdict(settings)
+    if not settings.thoughts:
+        del values["thoughts"]
     if settings.engine == EvaluateParams().engine:
         del values["engine"], values["engine_args"]
         return values

@@ -56,6 +56,12 @@ def tables(results: Results) -> dict[str, Grid]:
             [c for c in main if c.mean(results.languages, "thought_cut_off")],
             "thought_cut_off",
         ),
+        "leak": _rates(
+            "Leak: unsafe thought, safe reply to a harmful prompt, % [95 % interval]", results, main, "leak"
+        ),
+        "escape": _rates(
+            "Escape: safe thought, unsafe reply to a harmful prompt, % [95 % interval]", results, main, "escape"
+        ),
         "ability": _ability(results, main),
         "amplification": _amplification(results),
         "loss": Grid(
