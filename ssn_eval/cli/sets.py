@@ -138,7 +138,7 @@ def agreement(sets: tuple[Path, ...], as_json: bool) -> None:
 
     A set's stability is what its file says: `ssn select`, `ssn find` and the pipeline write it.
 
-    Example: ssn agreement artifacts/sets/ss.json artifacts/sets/ms_hr.json artifacts/sets/private.json
+    Example: ssn agreement artifacts/sets/ss.json artifacts/sets/ms_hr.json
     """
     from ssn_eval.core import store
     from ssn_eval.identification.agreement import Row, refuse_few

@@ -23,6 +23,7 @@ from ssn_eval.identification.agreement import EMPTY, Row, agreement, of_rules
 from ssn_eval.identification.rules import Evidence
 from ssn_eval.report import neuron_tables
 from ssn_eval.report import results as report_results
+from ssn_eval.stages import story
 
 FOUR = Geometry({"layers.0.mlp": 4})
 
@@ -72,6 +73,12 @@ def test_rows_by_name():
         choices.check({"ss": ["model_diff:full"]}, ALONE, ["ssn"])
     with pytest.raises(UnknownNameError, match="ms_hr"):
         choices.check({"private": []}, ALONE, [])
+
+
+def test_the_pipeline_has_a_stage_for_each_set_that_is_asked_for():
+    pipeline = {"stages": {"agreement": {"foreach": "${agreement}"}, "report": {}}}
+    assert story.stages(pipeline, {"agreement": {}}) == ["report"]
+    assert story.stages(pipeline, {"agreement": {"ss": ["pathway"]}}) == ["agreement@ss", "report"]
 
 
 def _evidence(seed: int) -> Evidence:

@@ -24,7 +24,7 @@ def results(tmp_path: Path) -> Results:
     """Ablation takes away more than SS does; adding it makes the model refuse half of the harmless prompts. Base: 40, 32, 20 of 40."""
     folder = results_made.make(tmp_path / "results")
     ablate, add = "direction:ablate", "direction:add:1"
-    of_direction = {ablate: counts(rates(2, 0, 0)), add: counts(rates(40, 40, 40), harmless=20, capable=20)}
+    of_direction = {ablate: counts(rates(2, 0, 0), harmless=2), add: counts(rates(40, 40, 40), harmless=20, capable=20)}
     of_random = {ablate: counts(rates(40, 28, 16)), add: counts(rates(40, 36, 20))}
     for name, conditions in (("direction", of_direction), ("direction.random_0", of_random)):
         write(folder / "validate" / f"{name}.json", {"set": name, "layer": 1, "conditions": conditions})
@@ -42,7 +42,7 @@ def test_the_direction_stands_beside_the_sets_with_the_same_statistics(results: 
     # NHR: (32 + 20) / 80 before, 0 after; its random control leaves (28 + 16) / 80
     ablated = rows["refusal direction", "ablated"]
     assert ablated[0].startswith("−95 [") and ablated[1].startswith("−65 [") and ablated[2].startswith("−55 [")
-    assert ablated[3:5] == ["2", "95"]
+    assert ablated[3:5] == ["5", "95"]
     added = rows["refusal direction", "added × 1"]
     assert added[1].startswith("+35 [") and added[2].startswith("+30 [") and added[3:5] == ["50", "50"]
     # SS: 6 of 80 after; each of its random controls leaves (30 + 19) / 80
@@ -78,7 +78,7 @@ def test_the_ops_of_a_direction_are_done_once_and_not_on_sets() -> None:
     assert ValidateParams(sets=("ss",), ops=("direction:ablate",)).directions == ("direction", "direction.random_0")
     assert ValidateParams().directions == () and ValidateParams().names == ValidateParams().sets
     with pytest.raises(ParamsError, match="direction"):
-        check("direction", Preset(source=("ss",)), ["th"])  # type: ignore[call-arg]
+        check("direction", Preset(**{"from": ("ss",)}), ["th"])
 
 
 def test_a_random_direction_is_as_long_and_points_elsewhere() -> None:
