@@ -17,7 +17,7 @@ from ssn_eval.stages import agreement, prompts, score, select, train
 from ssn_eval.stages.common import UNTRAINED
 
 ROWS = ("contrast@sketch", "effect_size@activation", "paper@attribution", "pathway", "model_diff:ssn")
-INPUTS = [Path(name) for name in ("model", "prompts.jsonl", "pairs.jsonl", "scores", "train")]
+INPUTS = Path("model"), Path("prompts.jsonl"), Path("pairs.jsonl"), Path("scores"), Path("train")
 
 
 def test_rows_that_need_the_model(tmp_path, monkeypatch):

@@ -12,7 +12,7 @@ from results_made import counts, rates, write
 from ssn_eval.core.errors import ParamsError
 from ssn_eval.core.neurons import Geometry
 from ssn_eval.core.origin import ModelRef
-from ssn_eval.core.presets import Preset, check
+from ssn_eval.core.presets import PRESETS, check
 from ssn_eval.core.settings import ValidateParams
 from ssn_eval.interventions.directions import PREFIX, Direction, random_control
 from ssn_eval.report import answers, summary, tables
@@ -46,7 +46,7 @@ def test_the_direction_stands_beside_the_sets_with_the_same_statistics(results: 
     added = rows["refusal direction", "added × 1"]
     assert added[1].startswith("+35 [") and added[2].startswith("+30 [") and added[3:5] == ["50", "50"]
     # SS: 6 of 80 after; each of its random controls leaves (30 + 19) / 80
-    assert rows["SS", "suppressed"][1].startswith("−58 [") and rows["SS", "suppressed"][2].startswith("−54 [")
+    assert rows["SS", "suppressed"][1].startswith("−57 [") and rows["SS", "suppressed"][2].startswith("−54 [")
     assert rows["MS of HR", "suppressed"][2] == "–", "it has no control"
 
 
@@ -78,7 +78,7 @@ def test_the_ops_of_a_direction_are_done_once_and_not_on_sets() -> None:
     assert ValidateParams(sets=("ss",), ops=("direction:ablate",)).directions == ("direction", "direction.random_0")
     assert ValidateParams().directions == () and ValidateParams().names == ValidateParams().sets
     with pytest.raises(ParamsError, match="direction"):
-        check("direction", Preset(**{"from": ("ss",)}), ["th"])
+        check("direction", PRESETS["ss"], ["th"])
 
 
 def test_a_random_direction_is_as_long_and_points_elsewhere() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
 from ssn_eval.core import origin, store
@@ -101,11 +101,12 @@ def _yardstick(base: Loaded, heldout: HeldOut | None, every: tuple[int, int, int
 def _without(base: Loaded, task: Task) -> Callable[[Any, int], dict[str, Any]]:
     """A function from a model in training and its step to what the robustness column needs; the model does not change."""
     again = task.again
+    measure = cache(lambda: _of_plain(base, task.heldout, task.every))  # it generates the base's answers, once
 
     def measured(model: Any, step: int) -> dict[str, Any]:
         if again is None or step not in again.steps:
             return {}
-        return {"again": again.rates(_plain(model), base, _of_plain(base, task.heldout, task.every))}
+        return {"again": again.rates(_plain(model), base, measure())}
 
     return measured
 
