@@ -37,8 +37,8 @@ def agreement(rows: Mapping[str, Row], geometry: Geometry) -> dict[str, Any]:
         geometry: the widths of the model's sites.
 
     Returns:
-        `{"rows": [{"name", "size", "stability"}], "pairs": [{"first", "second", "shared", "jaccard", "chance"}]}`, a pair for every two rows; `shared`
-        is a number of neurons, and the last two are None if both sets are empty.
+        Two lists. `rows` holds the `name`, `size` and `stability` of every set, `pairs` the `first`, `second`, `shared` (a number of neurons), `jaccard`
+        and `chance` of every two; the last two are None if both sets are empty.
 
     Raises:
         MismatchError: a neuron lies outside the model.

@@ -119,7 +119,7 @@ def test_the_column_is_of_the_best_setting_that_was_measured(found):
 
 def test_the_table_has_the_column_where_it_was_measured(found):
     value = frontiers(found, SETTINGS, "en")
-    shown = {column.header: list(column.cells) for column in table(value, SETTINGS).columns}
+    shown = {column.header: list(map(str, column.cells)) for column in table(value, SETTINGS).columns}
     difference = value["scenarios"]["all"]["methods"]["ssn"]["again"]["minus_random"]
     assert shown["set suppressed"][0] == "10.0" and shown["set suppressed"][1].startswith("30.0 ± ")
     assert shown["set − random"][1] == cell_of(difference, sign=True) and shown["set − random"][2] == "–"
