@@ -164,6 +164,7 @@ def test_mistakes(project, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow  # the column's numbers are in tests/unit/test_robustness_numbers.py
 def test_the_set_is_found_again_at_the_steps_asked_for_and_the_run_is_the_same(project, tmp_path):
     settings, words = params.load(project / "params.yaml"), lexicon.load()
     folder = shutil.copytree(folders(project)[0], tmp_path / "seed-0")

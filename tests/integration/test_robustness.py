@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -96,8 +95,9 @@ def test_a_merged_model_and_a_checkpoint_are_the_same_weights(project):
         open_trained(SPEC, Path("."))
 
 
-def test_mistakes(project):
-    shutil.copytree("adapter", "other")
+def test_mistakes(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    prepare(tmp_path, LLAMA3, {}, None)
     for words, said in (
         (["--adapter", "adapter", "--checkpoint", "other"], "not both"),
         (["--hr", "th"], "must hold th"),
