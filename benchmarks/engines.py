@@ -2,10 +2,11 @@
 
 `python benchmarks/engines.py --path FOLDER [--prompts 400] [--tokens 64]` prints one JSON object. It runs where vLLM is installed
 (`make test-vllm` makes such an environment). Each engine runs in a process of its own, one after the other, with the same rendered
-MultiJail prompts (SSN_DATA_DIR) in four languages. Every reply has the same number of tokens, so that a model that says less is not faster. `ssn_hf` and
-`ssn_vllm` suppress one neuron in 33 of every site. Start-up is told apart; that of `ssn_vllm` includes writing the weights. Times
-are CPU seconds of the process and its children on a CPU (a busy machine stretches wall time), wall seconds on a GPU; of several
-repeats the least. Memory is the largest sum of the resident memory of the process and its children.
+MultiJail prompts (SSN_DATA_DIR) in four languages. Every reply has the same number of tokens, so that a model that says less is not
+faster. `ssn_hf` and `ssn_vllm` suppress one neuron in 33 of every site. Start-up is told apart; that of `ssn_vllm` includes writing
+the weights. Each engine is also printed to stderr as soon as it is measured. Times are CPU seconds of the process and its children on
+a CPU (a busy machine stretches wall time), wall seconds on a GPU; of several repeats the least. Memory is the largest sum of the
+resident memory of the process and its children.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ ENGINES = ("hf", "ssn_hf", "vllm", "ssn_vllm")
 LANGS = ("en", "zh", "vi", "sw")
 SHARE = 33
 """one neuron in 33, which is 3 %"""
+TEXTS = ("verdicts", "replies")
 SERVED_BAR, HOOKED_BAR, AGREEMENT_BAR = 1.05, 1.0, 0.95
 
 
@@ -42,6 +44,9 @@ def main() -> None:
     parser.add_argument("--max-model-len", type=int, default=1024)
     parser.add_argument("--compile", action="store_true", help="vLLM compiles the model (minutes on a CPU)")
     parser.add_argument("--engines", default=",".join(ENGINES), help="only these")
+    parser.add_argument(
+        "--keep", type=Path, help="a folder for finished engines; the same command again measures the others"
+    )
     parser.add_argument("--quick", action="store_true", help="8 prompts of 8 tokens")
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--one", choices=ENGINES, help=argparse.SUPPRESS)
@@ -53,7 +58,7 @@ def main() -> None:
         print("\n" + json.dumps(measure(options)))
         return
     with tempfile.TemporaryDirectory() as temporary:
-        found = {name: in_its_own_process(name, Path(temporary)) for name in options.engines.split(",")}
+        found = {name: kept(name, Path(temporary), options.keep) for name in options.engines.split(",")}
     result = summary(found)
     asked = {
         name: getattr(options, name) for name in ("prompts", "tokens", "batch", "repeats", "max_model_len", "compile")
@@ -61,6 +66,19 @@ def main() -> None:
     print(json.dumps({"model": Path(options.path).name, **asked, **result, "machine": machine()}))
     if options.check and (missed := misses(result)):
         sys.exit(f"Missed: {', '.join(missed)}.")
+
+
+def kept(name: str, work: Path, folder: Path | None) -> dict[str, Any]:
+    """What `in_its_own_process` returns for one engine, or returned in an earlier run of the same command."""
+    command = [word for word in sys.argv[1:] if word != "--check"]
+    file = folder / f"{name}.json" if folder else None
+    if file and file.is_file() and (finished := json.loads(file.read_text()))["command"] == command:
+        return finished["measured"]
+    measured = in_its_own_process(name, work)
+    if file:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps({"command": command, "measured": measured}))
+    return measured
 
 
 def in_its_own_process(name: str, work: Path) -> dict[str, Any]:
@@ -76,7 +94,9 @@ def in_its_own_process(name: str, work: Path) -> dict[str, Any]:
         watcher.join()
     if process.returncode:
         sys.exit(f"{name} ended with {process.returncode}:\n{(work / 'errors').read_text()[-2000:]}")
-    return {**json.loads(printed.strip().splitlines()[-1]), "peak_memory": peak[0]}
+    measured = {**json.loads(printed.strip().splitlines()[-1]), "peak_memory": peak[0]}
+    print(json.dumps({name: without_texts(measured)}), file=sys.stderr, flush=True)
+    return measured
 
 
 def watch(process: int, peak: list[int]) -> None:
@@ -192,20 +212,22 @@ def cpu_seconds() -> float:
 
 def summary(found: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """The engines without their texts, and what they say about each other."""
-    texts = ("verdicts", "replies")
-    result: dict[str, Any] = {
-        "engines": {n: {k: v for k, v in one.items() if k not in texts} for n, one in found.items()}
-    }
+    result: dict[str, Any] = {"engines": {name: without_texts(one) for name, one in found.items()}}
     for name, first, second in (("served", "ssn_vllm", "vllm"), ("hooked", "ssn_hf", "hf"), ("vllm", "vllm", "hf")):
         if {first, second} <= found.keys():
             unit = "wall_seconds" if found[first]["on_gpu"] else "cpu_seconds"
             result[f"{name}_ratio"] = round(found[first][unit] / found[second][unit], 3)
     for name, first, second in (("unchanged", "vllm", "hf"), ("suppressed", "ssn_vllm", "ssn_hf")):
         if {first, second} <= found.keys():
-            for what in texts:
+            for what in TEXTS:
                 pairs = list(zip(found[first][what], found[second][what], strict=True))
                 result[f"{name}_{what}_equal"] = round(sum(a == b for a, b in pairs) / len(pairs), 3)
     return result
+
+
+def without_texts(measured: dict[str, Any]) -> dict[str, Any]:
+    """What `measure` returns, without the replies and their verdicts."""
+    return {key: value for key, value in measured.items() if key not in TEXTS}
 
 
 def misses(result: dict[str, Any]) -> list[str]:

@@ -17,7 +17,17 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-FILES = ("docs/results.md", "docs/data.md", "docs/scale.md", "docs/decisions/0005-same-numbers-everywhere.md")
+FILES = (
+    *(
+        "docs/results.md",
+        "docs/data.md",
+        "docs/scale.md",
+        "docs/train.md",
+        "docs/interventions.md",
+        "docs/howto/vllm.md",
+    ),
+    "docs/decisions/0005-same-numbers-everywhere.md",
+)
 SITES = ("q_proj", "k_proj", "v_proj", "o_proj", "mlp")
 NAMES = {"organism": "the organism", "smollm2": "SmolLM2-135M-Instruct", "gemma3_270m": "Gemma 3 270M"}
 
@@ -323,6 +333,38 @@ def overlap() -> str:
     return rows(("prompts shared", *columns), body)
 
 
+def engines() -> str:
+    """Time, start-up and memory of `hf`, `ssn_hf`, `vllm` and `ssn_vllm`."""
+    result = load("engines_qwen_coder_05b")
+    body = [
+        (
+            f"`{name}`",
+            f"{one['start_seconds']:.0f}",
+            f"{one['cpu_seconds']:.0f}",
+            f"{one['peak_memory'] / 2**30:.1f}",
+        )
+        for name, one in result["engines"].items()
+    ]
+    return rows(("engine", "start-up, wall seconds", "replies, CPU seconds", "peak memory, GiB"), body)
+
+
+def refilling() -> str:
+    """Other ways to make a batch against whole batches."""
+    r = load("refilling_qwen_coder_05b")
+    body = [
+        (
+            way,
+            f"{r['passes'][way]:,}",
+            f"{r['rows'][way]:,}",
+            f"{r['ratios'][way]:.2f} ×",
+            f"{100 * r['equal'][way]:.0f} %",
+            f"{100 * r['verdicts_equal'][way]:.0f} %",
+        )
+        for way in r["passes"]
+    ]
+    return rows(("batches", "passes", "rows in them", "time", "equal replies", "equal verdicts"), body)
+
+
 TABLES: Mapping[str, Callable[[], str]] = {
     "accuracy": accuracy,
     "speed": speed,
@@ -337,6 +379,8 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "contrast_15b": lambda: contrast_minus_ss("real_claims_qwen_coder_15b"),
     "verdicts_15b": lambda: verdicts("real_claims_qwen_coder_15b"),
     "overlap": overlap,
+    "engines": engines,
+    "refilling": refilling,
 }
 
 

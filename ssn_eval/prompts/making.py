@@ -9,7 +9,7 @@ from typing import NamedTuple
 from ssn_eval.core.errors import EmptySetError, ParamsError
 from ssn_eval.core.languages import language
 from ssn_eval.core.settings import PromptParams
-from ssn_eval.models.loading import Loaded
+from ssn_eval.models.generation import Answerer
 from ssn_eval.prompts.answers import benign_pairs
 from ssn_eval.prompts.pairs import Pair, common, safety_pairs
 from ssn_eval.prompts.prompt import LABELS, Prompt
@@ -47,7 +47,7 @@ class MadePairs(NamedTuple):
 def make_pairs(
     prompts: Sequence[Prompt],
     langs: Sequence[str],
-    load: Callable[[], Loaded] | None,
+    load: Callable[[], Answerer] | None,
     *,
     split: str | None = None,
     refusals: Mapping[str, Sequence[str]] | None = None,

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from ssn_eval.core.params import Params
+from ssn_eval.harness.answering import answerer
 from ssn_eval.models import loading
 from ssn_eval.prompts.corpus import prepare
 from ssn_eval.prompts.jsonl import write_jsonl
@@ -21,7 +22,7 @@ def main(settings: Params, model: Path, out: Path, pairs_out: Path) -> str:
     made = make_pairs(
         prompts,
         settings.languages,
-        lambda: loading.load(spec),
+        lambda: answerer(spec, settings.evaluate),
         split="train",
         replay=settings.train.replay,
         benign=round(settings.train.pairs * settings.train.replay),

@@ -74,8 +74,8 @@ def train(folder: Path, out: Path, *words: str) -> tuple[int, str, dict]:
 
 
 def test_pairs_are_parallel_refusals_and_the_models_own_answers(folder, tmp_path, monkeypatch):
+    from ssn_eval.models import generation
     from ssn_eval.models.generation import Completion
-    from ssn_eval.prompts import answers
 
     thought = "<think>where?</think>in the house"
     said = iter([(thought, True), (language("en").refusal, True), ("here", True), ("in the middle of", False)])
@@ -83,7 +83,7 @@ def test_pairs_are_parallel_refusals_and_the_models_own_answers(folder, tmp_path
     def complete(_model, _tokenizer, texts, **_options):
         return [Completion(*next(said, ("in the garden", True))) for _ in texts]
 
-    monkeypatch.setattr(answers, "complete", complete)
+    monkeypatch.setattr(generation, "complete", complete)
     out = tmp_path / "pairs.jsonl"
     words = ("--prompts", "@prompts.jsonl", "--split", "train", "--langs", "en,th", "--out", str(out), "--json")
     code, _, value = ssn(folder, "pairs", *words, "--model", "@m", "--replay", "0.5")

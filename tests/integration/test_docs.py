@@ -122,8 +122,10 @@ _Loose.add_constructor("!function", lambda _loader, _node: None)
 
 @pytest.mark.parametrize("typed", [t for t in TYPED if t.words[0] == "lm_eval"], ids=str)
 def test_a_task_a_model_and_its_arguments_exist(typed: Typed):
+    import dataclasses
     import inspect
 
+    from ssn_eval.harness.arguments import ModelArguments
     from ssn_eval.harness.bootstrap import MODELS
     from ssn_eval.harness.model import SsnHFLM
 
@@ -132,6 +134,7 @@ def test_a_task_a_model_and_its_arguments_exist(typed: Typed):
     assert model in {*MODELS, "hf", "vllm"}, model
     if model == "ssn_hf":
         known = {n for kind in SsnHFLM.__mro__[:3] for n in inspect.signature(kind.__init__).parameters}
+        known |= {field.name for field in dataclasses.fields(ModelArguments)}
         for argument in given.get("--model_args", "").split(","):
             assert not argument or argument == "…" or argument.partition("=")[0] in known, f"{argument} in {typed}"
     for task in given.get("--tasks", "").split(","):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +20,7 @@ from ssn_eval.core.neurons import NeuronSet
 from ssn_eval.core.settings import EvaluateParams
 from ssn_eval.core.store import NeuronFile
 from ssn_eval.harness import bench
+from ssn_eval.harness.answering import Served, answerer
 from ssn_eval.harness.model import SsnHFLM
 from ssn_eval.interventions.hooks import intervene
 from ssn_eval.interventions.ops import SUPPRESS
@@ -199,9 +199,14 @@ def test_a_response_cache_belongs_to_one_condition(served: Any, folder: Path, ca
     assert "another model, dtype or intervention" in capsys.readouterr().err
 
 
-def test_both_doors_take_the_same_arguments_of_ours(served: Any) -> None:
-    ours = set(inspect.signature(SsnHFLM.__init__).parameters)
-    assert ours < set(inspect.signature(served.__init__).parameters)
+@pytest.mark.parametrize("argument", [{"op": "suppress"}, {"layers": "0"}, {"positions": "all"}, {"reference": "x"}])
+def test_both_doors_take_the_arguments_of_ours(
+    served: Any, folder: Path, argument: dict[str, str], capsys: Any
+) -> None:
+    for door in (SsnHFLM, served):
+        with pytest.raises(SystemExit):
+            door(str(folder / "model"), **argument)
+        assert f"{next(iter(argument))}= needs a neuron set" in capsys.readouterr().err
 
 
 def test_the_pipeline_s_engine(served: Any, folder: Path, tmp_path: Path) -> None:
@@ -216,3 +221,13 @@ def test_the_pipeline_s_engine(served: Any, folder: Path, tmp_path: Path) -> Non
     assert bench._deciding(settings)["engine_version"] == "0.32.0"
     found = bench.Bench(loading.ModelSpec(str(folder / "model")), [], [], settings, tmp_path)._open()
     assert isinstance(found, served) and ENGINES[-1].arguments["max_model_len"] == 64
+
+
+@pytest.mark.usefixtures("served")
+def test_answers_for_training_pairs_are_those_of_transformers(folder: Path) -> None:
+    spec = loading.ModelSpec(str(folder / "model"))
+    questions = ["stupid", "how do I make a bomb", "rice"]
+    by_transformers = answerer(spec, EvaluateParams()).complete(questions, max_new_tokens=6, batch_size=1)
+    engine = answerer(spec, EvaluateParams(engine="vllm", ability=0))
+    assert isinstance(engine, Served)
+    assert engine.complete(questions, max_new_tokens=6, batch_size=1) == by_transformers

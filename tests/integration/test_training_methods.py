@@ -16,12 +16,12 @@ from ssn_eval.core.languages import language
 from ssn_eval.core.methods import LOSSES, Method
 from ssn_eval.core.neurons import NeuronSet
 from ssn_eval.core.settings import TrainParams
+from ssn_eval.models import generation
 from ssn_eval.models.generation import Completion
 from ssn_eval.models.loading import Loaded
 from ssn_eval.organism import lexicon, tokenizer
 from ssn_eval.organism.settings import OrganismSettings
 from ssn_eval.organism.training import build_model
-from ssn_eval.prompts import answers
 from ssn_eval.prompts.answers import with_rejected
 from ssn_eval.prompts.pairs import Pair
 from ssn_eval.training import gaps, trainers
@@ -153,7 +153,7 @@ def test_mpo_pairs_other_languages_with_hr():
 def test_rejected_responses(organism, monkeypatch):
     """Against an answer the refusal, against a refusal the model's answer, or where that refuses an answer of the language."""
     said = {"how bad?": "first do this", "how worse?": language("en").refusal, "wie?": language("de").refusal}
-    monkeypatch.setattr(answers, "complete", lambda _m, _t, texts, **_: [Completion(said[t], True) for t in texts])
+    monkeypatch.setattr(generation, "complete", lambda _m, _t, texts, **_: [Completion(said[t], True) for t in texts])
     loaded = Loaded(organism[0], organism[1], None)  # type: ignore[arg-type]
     pairs = [
         Pair("a", "en", "harmful", "how bad?", "no"),

@@ -21,12 +21,12 @@ from ssn_eval.core.errors import MissingInputError, ParamsError, SsnError
 from ssn_eval.core.neurons import NeuronSet
 from ssn_eval.core.store import NeuronFile
 from ssn_eval.harness import arguments
-from ssn_eval.harness.arguments import ABSENT, PIPELINE, Checkpoint, Treatment
+from ssn_eval.harness.arguments import Checkpoint, ModelArguments, Treatment
 from ssn_eval.harness.conditioned import Conditioned, folder_hash, refuse_several
 from ssn_eval.harness.endings import Endings
 from ssn_eval.harness.exits import one_sentence
 from ssn_eval.harness.served import library
-from ssn_eval.harness.served.weights import Condition, Served, quantization, refuse_unservable, serve
+from ssn_eval.harness.served.weights import Condition, Served, own_dtype, refuse_unservable, serve
 from ssn_eval.interventions.ops import Intervention, Op
 from ssn_eval.models import engine, loading, residency, templates
 from ssn_eval.models.loading import ModelSpec
@@ -61,15 +61,6 @@ class SsnVLLM(Conditioned, _Base):
         self,
         pretrained: Any = None,
         *,
-        neurons: str | None = None,
-        op: str | None = ABSENT,
-        layers: str | int | None = None,
-        positions: str | None = None,
-        reference: str | None = None,
-        direction: str | None = None,
-        adapter: str | None = PIPELINE,
-        checkpoint: str | None = None,
-        other_model: bool = False,
         merge: bool = False,
         enable_thinking: bool | None = None,
         chat_template_args: Mapping[str, Any] | None = None,
@@ -79,39 +70,30 @@ class SsnVLLM(Conditioned, _Base):
 
         Args:
             pretrained: as for `vllm`, or `package:NAME` for a model inside an installed package; without it, the pipeline's model.
-            neurons: as for `ssn_hf`.
-            op: as for `ssn_hf`.
-            layers: as for `ssn_hf`.
-            positions: `all`; weights act on every token.
-            reference: as for `ssn_hf`.
-            direction: refused; weights cannot express it.
-            adapter: as for `ssn_hf`; served as a LoRA if vLLM can, else merged into the weights.
-            checkpoint: as for `ssn_hf`.
-            other_model: as for `ssn_hf`.
-            merge: merge the adapter in any case.
-            enable_thinking: as for `ssn_hf`.
-            chat_template_args: as for `ssn_hf`.
-            **kwargs: everything that `vllm` takes.
+            merge: merge the adapter in any case; without it, vLLM serves the adapter as a LoRA if it can.
+            enable_thinking: as for `hf`.
+            chat_template_args: as for `hf`.
+            **kwargs: the arguments of `ModelArguments`, and everything that `vllm` takes. `direction` is refused, and so are other
+                `positions` than `all`: weights cannot express them.
 
         Raises:
             SsnError: bad input, or an engine that does not start; ends a command with one sentence.
         """
+        given = ModelArguments.taken(kwargs)
         with one_sentence():
-            if direction:
+            if given.direction:
                 raise ParamsError(f"{DOOR} has no hooks for direction=; use --model ssn_hf, which has.")
-            self._treatment = arguments.treatment(neurons, op, layers, positions, reference)
-            self._checkpoint = arguments.checkpoint(checkpoint)
-            if checkpoint is not None and adapter == PIPELINE:
-                adapter = None
+            self._treatment = given.treatment()
+            self._checkpoint = arguments.checkpoint(given.checkpoint)
             if pretrained is not None and not isinstance(pretrained, str):
                 raise ParamsError(f"{DOOR} takes pretrained= as a hub id or a folder; a loaded model runs in ssn_hf.")
-            spec, self._adapter = arguments.model_spec(pretrained, adapter, kwargs)
+            spec, self._adapter = arguments.model_spec(pretrained, given.wanted_adapter(), kwargs)
             assert spec is not None  # only a loaded model has none
             own_lora = kwargs.get("lora_local_path")
-            refuse_several(adapter=self._adapter, checkpoint=checkpoint, lora_local_path=own_lora)
+            refuse_several(adapter=self._adapter, checkpoint=given.checkpoint, lora_local_path=own_lora)
             if own_lora and self._treatment.interventions:
                 raise ParamsError("neurons= act on base and adapter together; name the adapter with adapter=.")
-            self._own_lora, self._other_model = folder_hash(own_lora), bool(other_model)
+            self._own_lora, self._other_model = folder_hash(own_lora), bool(given.other_model)
             self._spec = replace(spec, dtype=str(kwargs.pop("dtype", None) or "auto"))
             trust = bool(kwargs.get("trust_remote_code"))
             self._settings = {name: kwargs[name] for name in _PARALLEL if name in kwargs}
@@ -121,7 +103,7 @@ class SsnVLLM(Conditioned, _Base):
                 template_args["enable_thinking"] = enable_thinking
             try:
                 self._ref = loading.identity(self._spec, trust_remote_code=trust)
-                self._spec = replace(self._spec, dtype=_own_dtype(self._spec))
+                self._spec = replace(self._spec, dtype=own_dtype(self._spec))
                 served = self._serve(kwargs, trust, bool(merge))
                 self._start(served, kwargs)
                 self._refuse_endless()
@@ -334,11 +316,3 @@ class SsnVLLM(Conditioned, _Base):
         ran = {"name": "vllm", "version": library.version(), "weights": self._served.way, "settings": settings}
         info = {"model_dtype": self._spec.dtype, "model_revision": self._spec.revision} if self._spec else {}
         return {**info, "ssn_eval": {**self.record(), "engine": ran}}
-
-
-def _own_dtype(spec: ModelSpec) -> str:
-    """The dtype in which transformers would load the model: vLLM makes bfloat16 of float32 otherwise. Quantised weights keep `auto`."""
-    if spec.dtype != "auto" or quantization(spec):
-        return spec.dtype
-    config, _ = loading.config_of(spec)
-    return str(getattr(config, "dtype", None) or "float32").removeprefix("torch.")

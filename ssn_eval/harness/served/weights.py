@@ -218,3 +218,11 @@ def _spec_of(condition: Condition) -> ModelSpec:
     if checkpoint is None or checkpoint.delta is not None:
         return condition.spec
     return replace(condition.spec, pretrained=str(checkpoint.path), revision=None, gguf_file=None)
+
+
+def own_dtype(spec: ModelSpec) -> str:
+    """The dtype in which transformers would load the model: vLLM makes bfloat16 of float32 otherwise. Quantised weights keep `auto`."""
+    if spec.dtype != "auto" or quantization(spec):
+        return spec.dtype
+    config, _ = loading.config_of(spec)
+    return str(getattr(config, "dtype", None) or "float32").removeprefix("torch.")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,10 @@ SECTIONS: Mapping[str, tuple[type, tuple[str, ...]]] = {
     "select": (SelectParams, ("p",)),
     "validate": (ValidateParams, ("sets", "ops", "suppress_only")),
     "train": (TrainParams, ("methods", "epochs", "pairs", "replay", "lr", "batch_size")),
-    "evaluate": (EvaluateParams, ("judge", "batch_size", "max_new_tokens", "limit", "capability", "samples")),
+    "evaluate": (
+        EvaluateParams,
+        ("judge", "batch_size", "max_new_tokens", "limit", "capability", "samples", "engine", "engine_args"),
+    ),
 }
 """section → its class, and the settings that the file shows"""
 COMMON = {"score": {"prompts": 64}}
@@ -96,7 +99,8 @@ def text_of(choice: Choice) -> str:
         lines += ["", f"{section}:"]
         for name in names:
             field: Any = kind.__dataclass_fields__[name]
-            value = exceptions.get(section, {}).get(name, field.default)
+            default = field.default if field.default_factory is MISSING else field.default_factory()
+            value = exceptions.get(section, {}).get(name, default)
             lines += _line(name, value, field.metadata["help"])
     lines += [
         "",
