@@ -29,7 +29,7 @@ CHANGES: Mapping[str, Mapping[str, Any]] = {
     "prompts": {"limit": 64, "replay_tokens": 192},
     "score": {"sites": "both", "prompts": 64, "probes": 2},
     "validate": {"sets": ["ss", "contrast", "random_0", "contrast.random_0"], "ops": ["suppress", "scale:2"]},
-    "train": {"methods": ["ssn", "random"], "pairs": 16, "steps": 16, "max_length": 320},
+    "train": {"methods": ["ssn", "random"], "pairs": 16, "steps": 16, "batch_size": 8, "max_length": 320},
     "evaluate": {"batch_size": 40, "max_new_tokens": 32, "limit": 40, "capability": None},
 }
 """what differs from `params.yaml`"""
