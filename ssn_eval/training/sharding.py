@@ -64,7 +64,7 @@ def _shard_like(mask: torch.Tensor, gradient: Any) -> torch.Tensor:
     """The part of a mask that belongs to this process's part of a gradient."""
     from torch.distributed.tensor import DTensor, distribute_tensor
 
-    if not isinstance(gradient, DTensor):
+    if not isinstance(gradient, DTensor) or not mask.ndim:
         return mask.to(gradient.device)
     whole = mask.to(device=gradient.to_local().device, dtype=gradient.dtype)
     return distribute_tensor(whole, gradient.device_mesh, gradient.placements)
