@@ -186,7 +186,9 @@ def method_for(name: str, *, has_neurons: bool) -> Method:
     method = METHODS[name]
     if method.uses_set and not has_neurons:
         use = "trains chosen neurons" if method.on_neurons else "needs a neuron set"
-        raise ParamsError(f"The method {name} {use}: give --neurons FILE, or a method that needs none (full, lora, dpo).")
+        raise ParamsError(
+            f"The method {name} {use}: give --neurons FILE, or a method that needs none (full, lora, dpo)."
+        )
     if method.uses_set or not has_neurons:
         return method
     if method.loss == "sft":

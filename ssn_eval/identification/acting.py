@@ -93,7 +93,13 @@ def co_activating(
 
 
 def on_pathways(
-    loaded: Loaded, neurons: NeuronSet, pairs: Sequence[Pair], langs: Sequence[str], *, limit: int | None, **options: int
+    loaded: Loaded,
+    neurons: NeuronSet,
+    pairs: Sequence[Pair],
+    langs: Sequence[str],
+    *,
+    limit: int | None,
+    **options: int,
 ) -> NeuronSet:
     """The neurons of a set that lie on the pathway of each language, by co-activation.
 
@@ -112,12 +118,21 @@ def on_pathways(
     for lang in langs:
         harmful, harmless = (
             subsample(
-                [Prompt(p.id, p.lang, label, p.prompt, response=p.response) for p in pairs if (p.lang, p.label) == (lang, label)],
+                [
+                    Prompt(p.id, p.lang, label, p.prompt, response=p.response)
+                    for p in pairs
+                    if (p.lang, p.label) == (lang, label)
+                ],
                 limit,
                 options.get("seed", 0),
             )
             for label in LABELS
         )
+        if min(len(harmful), len(harmless)) < 2:
+            raise EmptySetError(
+                f"The pathway of {lang} needs two training pairs or more of each label, and there are {len(harmful)} harmful and "
+                f"{len(harmless)} harmless ones; use a larger train.replay, or leave {lang} out of the preset."
+            )
         neurons = neurons & pathway.endpoints(co_activating(loaded, neurons, harmful, harmless, **options))
     return neurons
 

@@ -319,9 +319,7 @@ class Selected:
         return {**self.families.by_language(), **self.named, **self.presets.sets, **self.controls}
 
 
-def select_all(
-    settings: Params, evidence: Evidence, model: ModelRef, on_pathway: OnPathway | None = None
-) -> Selected:
+def select_all(settings: Params, evidence: Evidence, model: ModelRef, on_pathway: OnPathway | None = None) -> Selected:
     """Every set that a run asks for, from the scores of all its languages.
 
     Args:

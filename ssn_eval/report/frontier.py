@@ -44,7 +44,7 @@ def frontiers(found: Mapping[str, Any], settings: FrontierParams, hr: str) -> di
     Returns:
         `{"seeds", "scenarios": {name: {"languages", "base", "base_points", "methods": {name: {"trainable", "area", "at": {x: value}, "capability_area",
         "points"}}}}}`; each value is `{"mean", "low", "high", "values", "minus_random"}`, with Student's t-interval over seeds,
-        and `minus_random` is the same for the difference to `random` in the same seed.
+        and `minus_random` is the same for the difference to `random` in the same seed, or to `<method>_random` if that is compared too.
     """
     seeds = sorted(int(seed) for seed in found["base"])
     base = {int(seed): rates for seed, rates in found["base"].items()}
@@ -73,7 +73,8 @@ def frontiers(found: Mapping[str, Any], settings: FrontierParams, hr: str) -> di
                 "parameters": _range([cell["parameters"] for cell in method_cells]),
             }
         for method, value in by_method.items():
-            _add_difference(value, by_method.get(RANDOM) if method != RANDOM else None)
+            own = by_method.get(f"{method}_{RANDOM}", by_method.get(RANDOM))
+            _add_difference(value, None if method == RANDOM or method.endswith(f"_{RANDOM}") else own)
         scenarios[name] = {
             "languages": list(counted_langs),
             "base": _over([start[seed].refused for seed in seeds]),

@@ -122,9 +122,7 @@ class Suppression:
         return change
 
 
-def tokens_loss(
-    model: Any, batch: Mapping[str, torch.Tensor], suppression: Suppression, beta: float
-) -> torch.Tensor:
+def tokens_loss(model: Any, batch: Mapping[str, torch.Tensor], suppression: Suppression, beta: float) -> torch.Tensor:
     """The loss of a batch, summed over the tokens of its responses.
 
     Args:

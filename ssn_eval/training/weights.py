@@ -37,9 +37,7 @@ class Free(NamedTuple):
         return hasattr(self.model, "peft_config")
 
 
-def free(
-    model: PreTrainedModel, method: Method, neurons: NeuronSet | None, clusters: Clusters | None = None
-) -> Free:
+def free(model: PreTrainedModel, method: Method, neurons: NeuronSet | None, clusters: Clusters | None = None) -> Free:
     """Let the method's weights move, and no others.
 
     Args:

@@ -66,9 +66,7 @@ def run(organism, method: Method, settings: TrainParams = SETTINGS, work=None, p
     model, tok = copy.deepcopy(organism[0]), organism[1]
     torch.manual_seed(0)
     ready = free(model, method, CHOSEN if method.uses_set else None, CLUSTERS)
-    done = fitted(
-        ready.model, tok, pairs, settings, lr=lr, work=work, method=method, masks=ready.masks, neurons=CHOSEN
-    )
+    done = fitted(ready.model, tok, pairs, settings, lr=lr, work=work, method=method, masks=ready.masks, neurons=CHOSEN)
     return ready, [e["loss"] for e in done.curve]
 
 
@@ -117,7 +115,9 @@ def test_rows_of_one_cluster_get_one_update_and_nothing_else_moves(organism, tmp
     }
     hidden = organism[0].config.hidden_size
     mlp = {name: delta for name, delta in moved.items() if ".mlp." in name}
-    assert sorted(name.split(".")[-2] for name in mlp) == ["gate_proj", "up_proj"], "not the column of the down projection"
+    assert sorted(name.split(".")[-2] for name in mlp) == ["gate_proj", "up_proj"], (
+        "not the column of the down projection"
+    )
     for delta in mlp.values():
         assert set(delta.abs().sum(1).nonzero().flatten().tolist()) == {3, 8, 9, 20}
         for group in CLUSTERS["layers.1.mlp"]:
@@ -132,7 +132,9 @@ def test_clusters_are_the_groups_of_like_profiles():
     base = np.random.default_rng(0).normal(size=(3, 40))
     rows = np.stack([base[i % 3] * (1 + i) + i + 0.01 * np.sin(np.arange(40) + i) for i in range(9)])
     found = clusters.grouped([10, 11, 12, 13, 14, 15, 16, 17, 18], rows, largest=6, seed=0)
-    assert found == [[10, 13, 16], [11, 14, 17], [12, 15, 18]], "scale and offset do not count; the silhouette finds three"
+    assert found == [[10, 13, 16], [11, 14, 17], [12, 15, 18]], (
+        "scale and offset do not count; the silhouette finds three"
+    )
     assert clusters.grouped([4, 7], rows[:2], 8, 0) == [[4, 7]]
     assert clusters.grouped([1, 2, 3], np.ones((3, 5)), 8, 0) == [[1, 2, 3]]
     assert clusters.grouped([1, 2, 3, 4], rows[:4], 1, 0) == [[1, 2, 3, 4]]
@@ -153,7 +155,7 @@ def test_profiles_are_the_largest_activations_over_a_prompts_tokens(organism):
     expected = [[float(out[0, :, i].max()) for out in captured] for i in (1, 7)]
     assert found == pytest.approx(np.array(expected), abs=1e-5)
     made = clusters.of_method(loaded, METHODS["tied"], CHOSEN, PAIRS, SETTINGS)
-    assert made is not None and {k: sorted(sum(v, [])) for k, v in made.items()} == CHOSEN.by_key()
+    assert made is not None and {k: sorted(i for group in v for i in group) for k, v in made.items()} == CHOSEN.by_key()
     assert made == clusters.of_method(loaded, METHODS["tied"], CHOSEN, PAIRS, SETTINGS)
     assert clusters.of_method(loaded, METHODS["ssn"], CHOSEN, PAIRS, SETTINGS) is None
 
@@ -286,7 +288,10 @@ def test_rows_that_cannot_be_are_refused(organism):
     for kind in ("neurons", "mask", "tied"):
         with pytest.raises(ParamsError, match="use weights: lora, complement or full"):
             Method("ss", kind, "sft_ablated")  # type: ignore[arg-type]
-    for row, said in ((Method(weights="complement"), "outside a set"), (Method(weights="lora", loss="sft_ablated"), "suppresses a set")):
+    for row, said in (
+        (Method(weights="complement"), "outside a set"),
+        (Method(weights="lora", loss="sft_ablated"), "suppresses a set"),
+    ):
         with pytest.raises(ParamsError, match=said):
             check("mine", row)
     for change in ({"clusters": 0}, {"tau": 0.0}, {"width": 0}):
@@ -296,7 +301,10 @@ def test_rows_that_cannot_be_are_refused(organism):
         method_for("complement", has_neurons=False)
     with pytest.raises(ParamsError, match="give --neurons FILE"):
         method_for("sft_ablated", has_neurons=False)
-    assert method_for("mlc", has_neurons=True) == METHODS["mlc_ssn"] and method_for("mlc", has_neurons=False).weights == "full"
+    assert (
+        method_for("mlc", has_neurons=True) == METHODS["mlc_ssn"]
+        and method_for("mlc", has_neurons=False).weights == "full"
+    )
     with pytest.raises(EmptySetError, match="needs the neurons of ss"):
         free(organism[0], Method("ss", "complement"), NeuronSet.of([]))
 
