@@ -52,6 +52,8 @@ def prepare(trainer: Trainer, masks: Mapping[str, torch.Tensor] | None) -> None:
             if name not in masks:
                 parameter.grad.zero_()
                 continue
+            if not masks[name].ndim:  # it moves as a whole
+                continue
             if name not in shards:
                 shards[name] = _shard_like(masks[name], parameter.grad)
             parameter.grad.mul_(shards[name])
@@ -64,7 +66,7 @@ def _shard_like(mask: torch.Tensor, gradient: Any) -> torch.Tensor:
     """The part of a mask that belongs to this process's part of a gradient."""
     from torch.distributed.tensor import DTensor, distribute_tensor
 
-    if not isinstance(gradient, DTensor) or not mask.ndim:
+    if not isinstance(gradient, DTensor):
         return mask.to(gradient.device)
     whole = mask.to(device=gradient.to_local().device, dtype=gradient.dtype)
     return distribute_tensor(whole, gradient.device_mesh, gradient.placements)

@@ -56,6 +56,11 @@ NEW = {
 }
 
 
+def some(*quick: str) -> list[Any]:
+    """Every new row; those that are not named here run in `make test-slow`."""
+    return [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in NEW]
+
+
 @pytest.fixture(scope="module")
 def organism():
     tok = tokenizer.build(lexicon.load())
@@ -261,7 +266,7 @@ def test_mlc_learns_the_responses_of_hr_alone_if_asked(organism):
         run(organism, NEW["mlc"], pairs=[p for p in PAIRS if p.lang == "en"])
 
 
-@pytest.mark.parametrize("name", NEW)
+@pytest.mark.parametrize("name", some("sft_ablated", "mlc"))
 def test_parts_and_checkpointing_give_the_same_step(organism, name):
     settings = replace(SETTINGS, steps=2, batch_size=8)
     whole, curve = run(organism, NEW[name], settings, lr=1e-3)
@@ -274,7 +279,7 @@ def test_parts_and_checkpointing_give_the_same_step(organism, name):
     assert near == pytest.approx(curve, rel=3e-2) and all(v.dtype == torch.float32 for v in weights(cast).values())
 
 
-@pytest.mark.parametrize("name", NEW)
+@pytest.mark.parametrize("name", some("sft_ablated", "mlc_ssn"))
 def test_a_killed_run_resumes_to_the_same_weights(organism, tmp_path, monkeypatch, name):
     expected, losses = run(organism, NEW[name])
     with interrupted(monkeypatch, 3):
