@@ -61,10 +61,12 @@ def sft_ablated(job: Job) -> Trainer:
             self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
         ) -> Any:
             """The part of a micro-batch in the mean loss of its step."""
-            labelled = inputs["labels"][:, 1:] != IGNORED
-            total = tokens_loss(model, inputs, suppression, beta)
-            items = int(labelled.sum()) if num_items_in_batch is None else num_items_in_batch
-            value = total / items * (1 if num_items_in_batch is None else self.accelerator.num_processes)
+            value = tokens_loss(model, inputs, suppression, beta)
+            if num_items_in_batch is None:
+                value = value / (inputs["labels"][:, 1:] != IGNORED).sum()
+            else:  # counted over all processes, whose gradients are averaged
+                shared = self.accelerator.num_processes if self.args.average_tokens_across_devices else 1
+                value = value / num_items_in_batch * shared
             return (value, None) if return_outputs else value
 
     trainer = AblatedTrainer(
