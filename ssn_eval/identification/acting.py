@@ -99,7 +99,8 @@ def on_pathways(
     langs: Sequence[str],
     *,
     limit: int | None,
-    **options: int,
+    batch_size: int = 8,
+    seed: int = 0,
 ) -> NeuronSet:
     """The neurons of a set that lie on the pathway of each language, by co-activation.
 
@@ -109,12 +110,14 @@ def on_pathways(
         pairs: training pairs: the refusals of harmful prompts, and the answers to harmless ones.
         langs: codes.
         limit: the largest number of pairs of each language and label, drawn at random; None for all.
-        options: `batch_size` and `seed` of `co_activating`.
+        batch_size: pairs in one forward pass.
+        seed: of that draw, and of the permutations.
 
     Raises:
         EmptySetError: there are fewer than two pairs of a language and label.
         MismatchError: a neuron lies outside the model.
     """
+    kept = neurons
     for lang in langs:
         harmful, harmless = (
             subsample(
@@ -124,7 +127,7 @@ def on_pathways(
                     if (p.lang, p.label) == (lang, label)
                 ],
                 limit,
-                options.get("seed", 0),
+                seed,
             )
             for label in LABELS
         )
@@ -133,8 +136,9 @@ def on_pathways(
                 f"The pathway of {lang} needs two training pairs or more of each label, and there are {len(harmful)} harmful and "
                 f"{len(harmless)} harmless ones; use a larger train.replay, or leave {lang} out of the preset."
             )
-        neurons = neurons & pathway.endpoints(co_activating(loaded, neurons, harmful, harmless, **options))
-    return neurons
+        edges = co_activating(loaded, neurons, harmful, harmless, batch_size=batch_size, seed=seed)
+        kept = kept & pathway.endpoints(edges)
+    return kept
 
 
 def propagating(

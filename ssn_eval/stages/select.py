@@ -106,8 +106,9 @@ def _on_pathway(settings: Params, model_folder: Path, pairs_file: Path) -> OnPat
 
         loaded, pairs = inputs()
         langs = [settings.hr if code == OF_HR else code for code in preset.pathway]
-        options = {"batch_size": settings.score.batch_size, "seed": settings.score.seed}
-        return acting.on_pathways(loaded, neurons, pairs, langs, limit=settings.score.prompts, **options)
+        score = settings.score
+        options = {"limit": score.prompts, "batch_size": score.batch_size, "seed": score.seed}
+        return acting.on_pathways(loaded, neurons, pairs, langs, **options)  # type: ignore[arg-type]
 
     return on_pathway
 

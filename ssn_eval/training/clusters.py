@@ -70,7 +70,7 @@ def grouped(indices: Sequence[int], values: np.ndarray, largest: int, seed: int)
     most = min(largest, len(indices) - 1, len(np.unique(normal, axis=0)))
     best, labels = -np.inf, np.zeros(len(indices), dtype=int)
     for count in range(2, most + 1):
-        found = KMeans(count, n_init=10, random_state=seed).fit_predict(normal)
+        found = KMeans(count, n_init=10, random_state=seed).fit_predict(normal)  # type: ignore[arg-type]
         score = silhouette_score(normal, found)
         if score > best:
             best, labels = score, found

@@ -125,7 +125,7 @@ def mlc(job: Job) -> Trainer:
             """The part of a micro-batch in the loss of its step."""
             sizes = inputs.pop("sizes").tolist()
             prompts = {name: inputs.pop(f"prompt_{name}") for name in ("input_ids", "attention_mask")}
-            value = super().compute_loss(model, inputs, num_items_in_batch=num_items_in_batch)
+            value: Any = super().compute_loss(model, inputs, num_items_in_batch=num_items_in_batch)
             if sizes:
                 with self.accelerator.autocast():
                     states = last_states(job.model, prompts)

@@ -111,7 +111,8 @@ def test_complement_holds_the_biases_of_the_set():
 def test_rows_of_one_cluster_get_one_update_and_nothing_else_moves(organism, tmp_path):
     ready, curve = run(organism, NEW["tied"])
     ref = ModelRef("m", "a" * 64, "llama", geometry(organism[0]))
-    save_adapter(ready.model, tmp_path / "tied", ref, {"method": "tied"})
+    adapter: Any = ready.model
+    save_adapter(adapter, tmp_path / "tied", ref, {"method": "tied"})
     tuned: Any = load_adapter(copy.deepcopy(organism[0]), tmp_path / "tied", ref).merge_and_unload()
     moved = {
         name: weight.detach() - before
