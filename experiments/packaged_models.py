@@ -19,7 +19,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from ssn_eval.core import files
+from ssn_eval.core import chatter, files
 from ssn_eval.core.errors import FormatError, MissingInputError, ParamsError, SsnError
 from ssn_eval.core.origin import versions
 from ssn_eval.models import loading
@@ -103,8 +103,10 @@ def append(package: str, whole) -> None:
 
 def convert(model: Packaged, gguf: Path, out: Path) -> None:
     """Read the GGUF file and save model, tokenizer, generation config and `provenance.json` in the folder `out`."""
+    chatter.silence()
     from transformers import AutoTokenizer, GenerationConfig
 
+    print("dequantising the weights", file=sys.stderr)
     spec = loading.ModelSpec(pretrained=str(gguf.parent), gguf_file=gguf.name, dtype="bfloat16")
     loaded = loading.load(spec, device="cpu")
     tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)  # the loaded one has our settings

@@ -2,7 +2,7 @@
 
 Needs a folder that `real_sets.py` or a pipeline's stage `select` wrote (artifacts/prompts.jsonl, artifacts/sets), and for the borderline prompts a folder with
 `xstest_safe.json` and `jailbreakbench.json` (lists of `{"id" or position, "prompt"}`). Finished conditions are kept; the result is written
-after each. It holds counts and rates, and no text.
+after each. It holds counts and rates, and no text. `RUN/results` gets the same in the pipeline's own files, for `ssn report` and `real_claims.py`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,6 @@ SUPPRESSED = (
     "random_0",
     "contrast",
     "contrast.random_0",
-    "ms_hr",
     "random_1",
     "random_2",
     "private",
@@ -46,11 +45,14 @@ DOSES = {
 }
 
 
-def plan() -> Iterator[tuple[str, str]]:
-    """The set and the op of every condition, in the order in which they are measured."""
+def plan(weaker: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """The set and the op of every condition, in the order in which they are measured; `weaker` are the languages other than English."""
     yield from ((name, "suppress") for name in SUPPRESSED)
     for position in range(max(map(len, DOSES.values()))):
         yield from ((name, f"scale:{doses[position]:g}") for name, doses in DOSES.items() if position < len(doses))
+    of_language = ("ms_hr", *(f"ms_{lang}" for lang in weaker))
+    yield from ((f"{name}{end}", "suppress") for name in of_language for end in ("", ".random_0"))
+    yield from ((f"private_{lang}", "suppress") for lang in weaker)
 
 
 def drawn(name: str, seed: int) -> str:
@@ -121,7 +123,8 @@ def main() -> None:
         benches["borderline"] = (Bench(spec, borderline(given.borderline), ["en"], SETTINGS, given.work), ["en"])
     sets: dict[str, NeuronSet] = {
         name: store.load_neurons(given.run / "artifacts/sets" / f"{drawn(name, given.seed)}.json").neurons
-        for name in {n for n, _ in plan()}
+        for name in {n for n, _ in plan(langs[1:])}
+        if (given.run / "artifacts/sets" / f"{drawn(name, given.seed)}.json").is_file()
     }
     asked = [set(words.split(",")) if words else None for words in (given.sets, given.only)]
     result: dict[str, Any] = {
@@ -138,7 +141,10 @@ def main() -> None:
     for part, (bench, part_langs) in benches.items():
         base[part] = bench.unchanged()
         result["conditions"].setdefault("base", {})[part] = counted(base[part], None, part_langs)
-    for name, op in plan():
+    measured: dict[str, dict[str, Any]] = {}
+    for name, op in plan(langs[1:]):
+        if name not in sets:
+            continue
         wanted = all(some is None or word in some for some, word in zip(asked, (name, op), strict=True))
         if not wanted and not benches["heldout"][0].has(sets[name], parse_op(op)):
             continue
@@ -147,9 +153,21 @@ def main() -> None:
                 continue
             found = bench.intervened(sets[name], parse_op(op))
             key = f"{op} {name}"
+            if part == "heldout":
+                measured.setdefault(drawn(name, given.seed), {})[op] = found["counts"]
             result["conditions"].setdefault(key, {})[part] = counted(found, base[part]["counts"], part_langs)
             files.write_json(given.out, result)
             print(key, part, {k: round(v, 3) for k, v in result["conditions"][key][part]["rates"].items()}, flush=True)
+    write_pipeline(given.run, base["heldout"]["counts"], measured)
+
+
+def write_pipeline(run: Path, base: Mapping[str, Any], measured: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write `RUN/results` as the pipeline does: `select.json`, `evaluate/base.json` and a file in `validate` for each set."""
+    results = run / "results"
+    files.write_json(results / "select.json", files.read_json(run / "summary.json", "the summary of real_sets.py"))
+    files.write_json(results / "evaluate/base.json", base)
+    for name, conditions in measured.items():
+        files.write_json(results / f"validate/{name}.json", {"set": name, "conditions": conditions})
 
 
 def by_site(neurons: NeuronSet) -> dict[str, int]:

@@ -14,8 +14,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from pydantic import TypeAdapter
+
 from ssn_eval.core.params import Params
-from ssn_eval.core.presets import PRESETS
+from ssn_eval.core.presets import PRESETS, Preset
 from ssn_eval.core.settings import PromptParams, ScoreParams, SelectParams, ValidateParams
 from ssn_eval.identification.by_language import score_languages
 from ssn_eval.models.loading import ModelSpec
@@ -26,6 +28,8 @@ from ssn_eval.stages.select import select_sets
 
 KEY, PROMPTS, PROBES = "model", 64, 2
 SETS = ("ss", "ms_hr", "private", "contrast", "ss_attention", "ss_mlp")
+CONTROLLED = ("contrast", "ms_hr")
+"""sets with matched random controls of their own, beside SS"""
 BORDERLINE = ("oktest", "or_bench_hard_train")
 SHARES = {"plain": 0.0, "mixed": 0.5, "borderline": 1.0}
 
@@ -57,17 +61,26 @@ def main() -> None:
     parser.add_argument("--run", type=Path, required=True, help="where to write")
     given = parser.parse_args()
     spec = ModelSpec(given.model, dtype="bfloat16")
+    languages = tuple(given.languages.split(","))
     draws = range(3 * given.seed, 3 * given.seed + 3)  # no two seeds share a random control
+    of_language = TypeAdapter(
+        dict[str, Preset]
+    ).validate_python(  # what the paper's first two claims need
+        {f"{part}_{lang}": {"from": part, "languages": [lang]} for part in ("ms", "private") for lang in languages[1:]}
+    )
+    controlled = (*CONTROLLED, *(name for name in of_language if name.startswith("ms_")))
     settings = Params(
         model=KEY,
         models={KEY: spec.to_json()},
         hr="en",
-        languages=tuple(given.languages.split(",")),
+        languages=languages,
         prompts=PromptParams(harmful="multijail", harmless="polyrefuse", seed=given.seed),
         score=ScoreParams(sites="both", prompts=PROMPTS, probes=PROBES, batch_size=8, seed=given.seed),
         select=SelectParams(sites="both", random_seeds=tuple(draws)),
-        validate=ValidateParams(sets=(*SETS, *(f"contrast.random_{draw}" for draw in draws))),
-        targets={name: PRESETS[name] for name in SETS},
+        validate=ValidateParams(
+            sets=(*SETS, *of_language, *(f"{name}.random_{draw}" for name in controlled for draw in draws))
+        ),
+        targets={name: PRESETS[name] for name in SETS} | of_language,
     )
     prompts = from_sources(settings.languages, settings.prompts)
     if given.norm != "plain":

@@ -12,14 +12,22 @@ from collections.abc import Mapping
 
 KNOWN: Mapping[str, tuple[str, ...]] = {
     "lm_eval.api.task": ("Custom kwargs can be passed to `--metadata`",),  # of every task whose data lie in memory
+    "lm_eval.evaluator_utils": (
+        "Metrics were not scored on the same number of",
+    ),  # a rate leaves out what it cannot judge
     "lm_eval.models.huggingface": (  # where a loaded model is evaluated, which is meant
         "`pretrained` model kwarg is not of type `str`",
         "Passed an already-initialized model through `pretrained`",
     ),
+    "transformers.quantizers.quantizer_gguf": (
+        "with its weights packed is fastest in float32",
+    ),  # the weights are not kept packed
     "transformers.trainer_utils": (
         "mtime may not be reliable",
     ),  # checkpoints of one second are sorted by their number
-    "torchao": ("Failed to load",),  # its kernels are for a GPU; where torchao is installed, transformers and PEFT import it
+    "torchao": (
+        "Failed to load",
+    ),  # its kernels are for a GPU; where torchao is installed, transformers and PEFT import it
     "torch.utils._pytree": ("is an Enum subclass and is now natively supported",),  # said of torchao's own types
 }
 """logger → parts of the messages that are not shown"""

@@ -100,6 +100,11 @@ def lost(results: Results, changed: Condition) -> float | None:
     return _largest_rise(results.languages, changed, results.base, "capability")
 
 
+def moved(results: Results, changed: Condition) -> dict[str, float]:
+    """Language → the KL divergence from the base on harmless prompts, in nats a token, where it was measured."""
+    return {lang: changed.ability[lang]["kl"] for lang in results.languages if "kl" in changed.ability.get(lang, {})}
+
+
 def newly_refused(results: Results, changed: Condition) -> float | None:
     """The largest rise of harmless refusal in any language; None if it was not measured."""
     return _largest_rise(results.languages, results.base, changed, "harmless_refusal")

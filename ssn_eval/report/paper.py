@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ssn_eval.report import margins
-from ssn_eval.report.margins import AS_MUCH, FEW, HALF, HARM, KEPT, LITTLE, STRONG, Found
+from ssn_eval.report.margins import AS_MUCH, FAR, FAR_MEAN, FEW, HALF, HARM, KEPT, LITTLE, STRONG, Found
 from ssn_eval.report.results import Results
 from ssn_eval.report.summary import decimal
 from ssn_eval.report.verdicts import Claim, Part, over
@@ -17,7 +17,9 @@ def judge(runs: Sequence[Results]) -> list[Claim]:
     def each(text: str, find: Callable[[Results], Found], *, counts: bool = True) -> Part:
         return over([find(r) for r in runs], text, counts=counts)
 
-    ability = f"no language loses {_points(HARM)} of capability"
+    ability = (
+        f"no language loses {_points(HARM)} of capability ({FAR:g} nats from the base where no capability task was run)"
+    )
     return [
         Claim(
             1,
@@ -92,7 +94,7 @@ def judge(runs: Sequence[Results]) -> list[Claim]:
             "General ability is kept",
             (
                 each(
-                    f"expansion loses less than {_points(KEPT)} of capability, mean over languages",
+                    f"expansion loses less than {_points(KEPT)} of capability ({FAR_MEAN:g} nats from the base), mean over languages",
                     margins.capability_kept,
                 ),
                 each(ability, lambda r: margins.ability(r, margins.expansion(r))),

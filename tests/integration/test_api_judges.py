@@ -296,6 +296,7 @@ def test_a_closed_port_is_noticed_at_once() -> None:
     assert json.loads(completion("x"))["choices"]
 
 
+@pytest.mark.slow  # starts `transformers serve`
 def test_a_real_server_behind_all_faults(server: Server, settings: Settings, tmp_path: Path) -> None:
     """`transformers serve` with a tiny model whose weights always say `unsafe`, and the faulty server before it."""
     pytest.importorskip("fastapi", reason="transformers[serving] is not installed")

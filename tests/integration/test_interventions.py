@@ -331,6 +331,7 @@ def test_a_compiled_model_takes_the_intervention_up_and_loses_it(llama, backend)
         assert (expected - plain).abs().max() > 1e-3
 
 
+@pytest.mark.slow  # the test above compiles too
 def test_generation_of_a_compiled_model_by_position(llama):
     ids = tokens(2, 6)
     for positions in POSITIONS[1:]:
@@ -369,6 +370,7 @@ with open(f"{out}.{accelerator.process_index}", "w") as handle:
 """
 
 
+@pytest.mark.slow  # test_cli_train.py and test_identify_scale.py launch two processes too
 def test_the_same_under_accelerate_launch(tmp_path):
     """Two processes share the prompts, as ssn_hf and on a model that accelerate has wrapped; then one does them all."""
     folder = save_model(tmp_path / "model", 0)

@@ -31,7 +31,9 @@ from ssn_eval.training.adapters.neuron_lora import merge
 from ssn_eval.training.run import train
 from ssn_eval.training.weights import free
 
-pytest.importorskip("torchao", reason="torchao is an extra: ssn-eval[quantized]; `make test-quantized` makes an environment of its own")
+pytest.importorskip(
+    "torchao", reason="torchao is an extra: ssn-eval[quantized]; `make test-quantized` makes an environment of its own"
+)
 
 KINDS = ("llama", "cohere", "qwen3_moe")
 """in the table, unknown to it, and with experts, which torchao leaves as they are"""

@@ -99,6 +99,7 @@ def claimed(once, undisturbed) -> Path:
     return once("claims", make) / "project"
 
 
+@pytest.mark.slow  # tests/reliability/test_kill.py kills its parts
 def test_kill_9_then_repro_gives_the_same_results_and_then_nothing_is_left_to_do(undisturbed, tmp_path):
     """The two pipelines also ask torch and MKL for different instructions."""
     killed = copy_of_project(tmp_path / "killed", SMALL)
@@ -138,6 +139,7 @@ def test_kill_9_then_repro_gives_the_same_results_and_then_nothing_is_left_to_do
     assert not list(killed.rglob("*.tmp"))
 
 
+@pytest.mark.slow  # its parts are tested in tests/unit/test_claims.py
 def test_claims_run_the_pipeline_once_a_seed(undisturbed, claimed, tmp_path):
     """Each seed gives another model. The project's own seed comes from its cache. A second call changes nothing."""
     found = json.loads((claimed.parent / "claims.json").read_text())

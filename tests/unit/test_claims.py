@@ -143,6 +143,36 @@ def test_what_was_not_measured_is_said_with_its_name():
     assert "ms_th.random_0" in next(c for c in paper.judge(partly) if c.number == 1).why
 
 
+def moved(condition: Condition, kl: float) -> Condition:
+    """The same, measured without a capability task: so far from the base in Javanese, half as far in the others."""
+    by_lang = {lang: {**rates, "capability": None} for lang, rates in condition.by_lang.items()}
+    return replace(condition, by_lang=by_lang, ability={lang: {"kl": kl if lang == "jv" else kl / 2} for lang in LANGS})
+
+
+@pytest.mark.parametrize(
+    ("kl", "failing"),
+    [
+        (0.1, set()),
+        (0.19, {7}),
+        (0.21, {1, 2, 3, 7}),
+    ],  # limits: 0.2 in a language; 0.1 on average, which 0.19 · 3 / 5 is above
+)
+def test_the_distance_from_the_base_stands_in_for_a_capability_task(kl: float, failing: set[int]):
+    runs = [
+        replace(
+            r,
+            base=moved(r.base, 0.0),
+            interventions={n: {op: moved(c, kl) for op, c in ops.items()} for n, ops in r.interventions.items()},
+            trained={n: moved(c, kl) for n, c in r.trained.items()},
+        )
+        for r in THREE
+    ]
+    found = {c.number: c for c in paper.judge(runs)}
+    assert {n for n, c in found.items() if c.verdict == "not reproduced"} == failing
+    assert all(c.verdict == "reproduced" for n, c in found.items() if n not in failing)
+    assert f"KL {kl:.2f} nats in jv, the most" in found[1].parts[1].told[0]
+
+
 def test_a_random_training_that_does_as_much_is_shown_and_does_not_count():
     as_good = [replace(r, trained={**r.trained, "random": r.trained["ssn"]}) for r in THREE]
     claim = next(c for c in paper.judge(as_good) if c.number == 5)
