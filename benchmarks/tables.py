@@ -131,13 +131,13 @@ def claims() -> str:
     return rows(("condition", *columns), body)
 
 
-def verdicts() -> str:
+def verdicts(name: str = "claims") -> str:
     """The verdict on each claim of the paper, over the seeds."""
 
     def escaped(text: str) -> str:
         return text.replace("|", "\\|").replace("<", "&lt;")
 
-    body = [(f"{c['number']}. {c['claim']}", c["verdict"], escaped(c["why"])) for c in load("claims")["claims"]]
+    body = [(f"{c['number']}. {c['claim']}", c["verdict"], escaped(c["why"])) for c in load(name)["claims"]]
     return rows(("claim of the paper", "verdict", "why"), body)
 
 
@@ -238,9 +238,7 @@ def real(name: str) -> str:
 def _change(heldout: Mapping[str, Any]) -> str:
     """The change of refusal over all languages, in points, with its interval."""
     change = heldout.get("change", {}).get("all")
-    if change is None:
-        return "–"
-    return f"{100 * change['difference']:+.0f} [{100 * change['low']:.0f}, {100 * change['high']:.0f}]"
+    return "–" if change is None else _points(change)
 
 
 def real_seeds() -> str:
@@ -251,6 +249,23 @@ def real_seeds() -> str:
     ]
     body = [(_condition(c, {}), *(_change(one["conditions"][c]["heldout"]) for one in seeds.values())) for c in shared]
     return rows(("condition", *(f"seed {seed}" for seed in seeds)), body)
+
+
+def contrast_minus_ss(name: str) -> str:
+    """Refusal with contrast under an op minus refusal with SS under it, on the same prompts; a row for each op and seed."""
+    found = load(name)
+    langs = found["languages"]
+    body = []
+    for op, runs in found["contrast_minus_ss"].items():
+        for seed, parts in zip(found["seeds"], runs, strict=True):
+            label = "suppressed" if op == "suppress" else f"× {op.removeprefix('scale:')}"
+            body.append((label, str(seed), *(_points(parts[lang]) for lang in (*langs, "all"))))
+    return rows(("both", "seed", *langs, "all languages [95 %]"), body)
+
+
+def _points(change: Mapping[str, float]) -> str:
+    """A difference in points with its interval."""
+    return f"{100 * change['difference']:+.0f} [{100 * change['low']:.0f}, {100 * change['high']:.0f}]"
 
 
 def stability() -> str:
@@ -319,6 +334,8 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "sites": sites,
     "real": lambda: real("real_qwen_coder_05b"),
     "real_15b": lambda: real("real_qwen_coder_15b"),
+    "contrast_15b": lambda: contrast_minus_ss("real_claims_qwen_coder_15b"),
+    "verdicts_15b": lambda: verdicts("real_claims_qwen_coder_15b"),
     "overlap": overlap,
 }
 
