@@ -96,7 +96,9 @@ def pairs(
 @click.command()
 @model_options(required=True)
 @click.option("--pairs", "pairs_file", required=True, type=FILE, help="The file that `ssn pairs` wrote.")
-@click.option("--neurons", "neuron_file", type=FILE, help="A neuron set; needed by methods that train, hold or suppress one.")
+@click.option(
+    "--neurons", "neuron_file", type=FILE, help="A neuron set; needed by methods that train, hold or suppress one."
+)
 @click.option("--method", default="ssn", show_default=True, help="A training method; docs/train.md lists them.")
 @click.option("--hr", default="en", show_default=True, help="The high-resource language (MPO).")
 @click.option("--lr", type=float, help="Peak learning rate.  [default: 0.001; 0.0002 for every weight]")
