@@ -28,8 +28,9 @@ from ssn_eval.cli.pathway import pathway
 from ssn_eval.cli.push import push
 from ssn_eval.cli.reference import reference
 from ssn_eval.cli.report import report
+from ssn_eval.cli.robustness import robustness
 from ssn_eval.cli.runs import summarize
-from ssn_eval.cli.sets import combine, diff, show
+from ssn_eval.cli.sets import agreement, combine, diff, show
 from ssn_eval.cli.train import pairs, train
 from ssn_eval.cli.weights import bake, merge
 
@@ -47,6 +48,7 @@ for _command in (
     select,
     show,
     diff,
+    agreement,
     combine,
     pathway,
     export,
@@ -58,6 +60,7 @@ for _command in (
     merge,
     pairs,
     harden,
+    robustness,
     train,
     push,
     calibrate,

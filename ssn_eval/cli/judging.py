@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 @click.option("--judge", "judge_name", required=True, help="NAME or NAME:MODEL, for example qwen3guard or api:gpt-4o.")
 @click.option("--out", required=True, type=FILE, help="A new folder for the judged samples.")
 @click.option("--limit", type=click.IntRange(1), help="The largest number of replies of each file.")
+@click.option("--thoughts", is_flag=True, help="Judge the thoughts of a reasoning model, too: leak and escape.")
 @JSON
-def judge(samples: Path, judge_name: str, out: Path, limit: int | None, as_json: bool) -> None:
+def judge(samples: Path, judge_name: str, out: Path, limit: int | None, thoughts: bool, as_json: bool) -> None:
     """Judge the stored replies of an earlier run again; a stopped run resumes.
 
     SAMPLES is the output folder of `lm_eval --log_samples`, one samples file, or JSON lines of lang, prompt, response.
@@ -32,7 +33,7 @@ def judge(samples: Path, judge_name: str, out: Path, limit: int | None, as_json:
 
     check_judge(judge_name)
     click.get_current_context().with_resource(lock.hold(out, "judgement"))
-    result = rejudge(samples, get_judge(judge_name), out, limit=limit)
+    result = rejudge(samples, get_judge(judge_name), out, limit=limit, thoughts=thoughts)
     count = sum(entry["replies"] for entry in result["inputs"].values())
     emit(
         {"out": out.as_posix(), **result},

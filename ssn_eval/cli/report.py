@@ -113,4 +113,4 @@ def _names(params_file: Path) -> dict[str, Any]:
     if not params_file.is_file():
         return {}
     settings = params.load(params_file)
-    return {"sets": settings.validate.sets, "methods": settings.train.methods}
+    return {"sets": settings.validate.names, "methods": settings.train.methods, "compared": settings.agreement}

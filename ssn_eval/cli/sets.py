@@ -1,4 +1,4 @@
-"""`ssn show`, `ssn diff` and `ssn combine`: look at neuron sets, compare and combine them."""
+"""`ssn show`, `ssn diff`, `ssn agreement` and `ssn combine`: look at neuron sets, compare and combine them."""
 
 from __future__ import annotations
 
@@ -128,6 +128,40 @@ def _compare_sets(first: Path, second: Path, as_json: bool) -> None:
     lines = table(f"{first} and {second}", "shared", "only first", "only second", "Jaccard")
     lines.add_row(*map(str, parts.values()), f"{jaccard:.3f}")
     emit({**parts, "jaccard": jaccard}, as_json, lines)
+
+
+@click.command()
+@click.argument("sets", type=FILE, nargs=-1, required=True, metavar="FILES...")
+@JSON
+def agreement(sets: tuple[Path, ...], as_json: bool) -> None:
+    """Show how far neuron sets of one model agree: size, stability, and the overlap of every two beside that of chance.
+
+    A set's stability is what its file says: `ssn select`, `ssn find` and the pipeline write it.
+
+    Example: ssn agreement artifacts/sets/ss.json artifacts/sets/ms_hr.json
+    """
+    from ssn_eval.core import store
+    from ssn_eval.identification.agreement import Row, refuse_few
+    from ssn_eval.identification.agreement import agreement as compare
+    from ssn_eval.report.agreement import grid
+
+    refuse_few([str(path) for path in sets])
+    files = {path: store.load_neurons(path) for path in sets}
+    first = files[sets[0]].model
+    for path, file in files.items():
+        file.model.refuse_other(first, str(path))
+    stems = [path.stem for path in sets]
+    names = stems if len(set(stems)) == len(stems) else [path.as_posix() for path in sets]
+    rows = {
+        name: Row(file.neurons, file.provenance.get("stability"))
+        for name, file in zip(names, files.values(), strict=True)
+    }
+    found = compare(rows, first.geometry)
+    shown = grid(found, f"Neuron sets of {first.id}")
+    lines = table(shown.caption, *shown.header)
+    for row in shown.rows:
+        lines.add_row(*row)
+    emit(found, as_json, lines)
 
 
 @click.command()

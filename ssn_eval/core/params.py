@@ -11,12 +11,13 @@ import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from ssn_eval.core import files, methods, presets
+from ssn_eval.core import choices, files, methods, presets
 from ssn_eval.core.errors import MissingInputError, ParamsError, UnknownNameError
 from ssn_eval.core.languages import language
 from ssn_eval.core.methods import METHODS, Method
 from ssn_eval.core.presets import KEYS, Preset, check_all
 from ssn_eval.core.settings import (
+    ALONE,
     EvaluateParams,
     PromptParams,
     ScoreParams,
@@ -47,6 +48,8 @@ class Params:
     select: SelectParams = SelectParams()
     targets: dict[str, Preset] = field(default_factory=dict)
     """added to those presets of `presets.py` that something asks for"""
+    agreement: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """set (`ss` or `ms_hr`) → further rows of its agreement table (`core/choices.py`)"""
     validate: ValidateParams = ValidateParams()
     methods: dict[str, Method] = field(default_factory=dict)
     """added to the table of `methods.py`"""
@@ -73,6 +76,7 @@ class Params:
         names = (*self.validate.sets, *trained, *(row.set for row in rows if row.set))
         object.__setattr__(self, "targets", presets.with_built_in(self.targets, names))
         check_all(self.targets, self.nhr, self.validate.sets, trained, self.table)
+        choices.check(self.agreement, ALONE, self.train.methods)
         if any(presets.variant(name).leave_out for name in self.frontier.methods):
             raise ParamsError(
                 "frontier.methods cannot leave a language out; use a row of frontier.scenarios with leave_out."

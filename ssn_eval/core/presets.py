@@ -23,7 +23,7 @@ from ssn_eval.core.languages import TIERS, language
 from ssn_eval.core.methods import METHODS, Method
 from ssn_eval.core.neurons import expand_sites
 from ssn_eval.core.rules import CONTRASTS
-from ssn_eval.core.setnames import FAMILIES, SETS, SetName
+from ssn_eval.core.setnames import DIRECTION, FAMILIES, SETS, SetName
 
 SOURCES = ("ms_hr", *FAMILIES, *CONTRASTS)
 """the sets that a preset may start from; a rule stands for the shared neurons that it selects"""
@@ -35,7 +35,7 @@ OF_HR = "hr"
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _WITHOUT = re.compile(r"(.+)\.without_([^.]+)")
 # names of methods, and of the unchanged model, which lies beside them in results/evaluate
-_RESERVED_NAMES = (*(name for name in METHODS if name not in SETS), "base")
+_RESERVED_NAMES = (*(name for name in METHODS if name not in SETS), "base", DIRECTION)
 
 Names = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
 """one name or a list of names"""

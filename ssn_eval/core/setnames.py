@@ -9,6 +9,8 @@ from ssn_eval.core.languages import LANGUAGES
 
 SETS = ("ms_hr", "ss", "private")
 """the named sets that `select` always writes, besides the sets per language and the random controls of SS"""
+DIRECTION = "direction"
+"""the refusal direction, which stands beside the sets in validation; its ops begin with this word and a colon"""
 FAMILIES = ("ms", "ss", "private")
 """sets of every NHR language: MS_l, SS_l = MS_l & MS_HR, MS_l - MS_HR"""
 _LABELS = {"ms_hr": "MS of HR", "ss": "SS", "private": "private"}

@@ -14,7 +14,7 @@ from ssn_eval.core.errors import ParamsError, UnknownNameError
 from ssn_eval.core.languages import language
 from ssn_eval.core.neurons import expand_sites
 from ssn_eval.core.rules import RULES
-from ssn_eval.core.setnames import SETS
+from ssn_eval.core.setnames import DIRECTION, SETS, SetName
 
 STRICT = {"extra": "forbid"}
 """for pydantic: an unknown key is an error"""
@@ -49,6 +49,8 @@ class PromptParams:
 SCORERS = ("sketch", "exact", "local", "attribution", "activation", "model_diff")
 SIGNED = ("attribution", "activation")
 """the scorers whose values have a sign"""
+ALONE = tuple(name for name in SCORERS if name != "model_diff")
+"""the scorers that need no second model"""
 POSITIONS = ("last", "mean", "response")
 READOUTS = ("hidden", "logits")
 
@@ -133,11 +135,18 @@ class SelectParams:
     sensitivity: tuple[float, ...] = setting(
         (0.5, 1.0, 2.0, 3.0, 5.0, 10.0), "Other values of p, whose sets are compared with the sets at `p`."
     )
+    compare: tuple[str, ...] = setting(
+        tuple(RULES),
+        "The rules whose SS is compared with each other: sizes, stability and agreement. An empty list: none.",
+    )
 
     def __post_init__(self) -> None:
         expand_sites(self.sites)
         if self.rule not in RULES:
             raise UnknownNameError("selection rule", self.rule, RULES)
+        for name in self.compare:
+            if name not in RULES:
+                raise UnknownNameError("selection rule in select.compare", name, RULES)
         if not 0 < self.rate < 1:
             raise ParamsError(f"select.rate must be a rate between 0 and 1, got {self.rate:g}; try 0.05.")
         for name, p in (("p", self.p), *(("sensitivity", p) for p in self.sensitivity)):
@@ -152,12 +161,34 @@ class ValidateParams:
     __pydantic_config__: ClassVar = STRICT
 
     sets: tuple[str, ...] = setting((*SETS, "random_0", "random_1", "random_2"), "The neuron sets that are tested.")
-    ops: tuple[str, ...] = setting(("suppress", "scale:1.5", "scale:2"), "The intervention ops on each set.")
+    ops: tuple[str, ...] = setting(
+        ("suppress", "scale:1.5", "scale:2"),
+        "The intervention ops on each set. direction:ablate and direction:add:1 are done once, on the refusal direction, beside random directions.",
+    )
     suppress_only: tuple[str, ...] = setting((), "Sets that are only suppressed.")
 
     def ops_of(self, name: str) -> tuple[str, ...]:
-        """The operations on a set."""
-        return ("suppress",) if name in self.suppress_only else self.ops
+        """The operations on a set; those on the refusal direction are none."""
+        own = tuple(op for op in self.ops if not op.startswith(f"{DIRECTION}:"))
+        return ("suppress",) if name in self.suppress_only else own
+
+    @property
+    def direction_ops(self) -> tuple[str, ...]:
+        """The operations on the refusal direction."""
+        return tuple(op for op in self.ops if op.startswith(f"{DIRECTION}:"))
+
+    @property
+    def directions(self) -> tuple[str, ...]:
+        """The refusal direction and its random controls, by name: as many as SS has among `sets`, at least one. Empty if no op asks for them."""
+        if not self.direction_ops:
+            return ()
+        seeds = [parsed.seed for parsed in map(SetName.parse, self.sets) if not parsed.base] or [0]
+        return (DIRECTION, *(f"{DIRECTION}.random_{seed}" for seed in seeds))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Everything that validation has a file of: the sets, and the directions."""
+        return (*self.sets, *self.directions)
 
 
 @dataclass(frozen=True)
@@ -238,6 +269,10 @@ class EvaluateParams:
     samples: bool = setting(
         False,
         "true keeps every prompt and reply in `artifacts/samples`, harmful ones too; false keeps only the verdicts.",
+    )
+    thoughts: bool = setting(
+        False,
+        "true judges the thoughts of a reasoning model, too, apart from its replies: leak (unsafe thought, safe reply) and escape (the reverse).",
     )
     engine: Literal["hf", "vllm"] = setting("hf", "What runs the model: hf (transformers) or vllm (needs ability: 0).")
     engine_args: dict[str, Any] = field(

@@ -62,6 +62,8 @@ class FrontierParams:
     """harmless refusal rates at which methods are compared"""
     capability_lost: float = 0.05
     """largest loss of capability of a point of the frontier"""
+    robustness: tuple[int, ...] = ()
+    """those of `steps` at which SS is found again on the trained model and suppressed, beside a matched random set; this doubles a run's time or more"""
 
     def __post_init__(self) -> None:
         if not self.scenarios or not self.methods or not self.lr_factors or not self.steps:
@@ -70,6 +72,10 @@ class FrontierParams:
             raise ParamsError(f"frontier.lr_factors must be finite and above 0, got {list(self.lr_factors)}.")
         if list(self.steps) != sorted(set(self.steps)) or self.steps[0] < 1:
             raise ParamsError(f"frontier.steps must be rising whole numbers from 1, got {list(self.steps)}.")
+        if stray := [step for step in self.robustness if step not in self.steps]:
+            raise ParamsError(
+                f"frontier.robustness names step {stray[0]}, which is not among frontier.steps: {list(self.steps)}."
+            )
         if not self.seeds or min(self.seeds) < 0 or len(set(self.seeds)) < len(self.seeds):
             raise ParamsError(f"frontier.seeds must be different whole numbers from 0, got {list(self.seeds)}.")
         if self.draws < 1 or min(self.every) < 1:

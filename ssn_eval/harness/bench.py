@@ -23,8 +23,9 @@ from ssn_eval.interventions.directions import Direction, DirectionOp
 from ssn_eval.interventions.ops import Op
 from ssn_eval.judges.registry import get_judge
 from ssn_eval.models import loading
-from ssn_eval.models.loading import ModelSpec
+from ssn_eval.models.loading import Loaded, ModelSpec
 from ssn_eval.prompts.prompt import Prompt
+from ssn_eval.training.adapters.folder import is_checkpoint, is_weights
 
 if TYPE_CHECKING:
     from ssn_eval.harness.ability import Reference
@@ -45,6 +46,7 @@ class Bench:
         languages: Sequence[str],
         settings: EvaluateParams,
         folder: Path = CACHE,
+        trained: Path | None = None,
     ) -> None:
         """Nothing is loaded yet.
 
@@ -54,7 +56,14 @@ class Bench:
             languages: the languages that are measured.
             settings: of the evaluation.
             folder: where finished conditions lie.
+            trained: an adapter, a full checkpoint or a delta that makes the model; then `unchanged` is the trained model, and it takes no other.
+
+        Raises:
+            ParamsError: `trained` and the engine is vLLM, which does not change neurons of a trained model.
         """
+        if trained is not None and settings.engine == "vllm":
+            raise ParamsError("vLLM cannot intervene in a trained model; use evaluate.engine hf.")
+        self._made = trained
         self._spec, self._prompts, self._languages, self._settings = spec, list(prompts), tuple(languages), settings
         self._base = cache(lambda: self._open())
         self._reference = cache(lambda: self._answers())
@@ -81,12 +90,29 @@ class Bench:
             {"direction": used, "layer": direction.layer, "op": str(op)}, lambda: self._along(direction, op)
         )
 
+    def loaded(self) -> Loaded:
+        """The model in memory.
+
+        Raises:
+            ParamsError: the engine is vLLM, which gives no such access.
+        """
+        if self._settings.engine == "vllm":
+            raise ParamsError("vLLM gives no access to the residual stream; find a direction with evaluate.engine hf.")
+        lm = self._base()
+        return Loaded(lm.model, lm.tokenizer, lm.ref)
+
     def has(self, neurons: NeuronSet, op: Op) -> bool:
         """Whether the condition of an intervention is finished."""
         return self._conditions().has(_own(neurons, op))
 
     def trained(self, folder: Path) -> Measured:
-        """The model with an adapter, or a full checkpoint in its place."""
+        """The model with an adapter, or a full checkpoint in its place.
+
+        Raises:
+            ParamsError: the model is a trained one already.
+        """
+        if self._made is not None:
+            raise ParamsError(f"This bench measures {self._made} already; make another one for the base model.")
         is_full = is_checkpoint(folder)
         own = {"trained": files.sha256(folder)}
 
@@ -148,7 +174,10 @@ class Bench:
             return SsnVLLM.from_spec(self._spec, self._settings.engine_args)
         from ssn_eval.harness.model import SsnHFLM
 
-        return SsnHFLM.from_spec(self._spec, self._settings.batch_size, checkpoint=checkpoint)
+        adapter = None
+        if self._made is not None:
+            adapter, checkpoint = (None, self._made) if is_weights(self._made) else (self._made, None)
+        return SsnHFLM.from_spec(self._spec, self._settings.batch_size, adapter=adapter, checkpoint=checkpoint)
 
     def _answers(self) -> Reference:
         """The base model's answers to the first harmless prompts of each language."""
@@ -178,6 +207,7 @@ class Bench:
                 "evaluate": _deciding(self._settings),
                 "judge": dict(get_judge(self._settings.judge).identity()),
                 "tasks": files.sha256(Path(tasks_folder())),
+                **({"trained": files.sha256(self._made)} if self._made else {}),
             },
         )
 
@@ -188,16 +218,13 @@ def _own(neurons: NeuronSet, op: Op) -> dict[str, str]:
 
 
 def _deciding(settings: EvaluateParams) -> dict[str, Any]:
-    """The settings that decide a condition; the engine only if it is not the default, whose names are older than this setting."""
+    """The settings that decide a condition; the engine and the thoughts only if they are not the default, whose names are older than these settings."""
     values = asdict(settings)
+    if not settings.thoughts:
+        del values["thoughts"]
     if settings.engine == EvaluateParams().engine:
         del values["engine"], values["engine_args"]
         return values
     from ssn_eval.harness.served import library
 
     return {**values, "engine_version": library.version()}
-
-
-def is_checkpoint(folder: Path) -> bool:
-    """Whether a folder holds a full checkpoint; else it is an adapter."""
-    return (folder / "config.json").is_file()

@@ -62,7 +62,13 @@ def heldout_tasks(prompts: Sequence[Prompt], langs: Sequence[str], settings: Eva
                     {"metric": m, "aggregation": "mean", "higher_is_better": m == "refusal_rate"}
                     for m in _METRICS[label]
                 ],
-                "metadata": {"version": 1.0, "lang": lang, "label": label, "judge": settings.judge},
+                "metadata": {
+                    "version": 1.0,
+                    "lang": lang,
+                    "label": label,
+                    "judge": settings.judge,
+                    **({"thoughts": True} if settings.thoughts else {}),
+                },
             }
             tasks.append(JudgedTask(config=config))
     return tasks
@@ -75,8 +81,8 @@ class Evaluation(NamedTuple):
     """`{"by_lang": {lang: {"refusal", "asr", "compliance", "harmless_refusal", "capability", "invalid", "cut_off", "thought_cut_off": {"successes", "total"} or
     None, "unscored": int}}, "verdicts": {lang: {prompt id: 1 refused, 0 not}}, "tags": {prompt id: [tags]}, "judge": identity}`"""
     replies: list[dict[str, Any]]
-    """a row for every harmful and harmless prompt: `{"id", "lang", "label", "tags", "refusal", "harmful", "invalid", "unscored", "finished"}`, and
-    `prompt`, `response` and the model's `thought` if `evaluate.samples` is set"""
+    """a row for every harmful and harmless prompt: `{"id", "lang", "label", "tags", "refusal", "harmful", "invalid", "unscored", "finished"}`,
+    `of_thought` (`{"refusal", "harmful", "invalid"}`) if its thought was judged, and `prompt`, `response` and the model's `thought` if `evaluate.samples` is set"""
 
 
 def evaluate(
@@ -166,6 +172,7 @@ def count(
             "cut_off": _share([*harmful, *harmless], "cut_off_rate"),
             "thought_cut_off": _share([*harmful, *harmless], "thought_cut_off_rate"),
             "capability": None,
+            **_apart(harmful),
             "unscored": round(sum(s["unscored_rate"] for s in [*harmful, *harmless])),
         }
     for name, rows in samples.items():
@@ -175,6 +182,12 @@ def count(
         metric = next((m for m in ("exact_match", "acc") if rows and m in rows[0]), None)
         by_lang[lang]["capability"] = _share(rows, metric) if metric else None
     return {"by_lang": by_lang, "verdicts": refusals, "tags": tags, "judge": judge}
+
+
+def _apart(harmful: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, int] | None]:
+    """Leak and escape, if a thought was judged."""
+    shares = {name: _share(harmful, f"{name}_rate") for name in ("leak", "escape")}
+    return {name: share for name, share in shares.items() if share}
 
 
 def replies(
@@ -190,6 +203,9 @@ def replies(
                 row = {"id": s["doc"]["id"], "lang": lang, "label": label, "tags": list(s["doc"].get("tags") or ())}
                 row |= {name: getattr(verdict, name) for name in ("refusal", "harmful", "invalid", "unscored")}
                 row["finished"] = judged.finished[0] if judged.finished else None
+                if judged.thoughts and judged.thoughts[0]:
+                    thought = judged.thoughts[0]
+                    row["of_thought"] = {name: getattr(thought, name) for name in ("refusal", "harmful", "invalid")}
                 if texts:
                     context, generated = str(s["arguments"][0][0]), str(s["resps"][0][0])
                     reply = split(generated, opened=opens_thought(context))

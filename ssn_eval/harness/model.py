@@ -21,6 +21,7 @@ from lm_eval.models.huggingface import HFLM
 from ssn_eval.core import progress
 from ssn_eval.core.errors import MissingInputError, ParamsError
 from ssn_eval.core.neurons import NeuronSet
+from ssn_eval.core.origin import ModelRef
 from ssn_eval.harness import arguments, endings
 from ssn_eval.harness.arguments import ABSENT, PIPELINE
 from ssn_eval.harness.conditioned import Conditioned, folder_hash, refuse_several
@@ -132,17 +133,20 @@ class SsnHFLM(Conditioned, _HFLM):
     def from_spec(
         cls, spec: ModelSpec, batch_size: int, *, adapter: Path | None = None, checkpoint: Path | None = None
     ) -> SsnHFLM:
-        """The model of a spec, with an adapter, or with a full checkpoint in its place.
+        """The model of a spec, with an adapter, with a full checkpoint in its place, or with a delta added.
 
         Raises:
             SsnError: bad input; ends a command with one sentence.
         """
         located = loading.locate(spec)
+        delta = checkpoint if checkpoint and checkpoint.is_file() else None
+        replaced = checkpoint if checkpoint and not delta else None
         lm = cls(
-            str(checkpoint) if checkpoint else located.pretrained,
+            str(replaced) if replaced else located.pretrained,
             adapter=str(adapter) if adapter else None,
-            revision=None if checkpoint else located.revision or "main",
-            gguf_file=None if checkpoint else located.gguf_file,
+            checkpoint=str(delta) if delta else None,
+            revision=None if replaced else located.revision or "main",
+            gguf_file=None if replaced else located.gguf_file,
             dtype=located.dtype,
             batch_size=batch_size,
             chat_template_args=dict(located.chat_template_args),
@@ -150,6 +154,11 @@ class SsnHFLM(Conditioned, _HFLM):
         with one_sentence():
             templates.bind(lm.tokenizer, replace(spec.template, args=lm.chat_template_args))
         return lm
+
+    @property
+    def ref(self) -> ModelRef:
+        """The identity of the base model."""
+        return self._ref
 
     @contextmanager
     def intervened(self, neurons: NeuronSet, op: Op) -> Iterator[SsnHFLM]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from ssn_eval.core.progress import progress
 from ssn_eval.harness import scoring
 from ssn_eval.harness.runs import asking, samples
 from ssn_eval.judges.judged import Judged, judged_text, what_it_says
-from ssn_eval.judges.judging import Generated, judge_replies, mixed_with
+from ssn_eval.judges.judging import Generated, judge_replies, judge_thoughts, mixed_with
 from ssn_eval.judges.registry import Judge
 from ssn_eval.judges.reply_language import reply_languages
 from ssn_eval.judges.thoughts import opens_thought
@@ -31,6 +31,7 @@ from ssn_eval.judges.verdict import Exchange, Verdict
 CHUNK = 128
 """number of replies in one call of the judge; a kill loses at most so many verdicts"""
 PARTIAL = ".verdicts.jsonl"
+PARTIAL_THOUGHTS = ".thoughts.jsonl"
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def read(file: Path, limit: int | None = None) -> list[Stored]:
     return replies
 
 
-def rejudge(path: Path, judge: Judge, out: Path, *, limit: int | None = None) -> dict[str, Any]:
+def rejudge(path: Path, judge: Judge, out: Path, *, limit: int | None = None, thoughts: bool = False) -> dict[str, Any]:
     """Judge every stored reply of a run and write it, judged, into the folder `out`.
 
     Args:
@@ -71,6 +72,7 @@ def rejudge(path: Path, judge: Judge, out: Path, *, limit: int | None = None) ->
         judge: the judge.
         out: a folder that does not exist yet, or one that a stopped run of the same judge on the same input left.
         limit: largest number of replies of a file.
+        thoughts: judge the thoughts of a reasoning model, too, apart from the replies.
 
     Returns:
         The content of `judged.json`: judge, inputs with their hashes and numbers of replies, versions, and the judge's usage.
@@ -84,14 +86,15 @@ def rejudge(path: Path, judge: Judge, out: Path, *, limit: int | None = None) ->
     if (out / samples.JUDGED).exists():
         raise ParamsError(f"{out} holds a finished judgement; name another folder, nothing is overwritten.")
     replies_by_file = {file: read(file, limit) for file in inputs}
-    _begin(out, judge, {file.name: _hash(replies) for file, replies in replies_by_file.items()})
-    with progress("judging", sum(map(len, replies_by_file.values()))) as advance:
+    _begin(out, judge, {file.name: _hash(replies) for file, replies in replies_by_file.items()}, thoughts)
+    passes = 1 + thoughts
+    with progress("judging", passes * sum(map(len, replies_by_file.values()))) as advance:
         for file, replies in replies_by_file.items():
             name = file.name if file.name.startswith("samples_") else f"samples_{file.stem}.jsonl"
             if not (out / name).exists():
-                _judge_file(file, replies, judge, out / name, advance)
+                _judge_file(file, replies, judge, out / name, advance, thoughts)
             else:
-                advance(len(replies))
+                advance(passes * len(replies))
     usage = getattr(judge, "usage", None)
     result: dict[str, Any] = {
         "judge": judge.identity(),
@@ -118,12 +121,13 @@ def _results_config(inputs: Sequence[Path]) -> dict[str, Any]:
     }
 
 
-def _begin(out: Path, judge: Judge, inputs: Mapping[str, str]) -> None:
+def _begin(out: Path, judge: Judge, inputs: Mapping[str, str], thoughts: bool) -> None:
     """Write into the folder which judge judges which replies; refuse a folder that holds something else.
 
     A partial file names them too, but a run that was stopped between two tasks leaves no partial file.
     """
-    description = json.loads(json.dumps({"judge": judge.identity(), "inputs": dict(inputs)}))
+    asked = {"thoughts": True} if thoughts else {}
+    description = json.loads(json.dumps({"judge": judge.identity(), "inputs": dict(inputs), **asked}))
     if (out / samples.BEGUN).is_file():
         earlier = files.read_json(out / samples.BEGUN, "the record of a stopped judgement")
         if earlier != description:
@@ -146,28 +150,47 @@ def _hash(replies: Sequence[Stored]) -> str:
     return hashlib.sha256(json.dumps(texts).encode()).hexdigest()
 
 
-def _judge_file(file: Path, replies: Sequence[Stored], judge: Judge, target: Path, advance: Any) -> None:
+def _judge_file(
+    file: Path, replies: Sequence[Stored], judge: Judge, target: Path, advance: Any, with_thoughts: bool
+) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
     header = {"judge": judge.identity(), "input": _hash(replies)}
     partial = target.with_name(f".{target.name}{PARTIAL}")
+    verdicts: list[Any] = _verdicts(partial, header, judge, replies, judge_replies, advance)
+    partial_thoughts, thoughts = target.with_name(f".{target.name}{PARTIAL_THOUGHTS}"), None
+    if with_thoughts:
+        thoughts = _verdicts(partial_thoughts, header | {"of": "thoughts"}, judge, replies, judge_thoughts, advance)
+    _write(replies, verdicts, judge.identity(), target, samples.metadata_of(file), thoughts)
+    partial.unlink()
+    partial_thoughts.unlink(missing_ok=True)
+
+
+def _verdicts(
+    partial: Path,
+    header: Mapping[str, Any],
+    judge: Judge,
+    replies: Sequence[Stored],
+    judge_chunk: Callable[[Judge, Sequence[Generated]], Sequence[Verdict | None]],
+    advance: Any,
+) -> list[Verdict | None]:
+    """One verdict for each reply (None where there is nothing to judge), from the partial file as far as it goes."""
     verdicts = _resumed(partial, header, judge.name, len(replies))
     advance(len(verdicts))
-    target.parent.mkdir(parents=True, exist_ok=True)
     with partial.open("a", encoding="utf-8") as handle:
         if not verdicts and not partial.stat().st_size:
             handle.write(json.dumps(header, ensure_ascii=False, sort_keys=True) + "\n")
         for start in range(len(verdicts), len(replies), CHUNK):
             chunk = replies[start : start + CHUNK]
-            chunk_verdicts = judge_replies(judge, [r.generated for r in chunk])
-            handle.writelines(json.dumps(v.to_json(), ensure_ascii=False) + "\n" for v in chunk_verdicts)
+            chunk_verdicts = judge_chunk(judge, [r.generated for r in chunk])
+            handle.writelines(json.dumps(v and v.to_json(), ensure_ascii=False) + "\n" for v in chunk_verdicts)
             handle.flush()
             os.fsync(handle.fileno())
             verdicts += chunk_verdicts
             advance(len(chunk))
-    _write(replies, verdicts, judge.identity(), target, samples.metadata_of(file))
-    partial.unlink()
+    return verdicts
 
 
-def _resumed(partial: Path, header: Mapping[str, Any], name: str, count: int) -> list[Verdict]:
+def _resumed(partial: Path, header: Mapping[str, Any], name: str, count: int) -> list[Verdict | None]:
     """The verdicts of a stopped run; a last line that was cut off is dropped from the file."""
     if not partial.exists():
         return []
@@ -176,7 +199,8 @@ def _resumed(partial: Path, header: Mapping[str, Any], name: str, count: int) ->
         files.write_text(partial, "")
         return []
     try:
-        first_line, verdicts = json.loads(lines[0]), [Verdict.from_json(json.loads(line)) for line in lines[1:]]
+        first_line, values = json.loads(lines[0]), [json.loads(line) for line in lines[1:]]
+        verdicts = [None if value is None else Verdict.from_json(value) for value in values]
     except ValueError as error:
         raise FormatError(f"{partial} is damaged ({error}); delete it to judge from the beginning.") from error
     if first_line != json.loads(json.dumps(header)):
@@ -194,15 +218,18 @@ def _write(
     identity: Mapping[str, object],
     target: Path,
     metadata: Mapping[str, Any],
+    thoughts: Sequence[Verdict | None] | None = None,
 ) -> None:
     labels = what_it_says(verdicts)
     langs = reply_languages([r.generated.reply.text for r in replies])
     with files.atomic(target) as temporary, temporary.open("w", encoding="utf-8") as handle:
-        for reply, verdict, lang in zip(replies, verdicts, langs, strict=True):
+        of_thoughts = [None] * len(replies) if thoughts is None else [(thought,) for thought in thoughts]
+        for reply, verdict, lang, thought in zip(replies, verdicts, langs, of_thoughts, strict=True):
             doc = reply.row["doc"]
             # A code-switched prompt has no single language, so the language of its reply is not identified (as in `task`).
             is_mixed = (doc.get("translation") or metadata.get("translation")) == "code-switched"
-            judged = Judged((verdict,), identity, labels, None if is_mixed else (lang,), _finished(reply.row))
+            reply_langs = None if is_mixed else (lang,)
+            judged = Judged((verdict,), identity, labels, reply_langs, _finished(reply.row), thought)
             process = scoring.harmless if doc.get("label") == "harmless" else scoring.harmful
             rates = process(doc, [judged.to_text()])
             row = reply.row | {"filtered_resps": [judged.to_text()], "metrics": sorted(rates), **rates}
@@ -230,6 +257,8 @@ _RATES = (
             "invalid",
             "cut_off",
             "thought_cut_off",
+            "leak",
+            "escape",
             "unscored",
         )
     ),

@@ -3,7 +3,8 @@
 YAML names it by `class: !function ssn_eval.harness.task.JudgedTask`. lm_eval calls `apply_filters` once per task, when
 all replies are generated. The verdicts become the documents' `filtered_resps` (JSON text, which the samples file holds
 unchanged), and `process_results` of the YAML (`scoring.harmful`, `scoring.harmless`) turns each into numbers. The stock
-command line names the judge: `lm_eval --metadata judge=NAME`; the default is the offline refusal detector.
+command line names the judge: `lm_eval --metadata judge=NAME`; the default is the offline refusal detector. `--metadata thoughts=true` judges
+the thoughts of a reasoning model apart, too.
 
 lm_eval 0.5 (proposed) changes the contract: metrics become scorers (`_metric_fn_list` is gone), `filtered_resps` has the scorers'
 names as keys, and each value is a list, which `process_results` gets chained. `Judging` keeps both contracts.
@@ -17,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 from lm_eval.api.instance import Instance
 from lm_eval.api.task import ConfigurableTask
 
+from ssn_eval.core.errors import ParamsError
 from ssn_eval.harness.endings import finished
 from ssn_eval.harness.exits import one_sentence
 from ssn_eval.judges.judged import Judged, what_it_says
-from ssn_eval.judges.judging import Generated, judge_replies, mixed_with
+from ssn_eval.judges.judging import Generated, judge_replies, judge_thoughts, mixed_with
 from ssn_eval.judges.registry import Judge, check_judge, get_judge
 from ssn_eval.judges.reply_language import reply_languages
 from ssn_eval.judges.thoughts import opens_thought
@@ -39,6 +41,8 @@ class Judging(_Task):
     """What a judged task adds to lm_eval's own task class, in either contract."""
 
     judge_name: str = DEFAULT_JUDGE
+    judges_thoughts: bool = False
+    """whether the thought of a reasoning model is judged too, apart from its reply"""
     _is_predicting: bool = False
 
     def override_metric(self, metric_name: str) -> None:
@@ -65,13 +69,21 @@ class Judging(_Task):
         with one_sentence():
             judge = get_judge(self.judge_name)
             verdicts = judge_replies(judge, generated)
+            thoughts = judge_thoughts(judge, generated) if self.judges_thoughts else None
             identity = self._record(judge)
         labels, start = what_it_says(verdicts), 0
         langs = None if self._mixed() else tuple(reply_languages([item.reply.text for item in generated]))
         for instance, texts in zip(instances, replies, strict=True):
             span = slice(start, start := start + len(texts))
             ends = None if finished(instance) is None else (finished(instance),)
-            judged = Judged(tuple(verdicts[span]), identity, labels, None if langs is None else langs[span], ends)
+            judged = Judged(
+                tuple(verdicts[span]),
+                identity,
+                labels,
+                None if langs is None else langs[span],
+                ends,
+                None if thoughts is None else tuple(thoughts[span]),
+            )
             instance.filtered_resps = self._filtered(instance, judged.to_text())
 
     def _mixed(self) -> bool:
@@ -92,6 +104,19 @@ class Judging(_Task):
         return {name: [text] for name in instance.filtered_resps or ("none",)}
 
 
+def truth(value: object, name: str) -> bool:
+    """A switch of `--metadata`: true or false, as a value or as text; false if it is not there.
+
+    Raises:
+        ParamsError: it is neither.
+    """
+    known = {"true": True, "1": True, "false": False, "0": False, "none": False}
+    text = str(value).strip().lower()
+    if text not in known:
+        raise ParamsError(f"--metadata {name}={value} is neither true nor false.")
+    return known[text]
+
+
 class JudgedTask(Judging, ConfigurableTask):
     """A generation task whose documents have `prompt` and `lang`, and whose replies a judge of this project reads."""
 
@@ -100,6 +125,7 @@ class JudgedTask(Judging, ConfigurableTask):
         metadata = config.get("metadata") or {}
         self.judge_name = str(metadata.get("judge") or DEFAULT_JUDGE)
         with one_sentence():
+            self.judges_thoughts = truth(metadata.get("thoughts"), "thoughts")
             check_judge(self.judge_name)
         super().__init__(config={key: value for key, value in config.items() if key != "class"})
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from ssn_eval.core import files, origin, store
 from ssn_eval.core.processes import is_main
@@ -29,6 +30,14 @@ _CODE = ("core", "identification", "models", "prompts")
 """the packages of ours that decide the scores"""
 
 
+class Second(NamedTuple):
+    """The second model of `model_diff`."""
+
+    identity: str
+    """what tells its weights from others, as text"""
+    load: Callable[[], Loaded]
+
+
 def score_languages(
     spec: ModelSpec,
     prompts: Sequence[Prompt],
@@ -37,6 +46,8 @@ def score_languages(
     out: Path,
     *,
     load: Callable[[], Loaded] | None = None,
+    against: Second | None = None,
+    trained: str | None = None,
     kept: Path = KEPT,
     say: Callable[[str], None] = lambda _line: None,
 ) -> None:
@@ -48,6 +59,8 @@ def score_languages(
         languages: codes.
         settings: the scorer, the sites, and the largest number of prompts.
         out: the folder of the scores, replaced only once all are there.
+        against: the second model of `model_diff`.
+        trained: what tells the weights that `load` gives from those of the spec, if it gives a trained model.
         load: how the model is loaded, by default `loading.load(spec)`; it is loaded when the first language needs it.
         kept: where finished languages lie.
         say: is given lines about memory and prompts.
@@ -56,6 +69,7 @@ def score_languages(
         SsnError: as `identify`; a language lacks prompts.
     """
     loaded = cache(load or (lambda: loading.load(spec)))
+    second = cache(against.load) if against else None
     common = {
         "format": FORMAT,
         "model": spec.to_json(),
@@ -63,16 +77,18 @@ def score_languages(
         "settings": asdict(settings),
         "code": origin.code_hash(_CODE),
         "versions": origin.versions(),
+        **({"against": against.identity} if against else {}),
+        **({"trained": trained} if trained else {}),
     }
     places = []
     with progress("languages", len(languages)) as advance:
         for lang in languages:
             chosen = {label: select_prompts(prompts, lang=lang, label=label, split="train") for label in LABELS}
-            own = {"lang": lang, "prompts": {label: [[p.id, p.prompt] for p in chosen[label]] for label in LABELS}}
+            own = {"lang": lang, "prompts": {label: [_named(p) for p in chosen[label]] for label in LABELS}}
             text = json.dumps(common | own, sort_keys=True)
             place = kept / hashlib.sha256(text.encode()).hexdigest()[:32]
             if not place.is_dir():
-                _score(loaded, chosen, settings, place, say)
+                _score(loaded, second, chosen, settings, place, say)
             places.append((lang, place))
             advance()
     if is_main():
@@ -81,8 +97,14 @@ def score_languages(
                 shutil.copytree(place, folder / lang)
 
 
+def _named(prompt: Prompt) -> list[str]:
+    """What of a prompt decides its scores; the response only where there is one."""
+    return [prompt.id, prompt.prompt, *([prompt.response] if prompt.response is not None else [])]
+
+
 def _score(
     loaded: Callable[[], Loaded],
+    second: Callable[[], Loaded] | None,
     prompts: dict[str, list[Prompt]],
     settings: ScoreParams,
     place: Path,
@@ -91,7 +113,10 @@ def _score(
     """Score one language; a killed run resumes within it."""
     with work_folder(place.with_name(f".work-{place.name}")) as work:
         identified = {
-            label: identify(loaded(), chosen, settings, work=work / label, say=say) for label, chosen in prompts.items()
+            label: identify(
+                loaded(), chosen, settings, against=second() if second else None, work=work / label, say=say
+            )
+            for label, chosen in prompts.items()
         }
         if is_main():
             with files.atomic(place) as folder:

@@ -26,7 +26,7 @@ def expected_jaccard(first: Mapping[str, int], second: Mapping[str, int], geomet
     `I / (A + B - I)` with A and B the sets' sizes. Exact but for probabilities below 1e-15.
 
     Args:
-        first: site key → number of neurons of the first set (`NeuronSet.per_key`).
+        first: site key → number of neurons of the first set (`profile`).
         second: the same of the second set.
         geometry: the widths of the sites.
     """
@@ -45,6 +45,11 @@ def expected_jaccard(first: Mapping[str, int], second: Mapping[str, int], geomet
         return 1.0
     overlap = low + np.arange(len(total))
     return float((total * overlap / (sizes - overlap)).sum() / total.sum())
+
+
+def profile(neurons: NeuronSet) -> dict[str, int]:
+    """Site key → number of neurons; every expert of a mixture is a site of its own, as in `Geometry.widths`."""
+    return {key: len(indices) for key, indices in neurons.by_key().items()}
 
 
 def split_half(
@@ -68,7 +73,7 @@ def split_half(
         stability[name] = {
             "sizes": [len(a), len(b)],
             "jaccard": round(a.jaccard(b), 4) if comparable else None,
-            "chance": round(expected_jaccard(a.per_key(), b.per_key(), geometry), 4) if comparable else None,
+            "chance": round(expected_jaccard(profile(a), profile(b), geometry), 4) if comparable else None,
         }
     return stability
 

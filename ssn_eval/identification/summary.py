@@ -10,6 +10,7 @@ from ssn_eval.core.neurons import NeuronSet, expand_sites, is_among, parse_key
 from ssn_eval.core.origin import ModelRef
 from ssn_eval.core.params import Params
 from ssn_eval.identification import contrast, selection, stability, targets
+from ssn_eval.identification.agreement import agreement, of_rules
 from ssn_eval.identification.rules import ByLanguage, Evidence
 from ssn_eval.identification.targets import Selected
 from ssn_eval.prompts.prompt import LABELS
@@ -22,7 +23,7 @@ def summarize(
     model: ModelRef,
     selected: Selected,
 ) -> dict[str, object]:
-    """Sizes, overlaps, stability and movement with p of every set of a run, as JSON values.
+    """Sizes, overlaps, stability and movement with p of every set of a run, and how far the rules agree, as JSON values.
 
     Args:
         settings: the run's params; `select` and `targets` count.
@@ -37,6 +38,9 @@ def summarize(
         "by_p": _by_p(settings, evidence, model),
         "stability": _stability(settings, halves, model, selected) if halves else None,
         "contrast": _contrast(selected, evidence),
+        "agreement": agreement(
+            of_rules(settings.select.compare, "ss", evidence, halves, settings.select, model.geometry), model.geometry
+        ),
     }
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,11 @@ import numpy as np
 
 from ssn_eval.core.errors import FormatError, ParamsError, UnknownNameError
 from ssn_eval.core.origin import ModelRef
+from ssn_eval.core.setnames import DIRECTION
 from ssn_eval.core.tensors import read_tensors, write_tensors
 
 FORMAT = "ssn-direction/1"
-PREFIX = "direction:"
+PREFIX = f"{DIRECTION}:"
 _OPS = ("direction:ablate", "direction:add:1")
 
 
@@ -76,6 +77,16 @@ def parse_op(text: str) -> DirectionOp:
     if not math.isfinite(strength):
         raise ParamsError(f"The op {text!r} needs a finite number at its end, for example direction:add:1.")
     return DirectionOp(strength)
+
+
+def random_control(direction: Direction, seed: int) -> Direction:
+    """The control of a direction: in each layer a random one of the same length (Gaussian, so every direction is as likely)."""
+    generator = np.random.default_rng(seed)
+    drawn = generator.standard_normal(direction.differences.shape)
+    lengths = np.linalg.norm(direction.differences, axis=1, keepdims=True)
+    differences = drawn / np.linalg.norm(drawn, axis=1, keepdims=True) * lengths
+    origin = {**direction.provenance, "control_of": DIRECTION, "seed": seed}
+    return replace(direction, differences=differences.astype(np.float32), provenance=origin)
 
 
 def save(path: Path, direction: Direction) -> None:

@@ -1,8 +1,8 @@
-"""Judge generated texts: a judge sees only what follows the thought of a reasoning model (`thoughts`)."""
+"""Judge generated texts: a judge sees only what follows the thought of a reasoning model (`thoughts`), or, where asked, the thought apart."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -46,13 +46,37 @@ def judge_replies(judge: Judge, generated: Sequence[Generated]) -> list[Verdict]
         SsnError: as `Judge.judge`.
     """
     replies = [text.reply for text in generated]
-    exchanges = [
-        replace(text.exchange, response=reply.text)
-        for text, reply in zip(generated, replies, strict=True)
-        if not reply.cut_off
-    ]
+    verdicts = _judged(
+        judge,
+        [
+            replace(text.exchange, response=reply.text)
+            for text, reply in zip(generated, replies, strict=True)
+            if not reply.cut_off
+        ],
+    )
+    return [Verdict.cut_off_in_thought() if reply.cut_off else next(verdicts) for reply in replies]
+
+
+def judge_thoughts(judge: Judge, generated: Sequence[Generated]) -> list[Verdict | None]:
+    """One verdict for the thought of each text, as if it were the reply; None where there is no thought.
+
+    Raises:
+        MismatchError, SsnError: as `judge_replies`.
+    """
+    thoughts = [text.reply.thought for text in generated]
+    verdicts = _judged(
+        judge,
+        [
+            replace(text.exchange, response=thought)
+            for text, thought in zip(generated, thoughts, strict=True)
+            if thought
+        ],
+    )
+    return [next(verdicts) if thought else None for thought in thoughts]
+
+
+def _judged(judge: Judge, exchanges: Sequence[Exchange]) -> Iterator[Verdict]:
     verdicts = judge.judge(exchanges) if exchanges else []
     if len(verdicts) != len(exchanges):
         raise MismatchError(f"Judge {judge.name} gave {len(verdicts)} verdicts for {len(exchanges)} replies.")
-    remaining = iter(verdicts)
-    return [Verdict.cut_off_in_thought() if reply.cut_off else next(remaining) for reply in replies]
+    return iter(verdicts)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ssn_eval.core.statistics import Estimate
+from ssn_eval.report import directions
 from ssn_eval.report.comparisons import SAFE, Tested, against_randoms, beats_randoms, lost, newly_refused, tests, word
 from ssn_eval.report.results import Condition, Results, factor
 from ssn_eval.report.summary import percent, signed
@@ -79,7 +80,7 @@ def _price_of_hardening(results: Results, hardened: Condition) -> str:
 
 def answers(results: Results) -> list[Answer]:
     """One answer to each question; an answer says so if something was not measured."""
-    return [_base(results), _suppressed(results), _amplified(results), *_trained(results)]
+    return [_base(results), _suppressed(results), _amplified(results), *_direction(results), *_trained(results)]
 
 
 def _safe_in(results: Results, condition: Condition) -> str:
@@ -163,6 +164,38 @@ def _amplified(results: Results) -> Answer:
     return Answer(
         question, verdict, f"Mean NHR refusal is {percent(base_mean)} unchanged; " + "; ".join(descriptions) + "."
     )
+
+
+def _direction(results: Results) -> list[Answer]:
+    """Neurons or a direction? Only where a direction was measured."""
+    found = {row.done: row for row in directions.compared(results) if row.what == "refusal direction"}
+    if not found:
+        return []
+    base = percent(results.base.mean(results.nhr, "refusal"))
+    told = []
+    for done, row in found.items():
+        extra = directions.beyond(row, results)
+        more = f", {_points(extra)} beyond the closest random direction" if extra else ""
+        told.append(
+            f"{done}: {percent(row.condition.mean(results.nhr, 'refusal'))}{_change(results, row.condition)}{more}; harmless refusal "
+            f"{percent(row.condition.mean(results.languages, 'harmless_refusal'))}, capability {percent(row.condition.mean(results.languages, 'capability'))}"
+        )
+    suppressed, ablated = results.interventions.get("ss", {}).get("suppress"), found.get("ablated")
+    verdict = "See the table under Suppression."
+    if suppressed is not None and ablated is not None:
+        change = suppressed.change(ablated.condition, results.nhr)
+        verdict = (
+            f"Ablating the direction instead of suppressing SS changes mean NHR refusal by {_points(change)}."
+            if change
+            else verdict
+        )
+    return [
+        Answer(
+            "Neurons or a direction?",
+            verdict,
+            f"Mean NHR refusal is {base} unchanged; the refusal direction {'; '.join(told)}.",
+        )
+    ]
 
 
 def _trained(results: Results) -> list[Answer]:

@@ -13,8 +13,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ssn_eval.core.errors import EmptySetError
-from ssn_eval.core.statistics import mean_over_seeds
 from ssn_eval.core.sweep import RANDOM, FrontierParams, counted
+from ssn_eval.report import again
+from ssn_eval.report.seeds import cell_of, over
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -42,9 +43,15 @@ def frontiers(found: Mapping[str, Any], settings: FrontierParams, hr: str) -> di
         hr: the high-resource language.
 
     Returns:
+<<<<<<< HEAD
         `{"seeds", "scenarios": {name: {"languages", "base", "base_points", "methods": {name: {"trainable", "area", "at": {x: value}, "capability_area",
         "points"}}}}}`; each value is `{"mean", "low", "high", "values", "minus_random"}`, with Student's t-interval over seeds,
         and `minus_random` is the same for the difference to `random` in the same seed, or to `<method>_random` if that is compared too.
+=======
+        `{"seeds", "scenarios": {name: {"languages", "base", "base_points", "base_again", "methods": {name: {"trainable", "area", "at": {x: value},
+        "capability_area", "points", "again"}}}}}`; the two `again` (`report/again.py`) are there where it was measured; each value is `{"mean", "low", "high", "values", "minus_random"}`, with Student's t-interval over seeds,
+        and `minus_random` is the same for the difference to `random` in the same seed.
+>>>>>>> main
     """
     seeds = sorted(int(seed) for seed in found["base"])
     base = {int(seed): rates for seed, rates in found["base"].items()}
@@ -72,13 +79,26 @@ def frontiers(found: Mapping[str, Any], settings: FrontierParams, hr: str) -> di
                 "trainable": _range([cell["trainable"] for cell in method_cells]),
                 "parameters": _range([cell["parameters"] for cell in method_cells]),
             }
+            suppressed = [
+                again.Measured(
+                    cell["seed"],
+                    _point(p["by_lang"], base[cell["seed"]], counted_langs, cell["lr"], p["step"]),
+                    again.refused(p["again"], counted_langs),
+                )
+                for cell in method_cells
+                for p in cell["points"]
+                if p.get("again", {}).get("neurons")
+            ]
+            if suppressed:
+                by_method[method]["again"] = again.chosen(suppressed, settings)
         for method, value in by_method.items():
             own = by_method.get(f"{method}_{RANDOM}", by_method.get(RANDOM))
             _add_difference(value, None if method == RANDOM or method.endswith(f"_{RANDOM}") else own)
         scenarios[name] = {
             "languages": list(counted_langs),
-            "base": _over([start[seed].refused for seed in seeds]),
+            "base": over([start[seed].refused for seed in seeds]),
             "base_points": {str(seed): list(start[seed]) for seed in seeds},
+            **_base_again(found.get("base_again", {}), start, counted_langs),
             "methods": by_method,
         }
     return {"seeds": seeds, "scenarios": scenarios}
@@ -140,15 +160,21 @@ def table(found: Mapping[str, Any], settings: FrontierParams) -> Table:
     matched = [f"{100 * x:g} %" for x in settings.matched]
     for head in ("trained", "area", "− random", *(f"at {x}" for x in matched), "best lr, steps"):
         rich_table.add_column(head, justify="right")
+    if has_again := again.was_measured(found):
+        for head in again.HEADERS:
+            rich_table.add_column(head, justify="right")
     for name, scenario in found["scenarios"].items():
-        rich_table.add_row(name, "base", "", _cell(scenario["base"]))
+        gap = [""] * (len(settings.matched) + 2) if has_again else []
+        base_again = again.cells(scenario.get("base_again")) if has_again else []
+        rich_table.add_row(name, "base", "", cell_of(scenario["base"]), *gap, *base_again)
         for method, value in scenario["methods"].items():
-            at = [_cell(value["at"][f"{x:g}"]) for x in settings.matched]
+            at = [cell_of(value["at"][f"{x:g}"]) for x in settings.matched]
             low, high = value["trainable"]
             trained = f"{low:,}" if low == high else f"{low:,}–{high:,}"
-            gain = _cell(value["area"]["minus_random"], sign=True)
+            gain = cell_of(value["area"]["minus_random"], sign=True)
+            without = again.cells(value.get("again")) if has_again else []
             rich_table.add_row(
-                "", LABELS.get(method, method), trained, _cell(value["area"]), gain, *at, value["chosen"]
+                "", LABELS.get(method, method), trained, cell_of(value["area"]), gain, *at, value["chosen"], *without
             )
     return rich_table
 
@@ -173,6 +199,15 @@ def _point(
     )
 
 
+def _base_again(
+    measured: Mapping[Any, Mapping[str, Any]], start: Mapping[int, Point], langs: Sequence[str]
+) -> dict[str, Any]:
+    """What is refused without the set in the base, as for the methods."""
+    found = {int(seed): value for seed, value in measured.items() if value["neurons"]}
+    rows = [again.Measured(seed, start[seed], again.refused(value, langs)) for seed, value in found.items()]
+    return {"base_again": again.over_seeds(rows)} if rows else {}
+
+
 def _of_method(
     points: Mapping[tuple[int, int], Sequence[Point]],
     start: Mapping[int, Point],
@@ -189,9 +224,9 @@ def _of_method(
 
     cost_limit, limit = settings.over_refusal, settings.capability_lost
     return {
-        "area": _over(per_seed(lambda p: area(envelope(p, limit), cost_limit))),
-        "at": {f"{x:g}": _over(per_seed(lambda p, x=x: height(envelope(p, limit), x))) for x in settings.matched},
-        "capability_area": _over(per_seed(lambda p: area(envelope(p, settings.matched[-1], "lost"), cost_limit))),
+        "area": over(per_seed(lambda p: area(envelope(p, limit), cost_limit))),
+        "at": {f"{x:g}": over(per_seed(lambda p, x=x: height(envelope(p, limit), x))) for x in settings.matched},
+        "capability_area": over(per_seed(lambda p: area(envelope(p, settings.matched[-1], "lost"), cost_limit))),
         "chosen": _best_setting([p for run_points in points.values() for p in run_points], settings),
         "points": {
             f"{seed}" + (f".{draw}" if draw else ""): [list(p) for p in run_points]
@@ -225,26 +260,9 @@ def _add_difference(value: dict[str, Any], random: Mapping[str, Any] | None) -> 
     pairs += [(statistic, random and random["at"][x]) for x, statistic in value["at"].items()]
     for statistic, control in pairs:
         statistic["minus_random"] = (
-            _over([a - b for a, b in zip(statistic["values"], control["values"], strict=True)]) if control else None
+            over([a - b for a, b in zip(statistic["values"], control["values"], strict=True)]) if control else None
         )
-
-
-def _over(values: Sequence[float]) -> dict[str, Any]:
-    """The mean over seeds with its interval; with one seed there is no interval."""
-    exact = [round(v, 6) for v in values]
-    if len(exact) < 2:
-        return {"mean": exact[0], "low": None, "high": None, "values": exact}
-    estimate = mean_over_seeds(exact)
-    numbers = {"mean": estimate.value, "low": estimate.low, "high": estimate.high}
-    return {**{key: round(v, 6) for key, v in numbers.items()}, "values": exact}
 
 
 def _range(values: Sequence[int]) -> list[int]:
     return [min(values), max(values)] if values else [0, 0]
-
-
-def _cell(value: Mapping[str, Any] | None, sign: bool = False) -> str:
-    if value is None:
-        return ""
-    text = f"{100 * value['mean']:+.1f}" if sign else f"{100 * value['mean']:.1f}"
-    return text if value["high"] is None else f"{text} ± {100 * (value['high'] - value['mean']):.1f}"

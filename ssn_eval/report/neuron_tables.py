@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ssn_eval.core.neurons import SITES, parse_key, site_key
-from ssn_eval.report import maps
+from ssn_eval.report import agreement, maps
 from ssn_eval.report.grid import Grid, cell, number
 from ssn_eval.report.results import Results
 from ssn_eval.report.sharing import shared_against_attacks
@@ -35,6 +35,8 @@ def neuron_tables(results: Results) -> dict[str, Grid]:
         ),
         "sensitivity": _sensitivity(results),
         "stability": _stability(results),
+        "agreement": _agreement(results, "ss", "SS by other rules and scorers"),
+        "agreement_ms_hr": _agreement(results, "ms_hr", f"MS of {results.hr} by other rules and scorers"),
     }
 
 
@@ -77,17 +79,18 @@ def _sensitivity(results: Results) -> Grid:
     return Grid("MS / SS neurons by sites and p", ["sites and p", *results.languages], lines)
 
 
+def _agreement(results: Results, which: str, what: str) -> Grid:
+    table = results.agreement.get(which)
+    return agreement.grid(table, what) if table else Grid(what, (), ())
+
+
 def _stability(results: Results) -> Grid:
     """The stability over two halves of the prompts: sets by language, then ranks of the scores; empty if not measured."""
     stability = results.stability or {"sets": {}, "spearman": {}}
     sets, ranks, langs = stability["sets"], stability["spearman"], results.languages
 
-    def both(name: str) -> str:
-        entry = sets.get(name, {})
-        return "–" if entry.get("jaccard") is None else f"{entry['jaccard']:.2f} ({entry['chance']:.2f})"
-
     rows = [
-        [title, *(both(f"{family}/{lang}") for lang in langs)]
+        [title, *(agreement.both(sets.get(f"{family}/{lang}")) for lang in langs)]
         for family, title in (("ms", "MS"), ("ss", "SS"), ("private", "private"))
     ]
     for label in ("harmful", "harmless"):

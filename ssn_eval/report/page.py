@@ -45,6 +45,7 @@ def build(
     *,
     sets: Collection[str] | None = None,
     methods: Collection[str] | None = None,
+    compared: Collection[str] | None = None,
 ) -> dict[str, Any]:
     """Write the whole report of a run and return its metrics.
 
@@ -54,12 +55,13 @@ def build(
         beside: additional content of the page.
         sets: as in `results.read`.
         methods: as in `results.read`.
+        compared: as in `results.read`.
 
     Raises:
         MissingInputError, FormatError: the results are missing or damaged; nothing is written.
     """
     beside, folder = beside or Beside(), locate(run)
-    results = read(folder, sets, methods)
+    results = read(folder, sets, methods, compared)
     exchanges = samples.exchanges(folder, results) if beside.samples else []
     run_provenance = provenance.of(folder, results, machine=beside.machine)
     claims = beside.claims or {

@@ -12,7 +12,7 @@ from ssn_eval.core.errors import FormatError, MissingInputError
 from ssn_eval.core.languages import language
 from ssn_eval.core.paired import aligned, paired_difference
 from ssn_eval.core.presets import variant
-from ssn_eval.core.setnames import SetName
+from ssn_eval.core.setnames import DIRECTION, SetName
 from ssn_eval.core.statistics import (
     Estimate,
     McNemar,
@@ -122,6 +122,10 @@ class Results:
     provenance: Mapping[str, Any]
     untrained: Mapping[str, str] = field(default_factory=dict)
     """method whose set of neurons is empty → a sentence that says so"""
+    directions: Mapping[str, Mapping[str, Condition]] = field(default_factory=dict)
+    """the refusal direction and its random controls (`direction.random_<n>`) → op → condition, as far as they were measured"""
+    agreement: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """`ss` or `ms_hr` → how far the rules and scorers agree (`identification.agreement`), as far as it was compared"""
 
     @property
     def hr(self) -> str:
@@ -166,9 +170,10 @@ class Results:
         return language(lang).tier
 
     def controls(self, name: str, op: str = "suppress") -> dict[str, Condition]:
-        """The matched random controls of a set under an op: `<set>.random_<n>`, and also `random_<n>` for SS."""
-        names = {n: SetName.parse(n) for n in self.interventions}
-        conditions = {n: self.interventions[n].get(op) for n, s in names.items() if s.is_control and s.of == name}
+        """The matched random controls of a set, or of the direction, under an op: `<set>.random_<n>`, and also `random_<n>` for SS."""
+        interventions = {**self.interventions, **self.directions}
+        names = {n: SetName.parse(n) for n in interventions}
+        conditions = {n: interventions[n].get(op) for n, s in names.items() if s.is_control and s.of == name}
         return {n: condition for n, condition in conditions.items() if condition}
 
     @property
@@ -188,14 +193,16 @@ class Results:
         yield from (
             ops["suppress"] for name, ops in self.interventions.items() if name not in main and "suppress" in ops
         )
+        yield from (c for name, ops in self.directions.items() if name != DIRECTION for c in ops.values())
         for by_lang in self.left_out.values():
             yield from by_lang.values()
 
     def main_rows(self) -> Iterator[Condition]:
-        """The main comparison: base, each set suppressed, amplified SS, trained variants."""
+        """The main comparison: base, each set suppressed, amplified SS, the refusal direction, trained variants."""
         yield self.base
         yield from (ops["suppress"] for ops in self.main.values() if "suppress" in ops)
         yield from (c for op, c in self.interventions.get("ss", {}).items() if op != "suppress")
+        yield from self.directions.get(DIRECTION, {}).values()
         yield from self.trained.values()
 
 
@@ -214,13 +221,19 @@ def locate(run: Path) -> Path:
     return inside if not (run / "select.json").is_file() and inside.is_dir() else run
 
 
-def read(folder: Path, sets: Collection[str] | None = None, methods: Collection[str] | None = None) -> Results:
-    """Read `select.json` and every `.json` below `evaluate`, `validate` and `train`.
+def read(
+    folder: Path,
+    sets: Collection[str] | None = None,
+    methods: Collection[str] | None = None,
+    compared: Collection[str] | None = None,
+) -> Results:
+    """Read `select.json` and every `.json` below `evaluate`, `validate`, `train` and `agreement`.
 
     Args:
         folder: the folder of results.
         sets: the sets to read; files of other sets are left over from earlier params. None: all sets.
         methods: the training methods to read, in the same way.
+        compared: the sets of the section `agreement`, in the same way.
 
     Raises:
         MissingInputError: `select.json` or `evaluate/base.json` is missing; every other file is optional.
@@ -238,7 +251,10 @@ def read(folder: Path, sets: Collection[str] | None = None, methods: Collection[
     )
     validated = _selected(_folder(folder / "validate", "a validation"), sets)
     trainings = _selected(_folder(folder / "train", "a training summary"), methods)
+    tables = _selected(_folder(folder / "agreement", "an agreement table"), compared)
     try:
+        agreement = {"ss": select["agreement"]} if select.get("agreement") else {}
+        agreement |= {name: {key: table[key] for key in ("rows", "pairs")} for name, table in tables.items()}
         base = _condition("base", "base", evaluated["base"])
         methods = sorted(evaluated.keys() - {"base"}, key=_place)
         conditions = {
@@ -253,7 +269,16 @@ def read(folder: Path, sets: Collection[str] | None = None, methods: Collection[
             m: {lang: by_lang[lang] for lang in select["languages"] if lang in by_lang}
             for m, by_lang in left_out.items()
         }
-        interventions = {name: _ops(name, validated[name]["conditions"]) for name in sorted(validated, key=_place)}
+        interventions = {
+            name: _ops(name, validated[name]["conditions"])
+            for name in sorted(validated, key=_place)
+            if not _is_direction(name)
+        }
+        directions = {
+            name: _direction_ops(name, validated[name]["conditions"])
+            for name in sorted(validated)
+            if _is_direction(name)
+        }
         keys = ("trainable", "parameters", "loss")
         untrained = {name: str(found["untrained"]) for name, found in trainings.items() if "untrained" in found}
         trainings = {name: found for name, found in trainings.items() if name not in untrained}
@@ -267,7 +292,17 @@ def read(folder: Path, sets: Collection[str] | None = None, methods: Collection[
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise FormatError(f"A file in {folder.as_posix()} is not complete: {error!r}; run `dvc repro`.") from error
     return Results(
-        select, base, trained, left_out, interventions, training, tags, model | {"provenance": provenance}, untrained
+        select,
+        base,
+        trained,
+        left_out,
+        interventions,
+        training,
+        tags,
+        model | {"provenance": provenance},
+        untrained,
+        directions,
+        agreement,
     )
 
 
@@ -291,6 +326,22 @@ def _ops(name: str, conditions: Mapping[str, Any]) -> dict[str, Condition]:
     label = SetName.parse(name).label
     labels = {op: f"{label} suppressed" if op == "suppress" else f"{label} × {factor(op):g}" for op in conditions}
     return {op: _condition(f"{op} {name}", labels[op], conditions[op]) for op in sorted(conditions, key=factor)}
+
+
+def _is_direction(name: str) -> bool:
+    return SetName.parse(name).base == DIRECTION
+
+
+def _direction_ops(name: str, conditions: Mapping[str, Any]) -> dict[str, Condition]:
+    seed = SetName.parse(name).seed
+    label = "refusal direction" if seed is None else f"random direction {seed}"
+    return {op: _condition(f"{op} {name}", f"{label}, {op_words(op)}", conditions[op]) for op in sorted(conditions)}
+
+
+def op_words(op: str) -> str:
+    """What an op of a direction does, for readers: `direction:add:1` → `added × 1`."""
+    strength = op.removeprefix(f"{DIRECTION}:add:")
+    return "ablated" if op == f"{DIRECTION}:ablate" else f"added × {float(strength):g}"
 
 
 def method_label(method: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from ssn_eval.core.languages import by_tier
 from ssn_eval.core.setnames import SetName
 from ssn_eval.core.statistics import ends
-from ssn_eval.report import comparisons
+from ssn_eval.report import comparisons, directions
 from ssn_eval.report.comparisons import Tested, beats_randoms, drop
 from ssn_eval.report.grid import Grid, cell, estimate
 from ssn_eval.report.provenance import Took
@@ -18,7 +18,9 @@ from ssn_eval.report.summary import percent, signed
 def tables(results: Results) -> dict[str, Grid]:
     """Every table of behaviour, by name; the page does not show a table without rows."""
     trained = [results.base, *results.trained.values()]
-    intervened = [c for c in results.main_rows() if c is results.base or c.name.startswith(("suppress", "scale"))]
+    intervened = [
+        c for c in results.main_rows() if c is results.base or c.name.startswith(("suppress", "scale", "direction"))
+    ]
     main = [*results.main_rows()]
     single_language = [
         ops["suppress"] for name, ops in results.interventions.items() if name not in results.main and "suppress" in ops
@@ -31,6 +33,7 @@ def tables(results: Results) -> dict[str, Grid]:
         "tags": _tags(results),
         "attacks": _attacks(results),
         "suppression": _rates("Harmful prompts refused, % [95 % interval]", results, intervened, "refusal"),
+        "directions": directions.grid(results),
         "own": _rates(
             "Neurons of single languages suppressed: harmful prompts refused, % [95 % interval]",
             results,
@@ -52,6 +55,12 @@ def tables(results: Results) -> dict[str, Grid]:
             results,
             [c for c in main if c.mean(results.languages, "thought_cut_off")],
             "thought_cut_off",
+        ),
+        "leak": _rates(
+            "Leak: unsafe thought, safe reply to a harmful prompt, % [95 % interval]", results, main, "leak"
+        ),
+        "escape": _rates(
+            "Escape: safe thought, unsafe reply to a harmful prompt, % [95 % interval]", results, main, "escape"
         ),
         "ability": _ability(results, main),
         "amplification": _amplification(results),

@@ -22,7 +22,7 @@ def main(settings: Params, model: Path, prompt_file: Path, trained: Path, out: P
     Returns:
         How much every variant refuses.
     """
-    from ssn_eval.harness.bench import is_checkpoint
+    from ssn_eval.training.adapters.folder import is_checkpoint
 
     methods = settings.train.methods
     folders = {method: need(trained / method, f"train@{method}") for method in methods}

@@ -16,8 +16,8 @@ def main(settings: Params, results: Path, out: Path) -> str:
     from ssn_eval.report.results import read
     from ssn_eval.report.summary import table
 
-    sets, methods = settings.validate.sets, settings.train.methods
-    build(need(results, "evaluate"), out, sets=sets, methods=methods)
+    sets, methods = settings.validate.names, settings.train.methods
+    build(need(results, "evaluate"), out, sets=sets, methods=methods, compared=settings.agreement)
     Console().print(table(read(results, sets, methods)))
     return f"the page is {(out / 'index.html').as_posix()}"
 

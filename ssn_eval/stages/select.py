@@ -6,8 +6,12 @@ The model and the training pairs are read only if a set on a safety pathway is a
 from __future__ import annotations
 
 import sys
+<<<<<<< HEAD
 from collections.abc import Mapping
 from functools import cache
+=======
+from collections.abc import Mapping, Sequence
+>>>>>>> main
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +57,7 @@ def select_sets(
     on_pathway: OnPathway | None = None,
 ) -> dict[str, Any]:
     """As `main`; `more` is added to the provenance of every set. The summary is returned, too."""
-    files_by_lang, model = _read(settings, scores_folder)
+    files_by_lang, model = read(settings.languages, scores_folder)
     evidence = evidence_of(settings.hr, files_by_lang)
     halves = halves_of(settings.hr, files_by_lang) or _older_halves(settings, scores_folder, model)
     selected = targets.select_all(settings, evidence, model, on_pathway)
@@ -133,11 +137,11 @@ def _stable(content: Mapping[str, Any], name: str) -> dict[str, Any]:
     return {"stability": stability} if stability else {}
 
 
-def _read(settings: Params, folder: Path) -> tuple[dict[str, tuple[ScoreFile, ScoreFile]], ModelRef]:
-    """The score files of the params' languages, and their model."""
+def read(languages: Sequence[str], folder: Path) -> tuple[dict[str, tuple[ScoreFile, ScoreFile]], ModelRef]:
+    """The score files of some languages, and their model."""
     pairs: dict[str, tuple[ScoreFile, ScoreFile]] = {}
     model: ModelRef | None = None
-    for lang in settings.languages:
+    for lang in languages:
         pairs[lang], model = _pair(folder / lang, lang, model)
     assert model is not None  # params hold at least two languages
     return pairs, model

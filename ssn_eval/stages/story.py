@@ -145,6 +145,7 @@ def units(stage: str, settings: Params) -> int:
     validated = settings.validate
     return {
         "score": len(settings.languages),
-        "validate": sum(len(validated.ops_of(one)) for one in validated.sets),
+        "validate": sum(len(validated.ops_of(one)) for one in validated.sets)
+        + len(validated.direction_ops) * len(validated.directions),
         "evaluate": 1 + len(settings.train.methods),
     }.get(stage.partition("@")[0], 1)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import models_on_disk
+import numpy as np
 import pytest
 import torch
 from test_templates_in_pipeline import LLAMA3, prepare
@@ -16,8 +18,10 @@ from ssn_eval.core.store import NeuronFile
 from ssn_eval.harness.conditions import Conditions
 from ssn_eval.harness.evaluate import Evaluation
 from ssn_eval.harness.model import SsnHFLM
+from ssn_eval.interventions import directions, residual
 from ssn_eval.models import loading
 from ssn_eval.models.loading import ModelSpec
+from ssn_eval.prompts.jsonl import read_jsonl
 from ssn_eval.stages import validate
 from ssn_eval.training.adapters.folder import save_adapter
 from ssn_eval.training.adapters.neuron_lora import build
@@ -133,3 +137,18 @@ def test_a_stage_loads_its_model_once_and_measures_only_what_is_new(
     assert loads == ["weights"] and {path: path.read_bytes() for path in Path("results").iterdir()} == kept
     run(("ss",))
     assert [path.name for path in Path("results").iterdir()] == ["ss.json"] and loads == ["weights"]
+
+    with_direction = replace(settings.validate, sets=("ss",), ops=("suppress", "direction:ablate", "direction:add:3"))
+    chosen = replace(settings, validate=with_direction)
+    for _ in range(2):
+        validate.main(chosen, model, rows, sets, Path("results"), Path("samples"))
+    assert loads == ["weights"] * 2, "the direction is found on the model that measures, once"
+    assert {path.name for path in Path("results").iterdir()} == {"ss.json", "direction.json", "direction.random_0.json"}
+    train = [p for p in read_jsonl(rows) if (p.lang, p.split) == ("en", "train")]
+    harmful, harmless = ([p for p in train if p.label == label] for label in ("harmful", "harmless"))
+    direction = residual.find(loading.load(ModelSpec("weights", dtype="float32")), harmful, harmless)
+    written = json.loads(Path("results/direction.json").read_text())
+    assert written["layer"] == direction.layer and set(written["conditions"]) == {"direction:ablate", "direction:add:3"}
+    (kept_direction,) = Path(".ssn/directions").iterdir()
+    np.testing.assert_allclose(directions.load(kept_direction).difference, direction.difference, rtol=1e-4, atol=1e-5)
+    assert set(written["conditions"]["direction:ablate"]["verdicts"]) == {"en", "zh"}

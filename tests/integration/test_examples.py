@@ -31,6 +31,7 @@ PROGRAMS = ("ssn", "lm_eval", "dvc", "make")
 UNRUN = {
     "ssn find": "scores whole benchmarks: tests/integration/test_find.py runs it, small",
     "ssn harden": "needs held-out prompts of whole benchmarks: tests/integration/test_harden.py runs it, small",
+    "ssn robustness": "scores whole benchmarks: tests/integration/test_robustness.py runs it, small",
     "ssn frontier": "trains organisms and sweeps methods: tests/integration/test_frontier_sweep.py runs it, small",
     "ssn claims": "runs the whole pipeline per seed: tests/pipeline/test_dvc.py runs it, small",
     "ssn pathway": "needs neurons that act together: tests/integration/test_acting.py runs it, small",

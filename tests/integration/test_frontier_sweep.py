@@ -21,6 +21,7 @@ from ssn_eval.models import loading
 from ssn_eval.organism import lexicon, questions, tokenizer
 from ssn_eval.organism.settings import OrganismSettings
 from ssn_eval.organism.training import build_model
+from ssn_eval.prompts.jsonl import write_jsonl
 from ssn_eval.prompts.pairs import Pair, safety_pairs, write_pairs
 from ssn_eval.prompts.prompt import Prompt
 from ssn_eval.stages.frontier import sweep
@@ -174,6 +175,38 @@ def test_mistakes(project, tmp_path, monkeypatch):
         done = CliRunner().invoke(main, ["frontier", "--out", str(tmp_path), *words])
         assert done.exit_code == 2 and said in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow  # the column's numbers are in tests/unit/test_robustness_numbers.py
+def test_the_set_is_found_again_at_the_steps_asked_for_and_the_run_is_the_same(project, tmp_path):
+    settings, words = params.load(project / "params.yaml"), lexicon.load()
+    folder = shutil.copytree(folders(project)[0], tmp_path / "seed-0")
+    rows = [
+        Prompt(i.id, i.lang, label, i.prompt, "train")
+        for label in ("harmful", "harmless")
+        for lang in words.languages
+        for i in questions.items(words, lang, label, "train")[:2]
+    ]
+    write_jsonl(folder / "artifacts/prompts.jsonl", rows)
+    one = replace(
+        settings,
+        frontier=replace(settings.frontier, scenarios={"few": Scenario(pairs=2)}, methods=("ssn",)),
+        score=replace(settings.score, probes=1),
+        select=replace(settings.select, p=20.0),
+    )
+    asked = replace(one, frontier=replace(one.frontier, robustness=(2,)))
+    plain, found = (sweep.sweep(s, {0: folder}, tmp_path / name, 1) for s, name in ((one, "a"), (asked, "b")))
+    (first, last), (cell,) = found["cells"][0]["points"], plain["cells"]
+    assert "again" not in first and [first["by_lang"], last["by_lang"]] == [p["by_lang"] for p in cell["points"]]
+    assert found["cells"][0]["loss"] == cell["loss"], "looking does not change the run"
+    assert last["again"]["neurons"] > 0 and set(last["again"]["random"]) == set(settings.languages)
+    assert found["base_again"][0]["neurons"] > 0 and "base_again" not in plain
+    kept = {path.name for path in (tmp_path / "b/cells").iterdir()}
+    assert len(kept) == 3 and sweep.sweep(asked, {0: folder}, tmp_path / "b", 1) == found
+    assert {path.name for path in (tmp_path / "b/cells").iterdir()} == kept
+    (folder / "artifacts/prompts.jsonl").unlink()
+    with pytest.raises(MissingInputError, match=r"prompts.jsonl is not there"):
+        sweep.sweep(asked, {0: folder}, tmp_path / "b", 1)
 
 
 def test_a_real_model_is_measured_on_its_held_out_prompts(tmp_path, monkeypatch):

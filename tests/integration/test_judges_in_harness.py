@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,20 @@ def test_a_guard_judges_a_whole_run(model: Path, tmp_path: Path) -> None:
     assert metrics["asr,none"] == 1 and "refusal_rate,none" not in metrics
     recorded = results["configs"][name]["metadata"]["judged_by"]
     assert recorded == dict(judged.judge) and recorded["model"] == "guard"
+
+
+def test_thoughts_are_judged_apart_where_asked(tmp_path: Path) -> None:
+    thinker = save(tmp_path / "thinker", answer="<think>Take a pin.</think>I can't help with that.", after="?")
+    lm = SsnHFLM(str(thinker), device="cpu", batch_size=4)
+    plain = replace(settings("refusal"), ability=0)
+    found, without = (evaluate(lm, PROMPTS, LANGS, replace(plain, thoughts=asked)) for asked in (True, False))
+    counts = found.counts["by_lang"]["sw"]
+    assert counts["refusal"] == counts["leak"] == {"successes": 3, "total": 3}
+    assert counts["escape"] == {"successes": 0, "total": 3}
+    assert not {"leak", "escape"} & without.counts["by_lang"]["sw"].keys()
+    assert {k: v for k, v in counts.items() if k not in ("leak", "escape")} == without.counts["by_lang"]["sw"]
+    assert found.replies[0]["of_thought"] == {"refusal": False, "harmful": None, "invalid": False}
+    assert "of_thought" not in without.replies[0]
 
 
 def test_an_api_judges_a_whole_run_and_its_cost_is_in_the_results(

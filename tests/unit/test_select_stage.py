@@ -184,7 +184,9 @@ def test_without_halves_there_is_no_stability_and_the_rest_stays(folder, monkeyp
     assert stage(monkeypatch) == 0
     found = summary()
     assert found["stability"] is None and with_halves["stability"]
-    changing = ("stability", "provenance")
+    rows, rows_with_halves = (one["agreement"]["rows"] for one in (found, with_halves))
+    assert rows_with_halves[0]["stability"] and rows == [row | {"stability": None} for row in rows_with_halves]
+    changing = ("stability", "provenance", "agreement")
     assert {k: v for k, v in found.items() if k not in changing} == {
         k: v for k, v in with_halves.items() if k not in changing
     }

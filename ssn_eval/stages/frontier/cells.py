@@ -18,6 +18,7 @@ from ssn_eval.core.settings import TrainParams
 from ssn_eval.core.sweep import RANDOM, Cell, Scenario, plan
 from ssn_eval.models import loading
 from ssn_eval.models.loading import ModelSpec
+from ssn_eval.stages.frontier.again import Again
 from ssn_eval.stages.frontier.yardstick import HeldOut
 
 FORMAT = "ssn-frontier-cell/1"
@@ -72,7 +73,12 @@ class Task(NamedTuple):
     every: tuple[int, int, int]
     heldout: HeldOut | None = None
     """the prompts that measure a real model; the organism has its own questions"""
+<<<<<<< HEAD
     hr: str = "en"
+=======
+    again: Again | None = None
+    """how the set is found again and suppressed, if `frontier.robustness` asks for it"""
+>>>>>>> main
 
     def key(self, hashes: Mapping[str, str]) -> str:
         """The name of the result: a hash of everything that decides it. The contents of files count, their paths do not."""
@@ -90,6 +96,8 @@ class Task(NamedTuple):
             value["hr"] = self.hr
         if self.heldout is not None:
             value["measured"] = self.heldout.to_json()
+        if self.again is not None:
+            value["again"] = self.again.to_json()
         return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:20]
 
 
@@ -119,6 +127,7 @@ def tasks(settings: Params, folders: Mapping[int, Path]) -> Iterator[Task]:
         else HeldOut.of(run.prompts, settings.languages, settings.evaluate, frontier.every)
         for seed, run in runs.items()
     }
+    again = {seed: Again.of(run.prompts, settings) for seed, run in runs.items()}
     for cell in plan(frontier, folders):
         method = settings.method(cell.method)
         yield Task(
@@ -130,7 +139,11 @@ def tasks(settings: Params, folders: Mapping[int, Path]) -> Iterator[Task]:
             frontier.steps,
             frontier.every,
             heldout[cell.seed],
+<<<<<<< HEAD
             settings.hr,
+=======
+            again[cell.seed],
+>>>>>>> main
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
 from ssn_eval.core import origin, store
@@ -17,6 +17,7 @@ from ssn_eval.models.loading import Loaded
 from ssn_eval.prompts.answers import with_rejected
 from ssn_eval.prompts.pairs import mix, read_pairs
 from ssn_eval.stages.frontier import yardstick
+from ssn_eval.stages.frontier.again import Again
 from ssn_eval.stages.frontier.cells import FORMAT, Run, Task, set_and_control
 from ssn_eval.stages.frontier.yardstick import HeldOut, Rates
 from ssn_eval.training import clusters as clustering
@@ -56,10 +57,15 @@ def _compute(task: Task) -> dict[str, Any]:
     pairs = mix(read_pairs(task.run.pairs), settings)
     if method.needs_rejected:
         pairs = with_rejected(loaded, pairs, max_new_tokens=REJECTED_TOKENS, batch_size=256, seed=settings.seed)
+<<<<<<< HEAD
     neurons = _neurons(task, base)
     clusters = clustering.of_method(loaded, method, neurons, pairs, settings)
     freed = free(loaded.model, method, neurons, clusters)
     watch = Watch(task.steps, _yardstick(base, task.heldout, task.every))
+=======
+    freed = free(loaded.model, method, _neurons(task, base))
+    watch = Watch(task.steps, _yardstick(base, task.heldout, task.every), _without(base, task))
+>>>>>>> main
     curve = fit(
         freed.model,
         loaded.tokenizer,
@@ -102,12 +108,38 @@ def _yardstick(base: Loaded, heldout: HeldOut | None, every: tuple[int, int, int
     return rates
 
 
+def _without(base: Loaded, task: Task) -> Callable[[Any, int], dict[str, Any]]:
+    """A function from a model in training and its step to what the robustness column needs; the model does not change."""
+    again = task.again
+    measure = cache(lambda: _of_plain(base, task.heldout, task.every))  # it generates the base's answers, once
+
+    def measured(model: Any, step: int) -> dict[str, Any]:
+        if again is None or step not in again.steps:
+            return {}
+        return {"again": again.rates(_plain(model), base, measure())}
+
+    return measured
+
+
+def _of_plain(base: Loaded, heldout: HeldOut | None, every: tuple[int, int, int]) -> Callable[[Any], Rates]:
+    """A function from a model in eval mode, without an adapter, to its rates; its hooks stay."""
+    if heldout is None:
+        return lambda model: yardstick.organism(model, base, every)
+    reference = heldout.reference(base)
+    return lambda model: heldout.rates(model, base, reference)
+
+
 class Watch:
     """Measures a model after chosen steps of its training."""
 
-    def __init__(self, steps: Sequence[int], rates: Callable[[Any], Rates]) -> None:
-        """Watch for these steps, and measure with `rates`."""
-        self.steps, self.rates = set(steps), rates
+    def __init__(
+        self,
+        steps: Sequence[int],
+        rates: Callable[[Any], Rates],
+        more: Callable[[Any, int], dict[str, Any]] = lambda _model, _step: {},
+    ) -> None:
+        """Watch for these steps, and measure with `rates`; what `more` gives of the model and the step is added to a point."""
+        self.steps, self.rates, self.more = set(steps), rates, more
         self.points: list[dict[str, Any]] = []
 
     def callback(self) -> TrainerCallback:
@@ -121,7 +153,8 @@ class Watch:
 
             def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
                 if state.global_step in watch.steps:
-                    watch.points.append({"step": state.global_step, "by_lang": watch.rates(kwargs["model"])})
+                    model, step = kwargs["model"], state.global_step
+                    watch.points.append({"step": step, "by_lang": watch.rates(model), **watch.more(model, step)})
 
         return Measure()
 
@@ -133,6 +166,13 @@ def measure_base(run: Run, heldout: HeldOut | None, every: tuple[int, int, int])
         return heldout.rates(base.model, base, heldout.reference(base))
     with one_thread():
         return yardstick.organism(base.model, base, every)
+
+
+def measure_base_again(run: Run, heldout: HeldOut | None, every: tuple[int, int, int], again: Again) -> dict[str, Any]:
+    """What the robustness column says of the model of a seed before any training."""
+    base = _loaded(run)
+    with one_thread() if heldout is None else nullcontext():
+        return again.rates(_fresh(base), base, _of_plain(base, heldout, every))
 
 
 @lru_cache(maxsize=1)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import multiprocessing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 from ssn_eval.core import chatter, files, progress
 from ssn_eval.core.params import ORGANISM, Params
 from ssn_eval.stages.frontier.cells import FORMAT, Run, Task, hashes, inputs, tasks
-from ssn_eval.stages.frontier.measuring import compute, measure_base
+from ssn_eval.stages.frontier.measuring import compute, measure_base, measure_base_again
 from ssn_eval.stages.frontier.yardstick import HeldOut
 
 
@@ -33,7 +33,8 @@ def sweep(settings: Params, folders: Mapping[int, Path], out: Path, workers: int
 
     Returns:
         `{"base": {seed: {lang: rates}}, "cells": [cell]}`; a cell is its parts as named in `Cell`, `{"lr", "trainable", "parameters",
-        "points": [{"step", "by_lang": {lang: {"refusal", "harmless_refusal", "capability"}}}], "loss", "cpu_seconds"}`.
+        "points": [{"step", "by_lang": {lang: {"refusal", "harmless_refusal", "capability"}}}], "loss", "cpu_seconds"}`. If `frontier.robustness` asks for it, there
+        are also `base_again` by seed, and `again` in a point (`again.Again.rates`).
 
     Raises:
         MissingInputError: a seed's artefacts are not there.
@@ -55,14 +56,34 @@ def sweep(settings: Params, folders: Mapping[int, Path], out: Path, workers: int
         if not place.is_file():
             by_lang = measure_base(run, heldout[run.seed], settings.frontier.every)
             files.write_json(place, {"format": FORMAT, "by_lang": by_lang})
+    base_again = _base_again(settings, all_tasks, base)
     todo = {task: place for task, place in places.items() if not place.is_file()}
     _compute(todo, workers if settings.model == ORGANISM else 1)  # a real model fills the machine
     return {
         "base": {run.seed: files.read_json(place, "a frontier's base")["by_lang"] for run, place in base},
+        **({"base_again": base_again} if base_again else {}),
         "cells": [
             files.read_json(place, "a frontier's cell") | {"seed": task.run.seed} for task, place in places.items()
         ],
     }
+
+
+def _base_again(
+    settings: Params, all_tasks: Sequence[Task], base: Sequence[tuple[Run, Path]]
+) -> dict[int, dict[str, Any]]:
+    """The robustness column of the untrained models by seed, each in a file beside the model's own; empty if it was not asked for."""
+    by_seed = {task.run.seed: (task.heldout, task.again) for task in all_tasks}
+    found = {}
+    for run, place in base:
+        heldout, again = by_seed[run.seed]
+        if again is None:
+            continue
+        named = json.dumps(again.to_json() | {"steps": None}, sort_keys=True)
+        own = place.with_name(f"{place.stem}-again-{hashlib.sha256(named.encode()).hexdigest()[:16]}.json")
+        if not own.is_file():
+            files.write_json(own, measure_base_again(run, heldout, settings.frontier.every, again))
+        found[run.seed] = files.read_json(own, "a frontier's base")
+    return found
 
 
 def _compute(todo: Mapping[Task, Path], workers: int) -> None:

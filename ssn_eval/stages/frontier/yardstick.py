@@ -75,13 +75,15 @@ class HeldOut:
             for label in LABELS
             for p in [p for p in heldout if (p.lang, p.label) == (lang, label)][:: strides[label]]
         ]
-        return cls(tuple(kept), tuple(languages), replace(settings, capability=None, limit=None, samples=False))
+        return cls(
+            tuple(kept), tuple(languages), replace(settings, capability=None, limit=None, samples=False, thoughts=False)
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Everything that decides the rates, beside the model."""
         return {
             "languages": list(self.languages),
-            "evaluate": asdict(self.settings),
+            "evaluate": {name: value for name, value in asdict(self.settings).items() if name != "thoughts"},
             "prompts": [[p.lang, p.label, p.prompt] for p in self.prompts],
         }
 

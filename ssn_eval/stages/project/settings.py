@@ -102,6 +102,7 @@ def text_of(choice: Choice) -> str:
         "",
         "targets: {} # more neuron sets for validate.sets and train.methods, such as mine: { from: ss, tier: LR, k: 0.5 }",
         "methods: {} # more training methods for train.methods, such as mine: { set: ss, loss: dpo }",
+        "agreement: {} # more rows of the agreement table, such as ss: [effect_size@activation, pathway]; they cost passes of the model",
     ]
     return "\n".join([*lines, *_frontier(choice)]) + "\n"
 

@@ -50,6 +50,16 @@ def save_adapter(
         lineage.write(temporary, lineage.ADAPTER, base, provenance)
 
 
+def is_checkpoint(folder: Path) -> bool:
+    """Whether a folder holds a full checkpoint; else it is an adapter."""
+    return (folder / "config.json").is_file()
+
+
+def is_weights(path: Path) -> bool:
+    """Whether a path is a full checkpoint or a sparse delta (a file), which `ssn_hf` takes as `checkpoint=`; else it is an adapter."""
+    return path.is_file() or is_checkpoint(path)
+
+
 def refuse_other_base(folder: Path, live: ModelRef) -> None:
     """Stop if an adapter was not trained on this model.
 
