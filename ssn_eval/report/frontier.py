@@ -43,15 +43,9 @@ def frontiers(found: Mapping[str, Any], settings: FrontierParams, hr: str) -> di
         hr: the high-resource language.
 
     Returns:
-<<<<<<< HEAD
-        `{"seeds", "scenarios": {name: {"languages", "base", "base_points", "methods": {name: {"trainable", "area", "at": {x: value}, "capability_area",
-        "points"}}}}}`; each value is `{"mean", "low", "high", "values", "minus_random"}`, with Student's t-interval over seeds,
-        and `minus_random` is the same for the difference to `random` in the same seed, or to `<method>_random` if that is compared too.
-=======
         `{"seeds", "scenarios": {name: {"languages", "base", "base_points", "base_again", "methods": {name: {"trainable", "area", "at": {x: value},
         "capability_area", "points", "again"}}}}}`; the two `again` (`report/again.py`) are there where it was measured; each value is `{"mean", "low", "high", "values", "minus_random"}`, with Student's t-interval over seeds,
-        and `minus_random` is the same for the difference to `random` in the same seed.
->>>>>>> main
+        and `minus_random` is the same for the difference to `random` in the same seed, or to `<method>_random` if that is compared too.
     """
     seeds = sorted(int(seed) for seed in found["base"])
     base = {int(seed): rates for seed, rates in found["base"].items()}

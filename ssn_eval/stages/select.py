@@ -6,12 +6,8 @@ The model and the training pairs are read only if a set on a safety pathway is a
 from __future__ import annotations
 
 import sys
-<<<<<<< HEAD
-from collections.abc import Mapping
-from functools import cache
-=======
 from collections.abc import Mapping, Sequence
->>>>>>> main
+from functools import cache
 from pathlib import Path
 from typing import Any
 

@@ -73,12 +73,9 @@ class Task(NamedTuple):
     every: tuple[int, int, int]
     heldout: HeldOut | None = None
     """the prompts that measure a real model; the organism has its own questions"""
-<<<<<<< HEAD
-    hr: str = "en"
-=======
     again: Again | None = None
     """how the set is found again and suppressed, if `frontier.robustness` asks for it"""
->>>>>>> main
+    hr: str = "en"
 
     def key(self, hashes: Mapping[str, str]) -> str:
         """The name of the result: a hash of everything that decides it. The contents of files count, their paths do not."""
@@ -139,11 +136,8 @@ def tasks(settings: Params, folders: Mapping[int, Path]) -> Iterator[Task]:
             frontier.steps,
             frontier.every,
             heldout[cell.seed],
-<<<<<<< HEAD
-            settings.hr,
-=======
             again[cell.seed],
->>>>>>> main
+            settings.hr,
         )
 
 

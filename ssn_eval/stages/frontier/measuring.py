@@ -57,15 +57,10 @@ def _compute(task: Task) -> dict[str, Any]:
     pairs = mix(read_pairs(task.run.pairs), settings)
     if method.needs_rejected:
         pairs = with_rejected(loaded, pairs, max_new_tokens=REJECTED_TOKENS, batch_size=256, seed=settings.seed)
-<<<<<<< HEAD
     neurons = _neurons(task, base)
     clusters = clustering.of_method(loaded, method, neurons, pairs, settings)
     freed = free(loaded.model, method, neurons, clusters)
-    watch = Watch(task.steps, _yardstick(base, task.heldout, task.every))
-=======
-    freed = free(loaded.model, method, _neurons(task, base))
     watch = Watch(task.steps, _yardstick(base, task.heldout, task.every), _without(base, task))
->>>>>>> main
     curve = fit(
         freed.model,
         loaded.tokenizer,
