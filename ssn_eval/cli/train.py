@@ -96,7 +96,9 @@ def pairs(
 @click.command()
 @model_options(required=True)
 @click.option("--pairs", "pairs_file", required=True, type=FILE, help="The file that `ssn pairs` wrote.")
-@click.option("--neurons", "neuron_file", type=FILE, help="A neuron set; needed by methods that train neurons.")
+@click.option(
+    "--neurons", "neuron_file", type=FILE, help="A neuron set; needed by methods that train, hold or suppress one."
+)
 @click.option("--method", default="ssn", show_default=True, help="A training method; docs/train.md lists them.")
 @click.option("--hr", default="en", show_default=True, help="The high-resource language (MPO).")
 @click.option("--lr", type=float, help="Peak learning rate.  [default: 0.001; 0.0002 for every weight]")
@@ -121,8 +123,13 @@ def pairs(
     flags={"pairs": "--examples"},
 )
 @settings_options(PromptParams, "replay_tokens", flags={"replay_tokens": "--max-new-tokens"})
-@click.option("--beta", type=float, help="β of a preference loss.")
-@click.option("--rank", type=click.IntRange(1), help="Rank of the method lora.  [default: 8]")
+@click.option("--beta", type=float, help="β of a preference loss; weight of the further term of sft_ablated and mlc.")
+@click.option("--rank", type=click.IntRange(1), help="Rank of an ordinary LoRA.  [default: 8; 32 for sft_ablated]")
+@click.option(
+    "--clusters",
+    type=click.IntRange(1),
+    help="The largest number of clusters in each layer and site (tied).  [default: 8]",
+)
 @click.option("--out", required=True, type=FILE, help="A folder for the adapter or checkpoint.")
 @TO_HUB
 @JSON
@@ -136,6 +143,7 @@ def train(
     replay_tokens: int,
     beta: float | None,
     rank: int | None,
+    clusters: int | None,
     out: Path,
     repo: str | None,
     as_json: bool,
@@ -152,6 +160,7 @@ def train(
     from ssn_eval.core.languages import language
     from ssn_eval.core.origin import versions
     from ssn_eval.core.processes import count, is_main
+    from ssn_eval.core.setnames import SetName
     from ssn_eval.core.statistics import ends
     from ssn_eval.core.store import load_neurons
     from ssn_eval.exchange import hub, publishing
@@ -163,7 +172,8 @@ def train(
 
     if repo:
         hub.check(repo)
-    overrides = {name: value for name, value in (("lr", lr), ("beta", beta), ("rank", rank)) if value is not None}
+    given = {"lr": lr, "beta": beta, "rank": rank, "clusters": clusters}
+    overrides: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     row = replace(methods.method_for(method, has_neurons=neuron_file is not None), **overrides)
     settings = settings_from(TrainParams, values)
     neurons = load_neurons(neuron_file) if neuron_file else None
@@ -179,7 +189,7 @@ def train(
     loaded = model.load()
     if neurons:
         neurons.model.refuse_other(loaded.ref, f"The neuron set {neuron_file}")
-        neurons = control_of(neurons, settings.seed) if method == "random" else neurons
+        neurons = control_of(neurons, settings.seed) if SetName.parse(row.set or "").is_control else neurons
     provenance = {
         "method": method,
         "seed": settings.seed,

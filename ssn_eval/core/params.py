@@ -71,7 +71,9 @@ class Params:
         for name, row in self.methods.items():
             methods.check(name, row)
         trained = (*self.train.methods, *self.frontier.methods)
-        names = (*self.validate.sets, *trained, *(row.set for row in self.methods.values() if row.set))
+        asked = [presets.variant(name).method for name in trained]
+        rows = (*self.methods.values(), *(self.table[name] for name in asked if name in self.table))
+        names = (*self.validate.sets, *trained, *(row.set for row in rows if row.set))
         object.__setattr__(self, "targets", presets.with_built_in(self.targets, names))
         check_all(self.targets, self.nhr, self.validate.sets, trained, self.table)
         choices.check(self.agreement, ALONE, self.train.methods)

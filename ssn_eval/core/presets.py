@@ -27,7 +27,9 @@ from ssn_eval.core.setnames import DIRECTION, FAMILIES, SETS, SetName
 
 SOURCES = ("ms_hr", *FAMILIES, *CONTRASTS)
 """the sets that a preset may start from; a rule stands for the shared neurons that it selects"""
-KEYS = ("from", "tier", "languages", "k", "sites", "layers", "without_common")
+KEYS = ("from", "tier", "languages", "k", "sites", "layers", "without_common", "pathway")
+OF_HR = "hr"
+"""in `pathway`: the high-resource language of the run"""
 
 # the name of a preset is also a file name and part of the names of DVC stages
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
@@ -56,6 +58,9 @@ class Preset:
     """first and last layer as shares of depth, so that a preset fits models of any depth"""
     without_common: bool = False
     """leave out neurons that matter for every prompt"""
+    pathway: Names = ()
+    """keep only neurons on the safety pathway of each of these languages (`identification/pathway.py`); `hr` is the run's own. Only this
+    needs the model and the training pairs, so such a preset is made only if something asks for it"""
 
     def counted(self, nhr: Iterable[str]) -> tuple[str, ...]:
         """The NHR languages whose sets the preset counts; possibly none."""
@@ -97,6 +102,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             "contrast_fdr": {"from": "contrast_fdr"},
             "contrast_specific": {"from": "contrast", "without_common": True},
             "ss_late": {"from": "ss", "layers": [0.5, 1.0]},
+            "pathway_hr": {"from": "ms_hr", "pathway": OF_HR},
         }
     )
 )
@@ -146,7 +152,7 @@ def check_all(
             raise ParamsError(f"{name} is both a preset in targets and a row of methods; rename one of them.")
     for row in table.values():
         if row.set:
-            check_set(row.set, presets)
+            check_set(row.set, {**PRESETS, **presets})
     methods = tuple(methods)
     trained = [
         trained_method.set for trained_method in (method(n, presets, table) for n in methods) if trained_method.set
@@ -198,6 +204,11 @@ def check(name: str, preset: Preset, nhr: Sequence[str]) -> None:
     for code in preset.languages:
         if language(code).code not in nhr:
             raise ParamsError(f"{where} counts the language {code}, but the languages beside HR are {', '.join(nhr)}.")
+    for code in preset.pathway:
+        if code != OF_HR and language(code).code not in nhr:
+            raise ParamsError(
+                f"{where}.pathway names the language {code}; expected {OF_HR}, or one of the languages beside HR: {', '.join(nhr)}."
+            )
     expand_sites(preset.sites)
     low, high = preset.layers
     if not 0 <= low < high <= 1:

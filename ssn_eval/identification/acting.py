@@ -19,8 +19,9 @@ from ssn_eval.models.architectures.resolving import decoder, resolve
 from ssn_eval.models.architectures.sites import Site
 from ssn_eval.models.batches import Padded, cut
 from ssn_eval.models.loading import Loaded
-from ssn_eval.prompts.encoding import context_length, encode
-from ssn_eval.prompts.prompt import Prompt
+from ssn_eval.prompts.encoding import context_length, encode, subsample
+from ssn_eval.prompts.pairs import Pair
+from ssn_eval.prompts.prompt import LABELS, Prompt
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -89,6 +90,55 @@ def co_activating(
     ordered = sorted(neurons.members)
     on_harmful, on_harmless = (Samples(loaded, part, batch_size).means(ordered) for part in (harmful, harmless))
     return pathway.co_activation(ordered, on_harmful, on_harmless, thresholds, seed)
+
+
+def on_pathways(
+    loaded: Loaded,
+    neurons: NeuronSet,
+    pairs: Sequence[Pair],
+    langs: Sequence[str],
+    *,
+    limit: int | None,
+    batch_size: int = 8,
+    seed: int = 0,
+) -> NeuronSet:
+    """The neurons of a set that lie on the pathway of each language, by co-activation.
+
+    Args:
+        loaded: the model.
+        neurons: the set.
+        pairs: training pairs: the refusals of harmful prompts, and the answers to harmless ones.
+        langs: codes.
+        limit: the largest number of pairs of each language and label, drawn at random; None for all.
+        batch_size: pairs in one forward pass.
+        seed: of that draw, and of the permutations.
+
+    Raises:
+        EmptySetError: there are fewer than two pairs of a language and label.
+        MismatchError: a neuron lies outside the model.
+    """
+    kept = neurons
+    for lang in langs:
+        harmful, harmless = (
+            subsample(
+                [
+                    Prompt(p.id, p.lang, label, p.prompt, response=p.response)
+                    for p in pairs
+                    if (p.lang, p.label) == (lang, label)
+                ],
+                limit,
+                seed,
+            )
+            for label in LABELS
+        )
+        if min(len(harmful), len(harmless)) < 2:
+            raise EmptySetError(
+                f"The pathway of {lang} needs two training pairs or more of each label, and there are {len(harmful)} harmful and "
+                f"{len(harmless)} harmless ones; use a larger train.replay, or leave {lang} out of the preset."
+            )
+        edges = co_activating(loaded, neurons, harmful, harmless, batch_size=batch_size, seed=seed)
+        kept = kept & pathway.endpoints(edges)
+    return kept
 
 
 def propagating(

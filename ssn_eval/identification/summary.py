@@ -54,7 +54,8 @@ def _stability(
     settings: Params, halves: tuple[Evidence, Evidence], model: ModelRef, selected: Selected
 ) -> dict[str, object]:
     sites = expand_sites(settings.select.sites)
-    names = [*selected.families.by_language(), *selected.families.named(), *selected.presets.sets]
+    scored = [name for name in selected.presets.sets if not settings.targets[name].pathway]
+    names = [*selected.families.by_language(), *selected.families.named(), *scored]
     first, second = (
         {name: sets.get(name, NeuronSet(frozenset())) for name in names}
         for half in halves

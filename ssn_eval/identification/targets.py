@@ -186,6 +186,9 @@ class Extras(NamedTuple):
 NO_EXTRAS = Extras()
 """of scores without statistics"""
 
+OnPathway = Callable[[Preset, NeuronSet], NeuronSet]
+"""a preset with `pathway` and the neurons that fit it otherwise → those that lie on the pathways of its languages"""
+
 
 def target(name: str, preset: Preset, families: Families, num_layers: int, extras: Extras = NO_EXTRAS) -> NeuronSet:
     """The neurons of a preset.
@@ -249,8 +252,9 @@ def make(
     num_layers: int,
     asked: Iterable[str] = (),
     extras: Extras = NO_EXTRAS,
+    on_pathway: OnPathway | None = None,
 ) -> Targets:
-    """Every preset, without those that only repeat a named set.
+    """Every preset, without those that only repeat a named set, and without those on a pathway if there is no `on_pathway`.
 
     A preset that nothing asks for may find no neuron: the shipped ones have to let any model and any languages pass.
 
@@ -260,6 +264,7 @@ def make(
         num_layers: the model's number of layers.
         asked: names of sets that other stages use; of controls too.
         extras: as in `target`.
+        on_pathway: the part of a preset that needs the model.
 
     Raises:
         EmptySetError: as `target`, for a preset that is asked for.
@@ -268,8 +273,15 @@ def make(
     targets = Targets({}, {})
     for name, preset in chosen.items():
         try:
-            if name not in SETS:
-                targets.sets[name] = target(name, preset, families, num_layers, extras)
+            if name in SETS or (preset.pathway and on_pathway is None):
+                continue
+            neurons = target(name, preset, families, num_layers, extras)
+            if preset.pathway and on_pathway and not (neurons := on_pathway(preset, neurons)):
+                raise EmptySetError(
+                    f"targets.{name} holds no neuron: none of {' or '.join(preset.source)} acts together with one of the next layer, so "
+                    f"there is no pathway; use a larger select.p, or leave {name} out."
+                )
+            targets.sets[name] = neurons
         except EmptySetError as error:
             if name in needed:
                 raise
@@ -307,23 +319,31 @@ class Selected:
         return {**self.families.by_language(), **self.named, **self.presets.sets, **self.controls}
 
 
-def select_all(settings: Params, evidence: Evidence, model: ModelRef) -> Selected:
+def select_all(settings: Params, evidence: Evidence, model: ModelRef, on_pathway: OnPathway | None = None) -> Selected:
     """Every set that a run asks for, from the scores of all its languages.
 
     Args:
         settings: the run's params: `select`, `targets`, and the sets that `validate` and `train` name.
         evidence: the scores of every language.
         model: the model that was scored.
+        on_pathway: as in `make`; it is called only for presets that `validate`, `train` or `frontier` names.
 
     Raises:
         EmptySetError: a set that is asked for holds no neuron.
+        ParamsError: a preset on a pathway is asked for, and there is no `on_pathway`.
         ParamsError, UnknownNameError, MismatchError: as `target`, `Evidence.families` and `selection.matched_random`.
     """
     trained = [settings.method(name).set for name in settings.train.methods]
     names = [*settings.validate.sets, *(name for name in trained if name)]
     sets = evidence.families(settings.select)
     named = sets.named()
-    targets = make(settings.targets, sets, model.geometry.num_layers, names, extras_of(settings.select, evidence))
+    wanted = {SetName.parse(name).base for name in (*names, *_of_frontier(settings))}
+    chosen = {name: preset for name, preset in settings.targets.items() if not preset.pathway or name in wanted}
+    on_pathways = [name for name, preset in chosen.items() if preset.pathway]
+    if on_pathways and on_pathway is None:
+        raise ParamsError(f"The set {on_pathways[0]} needs the model; make it with the stage select, or `ssn pathway`.")
+    extras = extras_of(settings.select, evidence)
+    targets = make(chosen, sets, model.geometry.num_layers, names, extras, on_pathway)
     matched = controls(named | targets.sets, model.geometry, names)
     if named["ss"]:
         for seed in settings.select.random_seeds:
@@ -331,8 +351,13 @@ def select_all(settings: Params, evidence: Evidence, model: ModelRef) -> Selecte
     return Selected(sets, named, targets, matched)
 
 
+def _of_frontier(settings: Params) -> list[str]:
+    """The sets that the frontier's methods use."""
+    return [name for method in settings.frontier.methods if (name := settings.method(method).set)]
+
+
 def scored_sets(settings: Params, evidence: Evidence, p: float, model: ModelRef) -> dict[str, NeuronSet]:
-    """Every set that follows from scores alone, by name, at another `p`: all but the random ones."""
+    """Every set that follows from scores alone, by name, at another `p`: all but the random ones and those on a pathway."""
     options = replace(settings.select, p=p)
     sets, extras = evidence.families(options), extras_of(options, evidence)
     presets = make(settings.targets, sets, model.geometry.num_layers, extras=extras).sets

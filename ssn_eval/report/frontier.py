@@ -45,7 +45,7 @@ def frontiers(found: Mapping[str, Any], settings: FrontierParams, hr: str) -> di
     Returns:
         `{"seeds", "scenarios": {name: {"languages", "base", "base_points", "base_again", "methods": {name: {"trainable", "area", "at": {x: value},
         "capability_area", "points", "again"}}}}}`; the two `again` (`report/again.py`) are there where it was measured; each value is `{"mean", "low", "high", "values", "minus_random"}`, with Student's t-interval over seeds,
-        and `minus_random` is the same for the difference to `random` in the same seed.
+        and `minus_random` is the same for the difference to `random` in the same seed, or to `<method>_random` if that is compared too.
     """
     seeds = sorted(int(seed) for seed in found["base"])
     base = {int(seed): rates for seed, rates in found["base"].items()}
@@ -86,7 +86,8 @@ def frontiers(found: Mapping[str, Any], settings: FrontierParams, hr: str) -> di
             if suppressed:
                 by_method[method]["again"] = again.chosen(suppressed, settings)
         for method, value in by_method.items():
-            _add_difference(value, by_method.get(RANDOM) if method != RANDOM else None)
+            own = by_method.get(f"{method}_{RANDOM}", by_method.get(RANDOM))
+            _add_difference(value, None if method == RANDOM or method.endswith(f"_{RANDOM}") else own)
         scenarios[name] = {
             "languages": list(counted_langs),
             "base": over([start[seed].refused for seed in seeds]),

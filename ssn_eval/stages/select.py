@@ -1,30 +1,42 @@
-"""Stage 4: scores of all languages to neuron sets, presets and controls. SCORES SETS SUMMARY."""
+"""Stage 4: scores of all languages to neuron sets, presets and controls. SCORES SETS SUMMARY MODEL PAIRS.
+
+The model and the training pairs are read only if a set on a safety pathway is asked for.
+"""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from ssn_eval.core import files, store
-from ssn_eval.core.neurons import expand_sites
+from ssn_eval.core.neurons import NeuronSet, expand_sites
 from ssn_eval.core.origin import ModelRef
 from ssn_eval.core.params import Params
-from ssn_eval.core.presets import PRESETS
+from ssn_eval.core.presets import OF_HR, PRESETS, Preset
 from ssn_eval.core.setnames import SetName
 from ssn_eval.core.store import NeuronFile, ScoreFile
 from ssn_eval.identification import contrast, targets
 from ssn_eval.identification.rules import Evidence, evidence_of, halves_of
 from ssn_eval.identification.summary import summarize
+from ssn_eval.identification.targets import OnPathway
 from ssn_eval.prompts.prompt import LABELS
 from ssn_eval.stages.common import need, provenance, run_stage
 from ssn_eval.stages.story import counted
 
 
-def main(settings: Params, scores_folder: Path, out: Path, summary: Path) -> str:
+def main(
+    settings: Params,
+    scores_folder: Path,
+    out: Path,
+    summary: Path,
+    model: Path = Path("artifacts/model"),
+    pairs: Path = Path("artifacts/pairs.jsonl"),
+) -> str:
     """Write every set as JSON under `out`, and sizes, overlaps, stability and movement with p as one summary; return the sizes."""
-    content = select_sets(settings, scores_folder, out, summary, {})
+    content = select_sets(settings, scores_folder, out, summary, {}, _on_pathway(settings, model, pairs))
     named = content["named"]
     if not named["ss"]:
         print(f"ssn_eval: {_no_shared(settings)}", file=sys.stderr)
@@ -33,13 +45,18 @@ def main(settings: Params, scores_folder: Path, out: Path, summary: Path) -> str
 
 
 def select_sets(
-    settings: Params, scores_folder: Path, out: Path, summary: Path, more: Mapping[str, Any]
+    settings: Params,
+    scores_folder: Path,
+    out: Path,
+    summary: Path,
+    more: Mapping[str, Any],
+    on_pathway: OnPathway | None = None,
 ) -> dict[str, Any]:
     """As `main`; `more` is added to the provenance of every set. The summary is returned, too."""
     files_by_lang, model = read(settings.languages, scores_folder)
     evidence = evidence_of(settings.hr, files_by_lang)
     halves = halves_of(settings.hr, files_by_lang) or _older_halves(settings, scores_folder, model)
-    selected = targets.select_all(settings, evidence, model)
+    selected = targets.select_all(settings, evidence, model, on_pathway)
     options, sites = settings.select, expand_sites(settings.select.sites)
     template = files_by_lang[settings.hr][0].provenance.get("template")  # older scores have none
     origin = (
@@ -71,6 +88,29 @@ def select_sets(
     content = content | {"model": model.to_json(), "provenance": origin}
     files.write_json(summary, content)
     return content
+
+
+def _on_pathway(settings: Params, model_folder: Path, pairs_file: Path) -> OnPathway:
+    """The part of a preset on a pathway that needs the model, which is loaded at the first call."""
+
+    @cache
+    def inputs() -> tuple[Any, Any]:
+        from ssn_eval.models import loading
+        from ssn_eval.prompts.pairs import read_pairs
+
+        pairs = read_pairs(need(pairs_file, "prompts"))
+        return loading.load(loading.read_spec(need(model_folder, "organism") / "spec.json")), pairs
+
+    def on_pathway(preset: Preset, neurons: NeuronSet) -> NeuronSet:
+        from ssn_eval.identification import acting
+
+        loaded, pairs = inputs()
+        langs = [settings.hr if code == OF_HR else code for code in preset.pathway]
+        score = settings.score
+        options = {"limit": score.prompts, "batch_size": score.batch_size, "seed": score.seed}
+        return acting.on_pathways(loaded, neurons, pairs, langs, **options)  # type: ignore[arg-type]
+
+    return on_pathway
 
 
 def _no_shared(settings: Params) -> str:

@@ -20,14 +20,25 @@ IGNORED = -100
 def encode(tokenizer: PreTrainedTokenizerBase, pair: Pair, max_length: int) -> dict[str, list[int]]:
     """Token ids and labels of one pair, with the prompt's labels ignored; a prompt that is too long loses its beginning."""
     prefix = render(tokenizer, pair.prompt)
+    head = _tokens(tokenizer, prefix)
     turns = [{"role": "user", "content": pair.prompt}, {"role": "assistant", "content": pair.response}]
     templated = templates.of(tokenizer).use
     whole = templates.apply(tokenizer, turns) if templated else ""
     answer = _answer(prefix, whole, pair.response, str(tokenizer.eos_token))
-    head = tokenizer(prefix, add_special_tokens=not templated)["input_ids"]
     tail = tokenizer(answer, add_special_tokens=False)["input_ids"][:max_length]
     head = head[max(0, len(head) + len(tail) - max_length) :]
     return {"input_ids": head + tail, "labels": [IGNORED] * len(head) + tail}
+
+
+def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: str, max_length: int) -> list[int]:
+    """Token ids of a prompt as the model gets it before it answers; one that is too long loses its beginning."""
+    return _tokens(tokenizer, render(tokenizer, prompt))[-max_length:]
+
+
+def _tokens(tokenizer: PreTrainedTokenizerBase, prefix: str) -> list[int]:
+    """Token ids of a rendered prompt."""
+    ids: Any = tokenizer(prefix, add_special_tokens=not templates.of(tokenizer).use)["input_ids"]
+    return list(ids)
 
 
 def _answer(prefix: str, whole: str, response: str, end: str) -> str:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ssn_eval.core import files, lock, processes, progress
 from ssn_eval.core.errors import ArchitectureError, EmptySetError, FormatError
 from ssn_eval.core.methods import Method
+from ssn_eval.core.neurons import NeuronSet
 from ssn_eval.core.settings import TrainParams
 from ssn_eval.models import resuming
 from ssn_eval.prompts.pairs import Pair
@@ -57,9 +58,11 @@ def fit(
     method: Method = SFT,
     hr: str = "en",
     callbacks: Sequence[TrainerCallback] = (),
+    neurons: NeuronSet | None = None,
 ) -> list[dict[str, float]]:
     """Train in place and return the loss curve, `[{"step", "loss"}]`; arguments and errors are those of `fitted`."""
-    return fitted(model, tokenizer, pairs, settings, lr=lr, work=work, method=method, hr=hr, callbacks=callbacks).curve
+    run = {"lr": lr, "work": work, "method": method, "hr": hr, "callbacks": callbacks, "neurons": neurons}
+    return fitted(model, tokenizer, pairs, settings, **run).curve  # type: ignore[arg-type]
 
 
 def fitted(
@@ -74,6 +77,7 @@ def fitted(
     hr: str = "en",
     callbacks: Sequence[TrainerCallback] = (),
     masks: dict[str, torch.Tensor] | None = None,
+    neurons: NeuronSet | None = None,
     say: Callable[[str], None] = lambda _line: None,
 ) -> Fitted:
     """Train in place, in steps that fit the memory.
@@ -87,9 +91,10 @@ def fitted(
         work: a folder for checkpoints, from which a killed run resumes; a checkpoint of other settings is thrown away, and the
             caller removes the folder when it has saved the result. None keeps no checkpoint.
         method: the loss, with its constants.
-        hr: the high-resource language, which MPO draws the others to.
+        hr: the high-resource language, which MPO draws the others to, and whose responses alone MLC may learn.
         callbacks: of transformers, called at every step.
         masks: the masks of masked gradients, by the names of the parameters; needed only where processes share the weights.
+        neurons: the method's set; a checkpoint of another set is thrown away, and `sft_ablated` suppresses it.
         say: gets the memory estimate in one line.
 
     Raises:
@@ -107,7 +112,7 @@ def fitted(
     rows = trainers.rows_in(pairs, method, hr)
     steps = settings.steps or math.ceil(settings.epochs * rows / settings.batch_size)
     with _alone(work):
-        resume = _resume(work, _fingerprint(pairs, settings, method, lr, hr))
+        resume = _resume(work, _fingerprint(pairs, settings, method, lr, hr, neurons))
         plan = planning.planned(
             *(model, tokenizer, pairs, settings, method),
             rows=rows,
@@ -119,7 +124,7 @@ def fitted(
         if plan.checkpointing:
             _refuse_checkpointing(model)
         arguments = _arguments(settings, plan, steps, lr, work) | optimizers.arguments(settings, model)
-        job = Job(model, tokenizer, pairs, method, settings.max_length, hr, arguments, masks)
+        job = Job(model, tokenizer, pairs, method, settings.max_length, hr, arguments, masks, neurons)
         with progress.progress("training", steps) as advance:
             advance(resuming.step(resume))
             curve, weights = _run(job, [resuming.on_step(advance), *callbacks], resume)
@@ -189,9 +194,12 @@ def _first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).split("\n")[0]
 
 
-def _fingerprint(pairs: Sequence[Pair], settings: TrainParams, method: Method, lr: float, hr: str) -> str:
-    """A hash of all that must be the same for a checkpoint to be resumed."""
-    run = {"settings": settings.recorded(), "method": asdict(method), "lr": lr, "hr": hr}
+def _fingerprint(
+    pairs: Sequence[Pair], settings: TrainParams, method: Method, lr: float, hr: str, neurons: NeuronSet | None
+) -> str:
+    """A text of all that must be the same for a checkpoint to be resumed."""
+    run = {"settings": settings.recorded(), "method": method.recorded(), "lr": lr, "hr": hr}
+    run |= {"neurons": neurons.by_key()} if method.uses_set and neurons else {}
     return json.dumps({**run, "pairs": [asdict(p) for p in pairs]}, sort_keys=True, ensure_ascii=False)
 
 

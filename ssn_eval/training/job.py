@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ssn_eval.core.methods import Method
+from ssn_eval.core.neurons import NeuronSet
 from ssn_eval.prompts.pairs import Pair
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ class Job(NamedTuple):
     """keywords of `TrainingArguments`"""
     masks: Mapping[str, torch.Tensor] | None = None
     """of masked gradients: parameter name → 1 where it may move; None for other methods"""
+    neurons: NeuronSet | None = None
+    """the set of a method that uses one"""
 
     @property
     def pad(self) -> int:

@@ -18,8 +18,8 @@ MOMENTS = {"adamw": 2, "adafactor": 0, "adamw_8bit": 0}
 """optimiser → values of the weight's dtype that it keeps of a weight"""
 STATE_BYTES = {"adamw": 0.0, "adafactor": 0.1, "adamw_8bit": 2.1}
 """optimiser → further bytes that it keeps of a weight: Adafactor a row and a column, the 8-bit one two bytes with their scales"""
-SEQUENCES = {"sft": 1, "kto": 1, "dpo": 2, "orpo": 2, "simpo": 2, "rdpo": 2, "mpo": 4}
-"""loss → sequences with a gradient of one row of its data"""
+SEQUENCES = {"sft": 1, "kto": 1, "dpo": 2, "orpo": 2, "simpo": 2, "rdpo": 2, "mpo": 4, "sft_ablated": 2, "mlc": 1}
+"""loss → sequences with a gradient of one row of its data; `mlc` has the prompts of all languages beside them"""
 IN_BATCH = ("kto", "orpo")
 """losses of TRL that are no mean over rows: KTO compares the rows of a batch, ORPO has a mean over its tokens"""
 

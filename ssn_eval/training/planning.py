@@ -57,7 +57,8 @@ def planned(
     """
     batch = share(settings, processes.count())
     tokens = _longest(tokenizer, pairs, settings.max_length)
-    need, available = demand(model, method, masks), _available(model)
+    languages = len({pair.lang for pair in pairs}) if method.loss == "mlc" else 0
+    need, available = demand(model, method, masks, languages), _available(model)
     whole = method.loss in IN_BATCH
     kept = work / PLAN if work else None
     if kept and resumes and kept.is_file():
@@ -74,8 +75,8 @@ def planned(
     return chosen
 
 
-def demand(model: Any, method: Method, masks: dict[str, torch.Tensor] | None) -> Demand:
-    """What training a model keeps, from its own parameters."""
+def demand(model: Any, method: Method, masks: dict[str, torch.Tensor] | None, prompts: int = 0) -> Demand:
+    """What training a model keeps, from its own parameters; `prompts` is the number of further sequences of a row."""
     parameters = list(model.parameters())
     moving = [p for p in parameters if p.requires_grad]
     base = sum(p.numel() for name, p in model.named_parameters() if "lora_" not in name)
@@ -85,7 +86,7 @@ def demand(model: Any, method: Method, masks: dict[str, torch.Tensor] | None) ->
         sum(p.numel() for p in moving),
         max((p.element_size() for p in moving), default=4),
         sum(float(mask.nbytes) for mask in (masks or {}).values()),
-        SEQUENCES[method.loss],
+        SEQUENCES[method.loss] + prompts,
         processes.count() if sharding.is_on() else 1,
     )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -22,6 +21,7 @@ from ssn_eval.models.loading import Loaded
 from ssn_eval.prompts.answers import with_rejected
 from ssn_eval.prompts.pairs import Pair, mix
 from ssn_eval.prompts.prompt import LABELS
+from ssn_eval.training import clusters as clustering
 from ssn_eval.training.adapters.folder import save_adapter
 from ssn_eval.training.fit import Fitted, fitted
 from ssn_eval.training.weights import Free, free
@@ -69,7 +69,7 @@ def train(
     Args:
         loaded: the base model; changed in place.
         method: which weights move, under which loss; or the name of a built-in method.
-        neurons: which neurons, for the methods that train some.
+        neurons: the set, for the methods that use one.
         pairs: all there are; `settings` say how many are used, and which languages are left out.
         settings: the run's.
         out: the result's folder, replaced only once the new one is whole.
@@ -86,12 +86,12 @@ def train(
         provenance = {"method": str(method), "seed": settings.seed, "versions": versions()}
     if isinstance(method, str):
         method = method_for(method, has_neurons=neurons is not None)
-    if method.on_neurons and neurons:
+    if method.uses_set and neurons:
         neurons.model.refuse_other(loaded.ref, "The neuron set")
-    if method.weights == "mask" and settings.weight_decay:
+    if method.masks_gradients and settings.weight_decay:
         raise ParamsError("Weight decay moves weights that the mask should hold; set train.weight_decay to 0.")
     mixed = mix(pairs, settings)
-    if method.loss != "sft":
+    if method.needs_rejected:
         mixed = with_rejected(
             loaded,
             mixed,
@@ -99,9 +99,11 @@ def train(
             batch_size=answering.batch_size,
             seed=settings.seed,
         )
-    freed = free(loaded.model, method, neurons.neurons if neurons else None)
+    chosen = neurons.neurons if neurons else None
+    clusters = clustering.of_method(loaded, method, chosen, mixed, settings)
+    freed = free(loaded.model, method, chosen, clusters)
     work = work or out.parent / f".work-{out.name}"
-    lr = method.lr or (settings.lr_full if method.weights == "full" else settings.lr)
+    lr = method.learning_rate(settings)
     done = fitted(
         *(freed.model, loaded.tokenizer, mixed, settings),
         lr=lr,
@@ -109,13 +111,15 @@ def train(
         method=method,
         hr=hr,
         masks=freed.masks,
+        neurons=chosen,
         say=say,
     )
     origin = dict(provenance) | {
         "training": _told(method, settings, lr, hr, mixed, freed, done, loaded.template.to_json())
     }
-    if method.on_neurons and neurons:
+    if method.uses_set and neurons:
         origin |= {"neurons": neurons.neurons.by_key(), "neuron_set": dict(neurons.provenance)}
+    origin |= {"clusters": clusters} if clusters is not None else {}
     _on_first_process(lambda: _save(freed, loaded, out, work, origin, done.weights))
     summary = {"trainable": freed.trainable, "parameters": freed.total, "pairs": len(mixed), "loss": done.curve}
     summary |= _plan(done)
@@ -136,7 +140,7 @@ def _told(
     counts = Counter((p.lang, p.label) for p in pairs)
     unused = {"methods", "lr", "lr_full", "pairs", "epochs" if settings.steps else "steps"}
     return {
-        "method": {k: v for k, v in asdict(method).items() if v is not None},
+        "method": {k: v for k, v in method.recorded().items() if v is not None},
         "settings": {k: v for k, v in settings.recorded().items() if k not in unused} | {"lr": lr, "hr": hr},
         "pairs": {
             lang: {label: counts[lang, label] for label in LABELS} for lang in dict.fromkeys(p.lang for p in pairs)

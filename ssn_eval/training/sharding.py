@@ -52,6 +52,8 @@ def prepare(trainer: Trainer, masks: Mapping[str, torch.Tensor] | None) -> None:
             if name not in masks:
                 parameter.grad.zero_()
                 continue
+            if not masks[name].ndim:  # it moves as a whole
+                continue
             if name not in shards:
                 shards[name] = _shard_like(masks[name], parameter.grad)
             parameter.grad.mul_(shards[name])

@@ -1,4 +1,4 @@
-"""A Trainer for each loss: Hugging Face's own for `sft`, TRL's for most preference losses, ours for `rdpo` and `mpo`.
+"""A Trainer for each loss: Hugging Face's own for `sft`, TRL's for most preference losses, ours for the others.
 
 Arguments that are the same for all come from `fit`; this module adds what a loss needs. TRL is an extra
 (`pip install 'ssn-eval[baselines]'`) and is imported only if a loss needs it.
@@ -15,7 +15,7 @@ from ssn_eval.core.errors import EmptySetError, MissingInputError, ParamsError
 from ssn_eval.core.methods import NEEDS_TRL, Method
 from ssn_eval.models import templates
 from ssn_eval.prompts.pairs import Pair
-from ssn_eval.training import gaps
+from ssn_eval.training import ablated, consistency, gaps
 from ssn_eval.training.encoding import collate, encode
 from ssn_eval.training.job import Job
 
@@ -31,7 +31,7 @@ def build(job: Job) -> Trainer:
         MissingInputError: TRL is needed and not installed.
         ParamsError: the loss needs more than a batch of this size.
     """
-    if job.method.loss != "sft" and not all(p.rejected for p in job.pairs):
+    if job.method.needs_rejected and not all(p.rejected for p in job.pairs):
         raise EmptySetError(
             f"The loss {job.method.loss} needs a rejected response in every pair; make them with `with_rejected`."
         )
@@ -41,7 +41,9 @@ def build(job: Job) -> Trainer:
 
 
 def rows_in(pairs: Sequence[Pair], method: Method, hr: str) -> int:
-    """The rows of one epoch: KTO uses the two responses of a pair singly, MPO pairs every language with HR."""
+    """The rows of one epoch: KTO uses the two responses of a pair singly, MPO pairs every language with HR, MLC may learn HR alone."""
+    if method.loss == "mlc":
+        return len(consistency.learned(pairs, method, hr))
     return len(gaps.couples(pairs, hr)) if method.loss == "mpo" else len(pairs) * (2 if method.loss == "kto" else 1)
 
 
@@ -185,4 +187,6 @@ _BUILDERS: Mapping[str, Callable[[Job], Any]] = {
     "simpo": _simpo,
     "rdpo": gaps.rdpo,
     "mpo": gaps.mpo,
+    "sft_ablated": ablated.sft_ablated,
+    "mlc": consistency.mlc,
 }

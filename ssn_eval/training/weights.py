@@ -1,4 +1,4 @@
-"""Which weights a method lets move: a neuron-LoRA, masked gradients of the full model, an ordinary LoRA, or all of them."""
+"""Which weights a method lets move: a neuron-LoRA, masked gradients of the full model, an ordinary LoRA, all of them, or all but a set's."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ssn_eval.core.neurons import NeuronSet
 from ssn_eval.models import quantization
 from ssn_eval.models.architectures.resolving import geometry, resolve
 from ssn_eval.models.architectures.sites import is_transposed
-from ssn_eval.models.architectures.slices import slices
+from ssn_eval.models.architectures.slices import Clusters, slices
 from ssn_eval.training.adapters.neuron_lora import build, quiet, targets, trainable_parameters
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class Free(NamedTuple):
     total: int
     """how many the base model has"""
     masks: dict[str, torch.Tensor] | None = None
-    """of masked gradients: parameter name → 1 where it may move"""
+    """of masked gradients: parameter name → 1 where it may move; one number for a parameter that moves as a whole"""
 
     @property
     def is_adapter(self) -> bool:
@@ -37,13 +37,14 @@ class Free(NamedTuple):
         return hasattr(self.model, "peft_config")
 
 
-def free(model: PreTrainedModel, method: Method, neurons: NeuronSet | None) -> Free:
+def free(model: PreTrainedModel, method: Method, neurons: NeuronSet | None, clusters: Clusters | None = None) -> Free:
     """Let the method's weights move, and no others.
 
     Args:
         model: a plain model; changed in place.
         method: how.
-        neurons: the neurons, for the weights `neurons` and `mask`.
+        neurons: the set, for a method that uses one.
+        clusters: of these neurons, for the weights `tied` (`clusters.of_method`).
 
     Raises:
         EmptySetError: neurons are needed, and there are none.
@@ -52,12 +53,13 @@ def free(model: PreTrainedModel, method: Method, neurons: NeuronSet | None) -> F
     """
     total = model.num_parameters()
     quantization.refuse_training(model)
-    if method.on_neurons and not neurons:
-        raise EmptySetError(
-            f"The method trains the neurons of {method.set or 'a set'}, which is empty; use a larger select.p."
-        )
-    if method.weights == "neurons" and neurons:
-        tuned = build(model, neurons)
+    if method.uses_set and not neurons:
+        use = "trains the neurons of" if method.on_neurons else "needs the neurons of"
+        raise EmptySetError(f"The method {use} {method.set or 'a set'}, which is empty; use a larger select.p.")
+    if method.weights == "tied" and clusters is None:
+        raise EmptySetError("The weights tied need clusters of the neurons; make them with `clusters.of_method`.")
+    if method.weights in ("neurons", "tied") and neurons:
+        tuned = build(model, neurons, clusters if method.weights == "tied" else None)
         return Free(tuned, trainable_parameters(tuned)[0], total)
     if method.weights == "lora":
         tuned = low_rank(model, method.rank)
@@ -66,8 +68,8 @@ def free(model: PreTrainedModel, method: Method, neurons: NeuronSet | None) -> F
         model, "this method changes them", "train an adapter beside them (ssn, lora), or load the model's plain weights"
     )
     model.requires_grad_(True)
-    if method.weights == "mask" and neurons:
-        mask_by_name = masks(model, neurons)
+    if method.masks_gradients and neurons:
+        mask_by_name = masks(model, neurons) if method.weights == "mask" else complement(model, neurons)
         return Free(model, mask_gradients(model, mask_by_name), total, mask_by_name)
     return Free(model, total, total)
 
@@ -120,8 +122,31 @@ def masks(model: PreTrainedModel, neurons: NeuronSet) -> dict[str, torch.Tensor]
     return mask_by_name
 
 
+def complement(model: PreTrainedModel, neurons: NeuronSet) -> dict[str, torch.Tensor]:
+    """Parameter name → 0 where a chosen neuron owns the entry, else 1, of every parameter; a single 1 where none owns any.
+
+    A chosen neuron's entry of a bias is held, too: it is that neuron's own.
+
+    Raises:
+        MismatchError: a neuron lies outside the model.
+    """
+    import torch
+
+    modules = dict(model.named_modules())
+    masks_by_name = {name: 1.0 - mask for name, mask in masks(model, neurons).items()}
+    for part in slices(resolve(model), neurons):
+        name = f"{part.module}.bias"
+        bias = getattr(modules[part.module], "bias", None)
+        if part.side == "output" and not part.is_stack and isinstance(bias, torch.nn.Parameter):
+            masks_by_name.setdefault(name, torch.ones_like(bias))[part.positions[None]] = 0.0
+    return {
+        name: masks_by_name.get(name, torch.ones((), dtype=parameter.dtype, device=parameter.device))
+        for name, parameter in model.named_parameters()
+    }
+
+
 def mask_gradients(model: PreTrainedModel, mask_by_name: Mapping[str, torch.Tensor]) -> int:
-    """The paper's `θ ← θ − η (M ⊙ ∇L)`: every gradient is computed, and at once multiplied by its mask.
+    """The paper's `θ ← θ − η (M ⊙ ∇L)`: every gradient is computed, and at once multiplied by its mask; without one it is zero.
 
     Needs an optimizer without weight decay, which would move masked weights.
 
@@ -130,7 +155,10 @@ def mask_gradients(model: PreTrainedModel, mask_by_name: Mapping[str, torch.Tens
     """
     import torch
 
+    count = 0
     for name, parameter in model.named_parameters():
         mask = mask_by_name.get(name)
-        parameter.register_hook(lambda grad, mask=mask: torch.zeros_like(grad) if mask is None else grad * mask)
-    return int(sum(mask.sum().item() for mask in mask_by_name.values()))
+        count += 0 if mask is None else int(mask.count_nonzero()) * (parameter.numel() // mask.numel())
+        if mask is None or mask.ndim:  # a single 1 changes nothing
+            parameter.register_hook(lambda grad, mask=mask: torch.zeros_like(grad) if mask is None else grad * mask)
+    return count

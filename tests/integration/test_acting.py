@@ -22,6 +22,7 @@ from ssn_eval.models import loading
 from ssn_eval.models.architectures.resolving import resolve
 from ssn_eval.prompts.encoding import encode
 from ssn_eval.prompts.jsonl import write_jsonl
+from ssn_eval.prompts.pairs import Pair
 from ssn_eval.prompts.prompt import LABELS, Prompt
 
 CHOSEN = NeuronSet.of([(layer, "mlp", index) for layer in (0, 1, 2) for index in range(12)])
@@ -59,6 +60,22 @@ def by_label(folder: Path, label: str) -> list[Prompt]:
     from ssn_eval.prompts.jsonl import read_jsonl
 
     return [p for p in read_jsonl(folder / "pairs.jsonl") if p.label == label]
+
+
+def test_the_pathway_of_training_pairs_is_what_acts_together_in_every_language(folder: Path, loaded: loading.Loaded):
+    """The part of the stage `select` that needs the model: by co-activation, from refusals and answers, the same neurons as by hand."""
+    prompts = {label: by_label(folder, label) for label in LABELS}
+    pairs = [
+        Pair(p.id, lang, p.label, p.prompt, str(p.response)) for lang in ("en", "zh") for p in sum(prompts.values(), [])
+    ]
+    edges = acting.co_activating(loaded, CHOSEN, prompts["harmful"], prompts["harmless"], seed=3)
+    expected = {neuron for edge in edges for neuron in edge}
+    found = acting.on_pathways(loaded, CHOSEN, pairs, ["en", "zh"], limit=None, batch_size=8, seed=3)
+    assert found.members == expected and 0 < len(found) < len(CHOSEN)
+    fewer = acting.on_pathways(loaded, CHOSEN, pairs, ["en"], limit=10, batch_size=8, seed=3)
+    assert fewer.members != expected
+    with pytest.raises(EmptySetError, match="pathway of th needs two training pairs"):
+        acting.on_pathways(loaded, CHOSEN, pairs, ["th"], limit=None)
 
 
 def test_means_are_those_of_single_passes(folder: Path, loaded: loading.Loaded):

@@ -161,6 +161,31 @@ def test_two_processes_train_what_one_trains(folder, tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["one", "two"]
 
 
+def test_rows_of_other_papers_are_methods_of_the_command(folder, tmp_path):
+    """Adapters stay adapters, what each trained and its clusters are in `ssn.json`, and a control draws its set by the seed."""
+
+    def trained(method: str, *more: str) -> tuple[dict, dict]:
+        code, said, value = train(folder, tmp_path / method, "--neurons", "@ss.json", "--method", method, *more)
+        assert code == 0, said
+        return value, json.loads((tmp_path / method / "ssn.json").read_text())["provenance"]
+
+    tied, origin_of_tied = trained("tied", "--clusters", "3")
+    assert (
+        tied["adapter"] and tied["trainable"] == 4 * 32
+    )  # rows of q, gate and up, a column of o; the column of down is held
+    assert origin_of_tied["clusters"] == {"layers.0.q_proj": [[1]], "layers.1.o_proj": [[5]], "layers.1.mlp": [[3]]}
+    assert origin_of_tied["training"]["method"]["clusters"] == 3
+    rest, _ = trained("complement")
+    assert not rest["adapter"] and rest["trainable"] == rest["parameters"] - 160
+    ablated, origin_of_ablated = trained("sft_ablated", "--rank", "2", "--beta", "0.5")
+    assert ablated["adapter"] and origin_of_ablated["neurons"] == CHOSEN.by_key()
+    both, _ = trained("mlc")
+    assert both["adapter"] and both["trainable"] == 160
+    _, origin_of_control = trained("tied_random", "--seed", "3")
+    drawn = selection.matched_random(CHOSEN, store.load_neurons(folder / "ss.json").model.geometry, 3)
+    assert origin_of_control["neurons"] == drawn.by_key()
+
+
 def test_a_preference_loss_takes_every_weight_or_the_neurons(folder, tmp_path):
     _, _, whole = train(folder, tmp_path / "a", "--method", "rdpo")
     _, _, few = train(folder, tmp_path / "b", "--method", "rdpo", "--neurons", "@ss.json", "--beta", "0.5")

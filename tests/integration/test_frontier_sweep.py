@@ -101,6 +101,19 @@ def test_cells_are_kept_and_only_missing_ones_computed(project, swept, tmp_path,
     assert len(computed) == 16 + 1 and sum(cell.factor == 10 for cell in computed) == 1
 
 
+def test_rows_of_other_papers_are_cells_like_any_other(project, tmp_path):
+    settings = params.load(project / "params.yaml")
+    names = ("complement", "tied", "sft_ablated", "mlc_ssn")
+    plan = replace(settings.frontier, scenarios={"few": Scenario(pairs=2)}, methods=names, steps=(1,))
+    cells = sweep.sweep(replace(settings, frontier=plan), {0: folders(project)[0]}, tmp_path, 1)["cells"]
+    by_method = {cell["method"]: cell for cell in cells}
+    assert set(by_method) == set(names) and all(len(cell["points"]) == 1 for cell in cells)
+    assert by_method["complement"]["lr"] == pytest.approx(10 * settings.train.lr_full)
+    assert by_method["tied"]["lr"] == pytest.approx(10 * settings.train.lr)
+    owned = by_method["complement"]["parameters"] - by_method["complement"]["trainable"]
+    assert by_method["mlc_ssn"]["trainable"] == owned > by_method["tied"]["trainable"]
+
+
 def test_other_processes_compute_the_same(project, tmp_path):
     settings = params.load(project / "params.yaml")
     one = replace(settings, frontier=replace(settings.frontier, methods=("ssn", "full"), lr_factors=(1.0,)))

@@ -51,7 +51,7 @@ def folder(tmp_path_factory):
 
 
 def words(folder: Path, out: Path, method: str, *more: str) -> list[str]:
-    neurons = ["--neurons", str(folder / "ss.json")] if method in ("ssn", "grad_mask") else []
+    neurons = ["--neurons", str(folder / "ss.json")] if method not in ("full", "mlc") else []
     files = ["--model", str(folder / "m"), "--dtype", "float32", "--pairs", str(folder / "pairs.jsonl"), *neurons]
     return ["train", *files, "--method", method, "--json", "--out", str(out), *more]
 
@@ -82,7 +82,7 @@ def test_the_shipped_files_are_read_by_accelerate():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["ssn", "grad_mask", "full"])
+@pytest.mark.parametrize("method", ["ssn", "grad_mask", "full", "complement", "tied"])
 def test_two_shards_train_what_one_process_trains(folder, tmp_path, method):
     """In parts and with layers computed again, too: hooks of masked gradients do not survive sharding, other code holds them."""
     few = ("--steps", "4", "--warmup-ratio", "0")
@@ -92,12 +92,25 @@ def test_two_shards_train_what_one_process_trains(folder, tmp_path, method):
     assert sharded_curve == pytest.approx(curve, abs=1e-4) and set(one) == set(two)
     for name, weight in one.items():
         np.testing.assert_allclose(two[name], weight, atol=1e-4)
+    if method == "complement":
+        before = load_file(folder / "m" / "model.safetensors")
+        name = "model.layers.0.self_attn.q_proj.weight"
+        assert [np.array_equal(two[name][row], before[name][row]) for row in (0, 1, 2)] == [False, True, False]
     if method == "grad_mask":
         before = load_file(folder / "m" / "model.safetensors")
         moved = {name: (two[name] != weight) for name, weight in before.items()}
         assert sorted(n.split(".")[-2] for n in moved if moved[n].any()) == ["down_proj", "gate_proj", "o_proj", "q_proj", "up_proj"]  # fmt: skip
         assert all(np.array_equal(moved[n], one[n] != before[n]) for n in before), "no entry beside those of the mask"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["one", "two"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("method", "said"), [("sft_ablated", "leave out --config_file"), ("mlc", "train in one process")]
+)
+def test_what_shards_cannot_train_is_one_sentence(folder, tmp_path, method, said):
+    done = sharded(words(folder, tmp_path / "out", method, "--steps", "1"))
+    assert done.returncode != 0 and said in done.stderr and not (tmp_path / "out").exists()
 
 
 @pytest.mark.slow

@@ -49,7 +49,7 @@ def organism():
 
 def run(organism, method, settings=SETTINGS, pairs=PAIRS, work=None, said=None):
     model, tok = copy.deepcopy(organism[0]), organism[1]
-    ready = free(model, method, CHOSEN if method.on_neurons else None)
+    ready = free(model, method, CHOSEN if method.uses_set else None)
     say = (lambda _line: None) if said is None else said.append
     done = fitted(ready.model, tok, pairs, settings, lr=1e-3, method=method, work=work, say=say)
     weights = {n: p.detach().clone() for n, p in ready.model.named_parameters()}

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from ssn_eval.core import origin, store
-from ssn_eval.core.neurons import Geometry
+from ssn_eval.core.neurons import Geometry, NeuronSet
 from ssn_eval.identification import selection
 from ssn_eval.identification.accumulate import Sums
 from ssn_eval.prompts.prompt import LABELS
@@ -107,6 +107,34 @@ def test_presets_leave_the_named_sets_as_they_were(folder, monkeypatch):
     without = {p.relative_to("sets"): p.read_bytes() for p in Path("sets").rglob("*.json")}
     assert len(without) == 5 + 4 + 4 + 6 < len(with_presets)
     assert without == {name: with_presets[name] for name in without}
+
+
+def test_a_preset_on_a_pathway_is_made_if_validate_train_or_the_frontier_asks_for_it(folder, monkeypatch, capsys):
+    """Only it needs the model, so nothing is loaded without need; the model's part is tested in test_acting.py."""
+    calls: list[tuple[str, ...]] = []
+    step = [2]
+
+    def on_pathway(preset: Any, of: NeuronSet) -> NeuronSet:
+        calls.append(preset.pathway)
+        return NeuronSet(frozenset(sorted(of.members)[:: step[0]] if step[0] else ()))
+
+    monkeypatch.setattr(select, "_on_pathway", lambda *_inputs: on_pathway)
+    assert stage(monkeypatch) == 0 and not calls and not Path("sets/pathway_hr.json").exists()
+    configure(folder, train={"methods": ["ssn", "pathway"]}, validate={"sets": ["ss", "pathway_hr.random_1"]})
+    assert stage(monkeypatch) == 0 and calls == [("hr",)]
+    assert neurons("pathway_hr").members == set(sorted(neurons("ms_hr").members)[::2])
+    assert neurons("pathway_hr.random_1").per_key() == neurons("pathway_hr").per_key()
+    made = store.load_neurons(Path("sets/pathway_hr.json")).provenance
+    assert made["preset"] == {"from": ["ms_hr"], "pathway": ["hr"]} and "stability" not in made
+    assert "pathway_hr" not in summary()["stability"]["sets"] and summary()["targets"]["pathway_hr"] == len(
+        neurons("pathway_hr")
+    )
+    configure(folder, frontier={"methods": ["pathway_hr.random_0"]})
+    assert stage(monkeypatch) == 0 and len(calls) == 2 and Path("sets/pathway_hr.json").exists()
+    step[0] = 0
+    assert stage(monkeypatch) == 0 and "there is no pathway" in summary()["targets_absent"]["pathway_hr"]
+    configure(folder, train={"methods": ["pathway"]})
+    assert stage(monkeypatch) == 2 and "leave pathway_hr out" in capsys.readouterr().err
 
 
 def test_a_preset_that_nothing_asks_for_may_find_nothing(folder, monkeypatch, capsys):

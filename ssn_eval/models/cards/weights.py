@@ -13,6 +13,8 @@ from ssn_eval.models.cards.filling import filled, origin
 _WEIGHTS_TEXTS = {
     "neurons": "neuron-LoRA: only the rows and columns of chosen neurons",
     "mask": "gradients masked to the rows and columns of chosen neurons",
+    "tied": "neuron-LoRA in which the chosen neurons of a cluster share one update",
+    "complement": "every weight but the rows and columns of chosen neurons",
     "lora": "an ordinary LoRA",
     "full": "every weight",
 }

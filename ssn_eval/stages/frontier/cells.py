@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -75,19 +75,22 @@ class Task(NamedTuple):
     """the prompts that measure a real model; the organism has its own questions"""
     again: Again | None = None
     """how the set is found again and suppressed, if `frontier.robustness` asks for it"""
+    hr: str = "en"
 
     def key(self, hashes: Mapping[str, str]) -> str:
         """The name of the result: a hash of everything that decides it. The contents of files count, their paths do not."""
         value = {
             "format": FORMAT,
             "cell": self.cell._asdict() | {"seed": None},
-            "method": asdict(self.method),
+            "method": self.method.recorded(),
             "lr": self.lr,
             "settings": self.settings.recorded(),
             "steps": self.steps,
             "every": self.every,
             "inputs": dict(hashes),
         }
+        if self.hr != "en":
+            value["hr"] = self.hr
         if self.heldout is not None:
             value["measured"] = self.heldout.to_json()
         if self.again is not None:
@@ -124,17 +127,17 @@ def tasks(settings: Params, folders: Mapping[int, Path]) -> Iterator[Task]:
     again = {seed: Again.of(run.prompts, settings) for seed, run in runs.items()}
     for cell in plan(frontier, folders):
         method = settings.method(cell.method)
-        method_lr = method.lr or (settings.train.lr_full if method.weights == "full" else settings.train.lr)
         yield Task(
             runs[cell.seed],
             cell,
             method,
-            method_lr * cell.factor,
+            method.learning_rate(settings.train) * cell.factor,
             _train(settings.train, frontier.scenarios[cell.scenario], frontier.steps[-1], cell.seed),
             frontier.steps,
             frontier.every,
             heldout[cell.seed],
             again[cell.seed],
+            settings.hr,
         )
 
 

@@ -20,6 +20,7 @@ from ssn_eval.stages.frontier import yardstick
 from ssn_eval.stages.frontier.again import Again
 from ssn_eval.stages.frontier.cells import FORMAT, Run, Task, set_and_control
 from ssn_eval.stages.frontier.yardstick import HeldOut, Rates
+from ssn_eval.training import clusters as clustering
 from ssn_eval.training.fit import fit
 from ssn_eval.training.weights import free
 
@@ -54,9 +55,11 @@ def _compute(task: Task) -> dict[str, Any]:
     base, method, settings = _loaded(task.run), task.method, task.settings
     loaded = Loaded(_fresh(base), base.tokenizer, base.ref)
     pairs = mix(read_pairs(task.run.pairs), settings)
-    if method.loss != "sft":
+    if method.needs_rejected:
         pairs = with_rejected(loaded, pairs, max_new_tokens=REJECTED_TOKENS, batch_size=256, seed=settings.seed)
-    freed = free(loaded.model, method, _neurons(task, base))
+    neurons = _neurons(task, base)
+    clusters = clustering.of_method(loaded, method, neurons, pairs, settings)
+    freed = free(loaded.model, method, neurons, clusters)
     watch = Watch(task.steps, _yardstick(base, task.heldout, task.every), _without(base, task))
     curve = fit(
         freed.model,
@@ -66,7 +69,9 @@ def _compute(task: Task) -> dict[str, Any]:
         lr=task.lr,
         work=None,
         method=method,
+        hr=task.hr,
         callbacks=[watch.callback()],
+        neurons=neurons,
     )
     return {
         "format": FORMAT,

@@ -118,7 +118,11 @@ def _frontier(choice: Choice) -> list[str]:
     if choice.is_organism:
         scenarios |= {"refusals_only": {"replay": 0}, "few": {"pairs": 4}}
     scenarios |= {f"leave_out_{code}": {"leave_out": code} for code in nhr[-1:]}
-    lines = ["", "frontier: # `ssn frontier`; no stage reads it", "  scenarios: # what differs from `train`"]
+    lines = [
+        "",
+        "frontier: # `ssn frontier`; `select` makes the sets that it names",
+        "  scenarios: # what differs from `train`",
+    ]
     lines += [f"    {name}: {_flow(values)}" for name, values in scenarios.items()]
     return lines if choice.is_organism else lines + FRONTIER_OF_A_REAL_MODEL
 

@@ -5,6 +5,8 @@ A masked update that touches only the rows R of W is `ΔW = E_R · A`: a LoRA wh
 (zero at start) is trained. With `rank_pattern` = `alpha_pattern` = |R| the scaling is exactly 1. So any tool that loads
 LoRA loads these, and merging changes only the chosen rows and columns. Biases are not trained.
 
+With clusters of neurons, `E_R` is (out × clusters) with a 1 in row i and the column of i's cluster: the rows of a cluster share one update.
+
 Routed experts are slices of one stacked parameter, (experts, …, …), which PEFT reaches by `target_parameters`: one pair of matrices
 for each expert, all of one rank. That is the largest number of rows of an expert of the stack; an expert with fewer has zeros in the rest of
 its one-hot matrix, so that the rest gets no gradient and stays zero.
@@ -22,7 +24,7 @@ from ssn_eval.core.neurons import NeuronSet, site_kind
 from ssn_eval.models import quantization
 from ssn_eval.models.architectures.resolving import bare_model, geometry, resolve
 from ssn_eval.models.architectures.sites import is_transposed
-from ssn_eval.models.architectures.slices import Slice, slices
+from ssn_eval.models.architectures.slices import Clusters, Slice, slices, tied
 
 if TYPE_CHECKING:
     import torch
@@ -31,8 +33,13 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-def build(model: PreTrainedModel, neurons: NeuronSet) -> PeftModel:
+def build(model: PreTrainedModel, neurons: NeuronSet, clusters: Clusters | None = None) -> PeftModel:
     """Wrap a model so that exactly the weights of `neurons` can be trained; its outputs are unchanged at first.
+
+    Args:
+        model: a plain model.
+        neurons: the set.
+        clusters: of these neurons; those of a cluster share one update (`slices.tied`). None: each has its own.
 
     Raises:
         EmptySetError: the set is empty.
@@ -45,7 +52,7 @@ def build(model: PreTrainedModel, neurons: NeuronSet) -> PeftModel:
     if not neurons:
         raise EmptySetError("No adapter for an empty neuron set; use a larger p.")
     geometry(model).check(neurons)
-    by_module, by_parameter = targets(model, neurons)
+    by_module, by_parameter = targets(model, neurons, clusters)
     ranks = {part.module: part.rank for part in by_module} | {part.name: part.rank for part in by_parameter}
     if len(ranks) < len(by_module) + len(by_parameter):
         raise ArchitectureError(
@@ -82,7 +89,9 @@ def build(model: PreTrainedModel, neurons: NeuronSet) -> PeftModel:
     return wrapped
 
 
-def targets(model: PreTrainedModel, neurons: NeuronSet) -> tuple[list[Slice], list[Slice]]:
+def targets(
+    model: PreTrainedModel, neurons: NeuronSet, clusters: Clusters | None = None
+) -> tuple[list[Slice], list[Slice]]:
     """What the neurons own: of the weights that PEFT is given as modules, and of those that it is given as parameters.
 
     Parameters are the stacks of experts, and every MLP weight of a model with experts, whose module names PEFT takes for the experts' ones.
@@ -93,7 +102,10 @@ def targets(model: PreTrainedModel, neurons: NeuronSet) -> tuple[list[Slice], li
     sites, modules = resolve(model), dict(model.named_modules())
     has_experts = any(p.ndim == 3 and name.endswith(".down_proj") for name, p in model.named_parameters())
     mlp = NeuronSet.of(n for n in neurons if has_experts and site_kind(n.site) == "mlp")
-    by_module, by_parameter = slices(sites, NeuronSet(neurons.members - mlp.members)), slices(sites, mlp)
+    by_module, by_parameter = (
+        slices(sites, part) if clusters is None else tied(sites, {key: clusters[key] for key in part.by_key()})
+        for part in (NeuronSet(neurons.members - mlp.members), mlp)
+    )
     for part in by_module:
         parent, _, leaf = part.module.rpartition(".")
         if modules[part.module].weight.device.type == "cuda" and reads_weight(type(modules[parent]), leaf):
@@ -164,7 +176,7 @@ def _fix(wrapper: Any, part: Slice, module: nn.Module) -> None:
     lora_a.zero_()
     lora_b.zero_()
     for expert, indices in part.positions.items():
-        ranks = torch.arange(len(indices))
+        ranks = torch.tensor(part.numbers(expert))
         if is_b:
             b[indices, ranks, expert or 0] = 1.0
         else:
@@ -199,7 +211,8 @@ def _filling(wrapper: Any) -> int:
         return 0
     (trained,) = (weight for weight in pair if weight.requires_grad)
     ranks = wrapper.r["default"] * wrapper.num_experts
-    return (ranks - int(fixed[0].sum())) * (trained.numel() // ranks)
+    is_b = fixed[0] is pair[1]
+    return (ranks - int((fixed[0] != 0).any(dim=0 if is_b else 1).sum())) * (trained.numel() // ranks)
 
 
 def merge(tuned: PeftModel) -> PreTrainedModel:
