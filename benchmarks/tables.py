@@ -261,6 +261,29 @@ def real_seeds() -> str:
     return rows(("condition", *(f"seed {seed}" for seed in seeds)), body)
 
 
+def real_norms() -> str:
+    """Sets found against plain and against borderline harmless prompts, multiplied: refusal against the price."""
+    body = []
+    for norm in ("plain", "borderline"):
+        found = load(f"real_norms_qwen_coder_05b_{norm}")
+        for condition, parts in found["conditions"].items():
+            if condition == "base" and norm != "plain":
+                continue
+            borderline = parts["borderline"]["by_lang"]["en"]
+            body.append(
+                (
+                    "–" if condition == "base" else norm,
+                    _condition(condition, found["sizes"]),
+                    f"{100 * parts['heldout']['rates']['refusal']:.0f}",
+                    _change(parts["heldout"]),
+                    f"{borderline['harmless_refusal']['successes']} of {borderline['harmless_refusal']['total']}",
+                    _percent(borderline["refusal"]),
+                )
+            )
+    header = ("found against", "condition", "harmful refused", "change [95 %]", "XSTest safe refused", "JailbreakBench")
+    return rows(header, body)
+
+
 def contrast_minus_ss(name: str) -> str:
     """Refusal with contrast under an op minus refusal with SS under it, on the same prompts; a row for each op and seed."""
     found = load(name)
@@ -376,6 +399,9 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "sites": sites,
     "real": lambda: real("real_qwen_coder_05b"),
     "real_15b": lambda: real("real_qwen_coder_15b"),
+    "real_seeds": real_seeds,
+    "real_norms": real_norms,
+    "contrast_05b": lambda: contrast_minus_ss("real_claims_qwen_coder_05b"),
     "contrast_15b": lambda: contrast_minus_ss("real_claims_qwen_coder_15b"),
     "verdicts_15b": lambda: verdicts("real_claims_qwen_coder_15b"),
     "overlap": overlap,

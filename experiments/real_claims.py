@@ -42,9 +42,10 @@ def main() -> None:
     parser.add_argument(
         "runs", type=Path, nargs="+", help="working folders of real_model.py, in the order of their seeds"
     )
+    parser.add_argument("--first-seed", type=int, default=0, help="the seed of the first run; the next ones follow it")
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
-    runs = {seed: read(run / "results") for seed, run in enumerate(given.runs)}
+    runs = {seed: read(run / "results") for seed, run in enumerate(given.runs, given.first_seed)}
     languages = list(next(iter(runs.values())).languages)
     one = {
         "seeds": [0],
