@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from ssn_eval.identification.selection import ms as ms
     from ssn_eval.identification.selection import private as private
     from ssn_eval.identification.selection import shared as shared
-    from ssn_eval.identification.targets import LanguageScores as LanguageScores
-    from ssn_eval.identification.targets import select_one as select_one
+    from ssn_eval.identification.single import LanguageScores as LanguageScores
+    from ssn_eval.identification.single import select_one as select_one
     from ssn_eval.interventions.hooks import intervene as intervene
     from ssn_eval.judges.registry import judge as judge
     from ssn_eval.judges.verdict import Exchange as Exchange
@@ -49,7 +49,7 @@ _HOMES = {
     "harness.evaluate": ("evaluate",),
     "identification.identify": ("identify",),
     "identification.selection": ("matched_random", "ms", "private", "shared"),
-    "identification.targets": ("LanguageScores", "select_one"),
+    "identification.single": ("LanguageScores", "select_one"),
     "interventions.hooks": ("intervene",),
     "judges.registry": ("judge",),
     "judges.verdict": ("Exchange",),

@@ -130,7 +130,7 @@ def select(
     Example: ssn select --rule contrast --harmful th.h.safetensors --harmless th.n.safetensors --out contrast_th.json
     """
     from ssn_eval.core import store
-    from ssn_eval.identification.targets import read_scores, select_one
+    from ssn_eval.identification.single import read_scores, select_one
 
     if (hr_harmful is None) != (hr_harmless is None):
         raise ParamsError("The high-resource language needs both: give --hr-harmful and --hr-harmless.")

@@ -13,9 +13,9 @@ from ssn_eval.cli.output import FILE, JSON, emit, table
 if TYPE_CHECKING:
     from rich.console import Group
 
+    from ssn_eval.harness.runs.judged_replies import Reply
     from ssn_eval.harness.runs.pairs import Comparison, Paired
     from ssn_eval.harness.runs.rates import Benchmark, Rates, Share
-    from ssn_eval.harness.runs.samples import Reply
 
 _ASIDE = ("other_language", "invalid", "cut_off", "thought_cut_off", "unscored")
 _SHORT = {
@@ -66,9 +66,9 @@ def compare_runs(
 
 def _read(path: Path) -> list[Reply]:
     """The replies of a run; names the ignored tasks on stderr."""
-    from ssn_eval.harness.runs import samples
+    from ssn_eval.harness.runs import judged_replies, samples
 
-    replies, aside = samples.read(path), samples.safety_files(path)[1]
+    replies, aside = judged_replies.read(path), samples.safety_files(path)[1]
     if aside:
         click.echo(f"Left aside in {path}, for they are no safety tasks: {', '.join(aside)}.", err=True)
     return replies

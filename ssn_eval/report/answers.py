@@ -8,7 +8,8 @@ from typing import NamedTuple
 from ssn_eval.core.statistics import Estimate
 from ssn_eval.report import directions
 from ssn_eval.report.comparisons import SAFE, Tested, against_randoms, beats_randoms, lost, newly_refused, tests, word
-from ssn_eval.report.results import Condition, Results, factor
+from ssn_eval.report.condition import Condition
+from ssn_eval.report.results import Results, factor
 from ssn_eval.report.summary import percent, signed
 
 TEST = "McNemar, Holm-corrected p < .05"

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from ssn_eval.core.errors import EmptySetError, MismatchError
 from ssn_eval.core.statistics import Estimate, mean_over_seeds
 from ssn_eval.report import paper
-from ssn_eval.report.results import Condition, Results
+from ssn_eval.report.condition import Condition
+from ssn_eval.report.results import Results
 from ssn_eval.report.summary import percent
 
 if TYPE_CHECKING:

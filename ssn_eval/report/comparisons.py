@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from ssn_eval.core.statistics import McNemar, Rate, holm, mcnemar
-from ssn_eval.report.results import Condition, Results
+from ssn_eval.report.condition import Condition
+from ssn_eval.report.results import Results
 
 ALPHA = 0.05
 """significance level of the tests, after Holm's correction over languages"""

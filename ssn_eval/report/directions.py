@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 from ssn_eval.core.setnames import DIRECTION, SetName
 from ssn_eval.core.statistics import Estimate
+from ssn_eval.report.condition import Condition
 from ssn_eval.report.grid import Grid
-from ssn_eval.report.results import Condition, Results, factor, op_words
+from ssn_eval.report.results import Results, factor, op_words
 from ssn_eval.report.summary import percent, signed
 
 

@@ -10,7 +10,8 @@ from ssn_eval.core.setnames import SetName
 from ssn_eval.report import charts, maps
 from ssn_eval.report.charts import Drawn, Spec
 from ssn_eval.report.comparisons import SAFE
-from ssn_eval.report.results import Condition, Results, factor, method_label
+from ssn_eval.report.condition import Condition
+from ssn_eval.report.results import Results, factor, method_label
 
 SMOOTHED = 8
 """number of steps in the running mean of a loss curve"""

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from ssn_eval.core.settings import HardenParams
 from ssn_eval.report.comparisons import drop, lost, margin, moved, newly_refused
-from ssn_eval.report.results import Condition, Results, factor
+from ssn_eval.report.condition import Condition
+from ssn_eval.report.results import Results, factor
 from ssn_eval.report.sharing import shared_against_attacks
 from ssn_eval.report.summary import decimal, signed
 

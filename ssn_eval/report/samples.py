@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ssn_eval.core.errors import FormatError, MissingInputError
-from ssn_eval.report.results import Condition, Results
+from ssn_eval.report.condition import Condition
+from ssn_eval.report.results import Results
 
 FOLDER = Path("artifacts/samples")
 """the folder of the replies, below the folder of the run"""

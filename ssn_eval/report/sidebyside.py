@@ -14,9 +14,10 @@ from ssn_eval.core.errors import MismatchError
 from ssn_eval.report import answers, comparisons, figures, paper, provenance
 from ssn_eval.report.beside import Beside
 from ssn_eval.report.charts import Drawn
+from ssn_eval.report.condition import Condition
 from ssn_eval.report.grid import Grid
 from ssn_eval.report.page import flat, html, inlined, rendered, specs, write_figures
-from ssn_eval.report.results import Condition, Results, locate, read
+from ssn_eval.report.results import Results, locate, read
 from ssn_eval.report.summary import metrics, percent
 
 

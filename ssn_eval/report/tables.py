@@ -9,9 +9,10 @@ from ssn_eval.core.setnames import SetName
 from ssn_eval.core.statistics import ends
 from ssn_eval.report import comparisons, directions
 from ssn_eval.report.comparisons import Tested, beats_randoms, drop
+from ssn_eval.report.condition import Condition
 from ssn_eval.report.grid import Grid, cell, estimate
 from ssn_eval.report.provenance import Took
-from ssn_eval.report.results import Condition, Results, factor, method_label
+from ssn_eval.report.results import Results, factor, method_label
 from ssn_eval.report.summary import percent, signed
 
 

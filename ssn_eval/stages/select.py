@@ -18,7 +18,7 @@ from ssn_eval.core.params import Params
 from ssn_eval.core.presets import OF_HR, PRESETS, Preset
 from ssn_eval.core.setnames import SetName
 from ssn_eval.core.store import NeuronFile, ScoreFile
-from ssn_eval.identification import contrast, targets
+from ssn_eval.identification import contrast, single, targets
 from ssn_eval.identification.rules import Evidence, evidence_of, halves_of
 from ssn_eval.identification.summary import summarize
 from ssn_eval.identification.targets import OnPathway
@@ -63,7 +63,7 @@ def select_sets(
         provenance(settings, scores=scores_folder)
         | ({} if template is None else {"template": template})
         | {"p": options.p, "sites": list(sites), "hr": settings.hr}
-        | targets.rule_provenance(options)
+        | single.rule_provenance(options)
         | dict(more)
     )
     if options.scope != "layer":
@@ -79,7 +79,7 @@ def select_sets(
                 neurons,
                 model,
                 origin | {"set": name} | presets.get(name, {}) | _stable(content, name),
-                targets.intervals_of(neurons, {lang: ends for lang, ends in intervals.items() if lang in langs}),
+                single.intervals_of(neurons, {lang: ends for lang, ends in intervals.items() if lang in langs}),
             )
             store.save_neurons(folder / f"{name}.json", file)
     for name, sentence in selected.presets.absent.items():
@@ -159,7 +159,7 @@ def _older_halves(settings: Params, folder: Path, model: ModelRef) -> tuple[Evid
 
 def _pair(folder: Path, lang: str, model: ModelRef | None) -> tuple[tuple[ScoreFile, ScoreFile], ModelRef]:
     """One language's scores on D_jail and on D_norm, and their model, which must be the given one."""
-    jail, norm = targets.read_scores(*(need(folder / f"{label}.safetensors", "score") for label in LABELS))
+    jail, norm = single.read_scores(*(need(folder / f"{label}.safetensors", "score") for label in LABELS))
     model = model or jail.model
     jail.model.refuse_other(model, f"The score file of {lang}")
     return (jail, norm), model

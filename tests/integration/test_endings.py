@@ -104,7 +104,7 @@ def test_a_judgement_of_a_run_keeps_it(tmp_path: Path) -> None:
     from runs_made import C, R, write
 
     from ssn_eval.harness import rejudging
-    from ssn_eval.harness.runs import rates, samples
+    from ssn_eval.harness.runs import judged_replies, rates
     from ssn_eval.judges.registry import get_judge
 
     run = write(tmp_path / "run", {"en": [R, C]})
@@ -116,5 +116,5 @@ def test_a_judgement_of_a_run_keeps_it(tmp_path: Path) -> None:
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     rejudging.rejudge(run, get_judge("refusal"), tmp_path / "again")
     for folder in (run, tmp_path / "again"):
-        (found,) = rates.summarize(samples.read(folder))
+        (found,) = rates.summarize(judged_replies.read(folder))
         assert found.overall["cut_off"].value == 0.5

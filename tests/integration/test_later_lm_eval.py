@@ -16,7 +16,7 @@ import pytest
 from runs_made import C, R, write
 
 from ssn_eval.harness import rejudging, scoring
-from ssn_eval.harness.runs import samples
+from ssn_eval.harness.runs import judged_replies, samples
 from ssn_eval.harness.task import Judging
 from ssn_eval.judges.judged import Judged, judged_text
 from ssn_eval.judges.registry import get_judge
@@ -81,10 +81,10 @@ def test_samples_of_either_contract_are_read_and_judged_again_alike(tmp_path: Pa
     for file in samples.files_of(later):
         rows = [json.loads(line) for line in file.read_text().splitlines()]
         file.write_text("".join(json.dumps(r | {"filtered_resps": [r["filtered_resps"]]}) + "\n" for r in rows))
-    assert samples.read(later) == samples.read(now)
+    assert judged_replies.read(later) == judged_replies.read(now)
     for run in (now, later):
         rejudging.rejudge(run, get_judge("refusal"), tmp_path / f"{run.name} again")
-    first, second = (samples.read(tmp_path / f"{name} again") for name in ("now", "later"))
+    first, second = (judged_replies.read(tmp_path / f"{name} again") for name in ("now", "later"))
     assert [reply.verdict for reply in first] == [reply.verdict for reply in second]
 
 

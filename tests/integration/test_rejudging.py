@@ -19,7 +19,7 @@ from ssn_eval.core.errors import MismatchError, ParamsError, SsnError
 from ssn_eval.core.languages import LANGUAGES
 from ssn_eval.harness import rejudging
 from ssn_eval.harness.replayed import ReplayLM
-from ssn_eval.harness.runs import rates, samples
+from ssn_eval.harness.runs import judged_replies, rates, samples
 from ssn_eval.judges.registry import get_judge
 from ssn_eval.judges.verdict import Exchange, Verdict
 
@@ -52,7 +52,7 @@ def run(tmp_path: Path) -> Path:
 
 def test_replies_are_judged_again_and_read_like_any_run(run: Path, tmp_path: Path) -> None:
     made = rejudging.rejudge(run, Counting(), tmp_path / "out")
-    (found,) = rates.summarize(samples.read(tmp_path / "out"))
+    (found,) = rates.summarize(judged_replies.read(tmp_path / "out"))
     assert found.languages["sw"]["refusal"].value == 0.5
     assert made["judge"] == {"name": "counting", "version": "1"}
     assert {entry["replies"] for entry in made["inputs"].values()} == {300}
@@ -93,7 +93,7 @@ def test_kill_9_loses_one_chunk_at_most(run: Path, tmp_path: Path) -> None:
     judge = Counting()
     rejudging.rejudge(run, judge, tmp_path / "out")
     assert len(judge.seen) == 600 - 300 - rejudging.CHUNK
-    assert len(samples.read(tmp_path / "out")) == 600
+    assert len(judged_replies.read(tmp_path / "out")) == 600
 
 
 def test_two_judges_are_not_mixed_in_one_folder(run: Path, tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_plain_lines_are_judged_too(tmp_path: Path) -> None:
     ]
     (tmp_path / "replies.jsonl").write_text("".join(json.dumps(row) + "\n" for row in lines))
     rejudging.rejudge(tmp_path / "replies.jsonl", get_judge("refusal"), tmp_path / "out")
-    (found,) = rates.summarize(samples.read(tmp_path / "out"))
+    (found,) = rates.summarize(judged_replies.read(tmp_path / "out"))
     assert found.overall["refusal"].value == 0.5
 
 
@@ -230,10 +230,10 @@ def test_judges_or_limits_are_not_mixed_even_between_two_finished_tasks(run: Pat
             rejudging.rejudge(run, judge, tmp_path / "out", limit=limit)
     assert {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir()} == before
     with pytest.raises(MismatchError, match="not finished"):
-        samples.read(tmp_path / "out")
+        judged_replies.read(tmp_path / "out")
     judge = Counting()
     rejudging.rejudge(run, judge, tmp_path / "out")
-    assert len(judge.seen) == 300 and len(samples.read(tmp_path / "out")) == 600
+    assert len(judge.seen) == 300 and len(judged_replies.read(tmp_path / "out")) == 600
 
 
 def test_another_runs_folder_is_not_written_into(run: Path, tmp_path: Path) -> None:
@@ -248,7 +248,7 @@ def test_plain_lines_with_parallel_ids_are_a_run_of_parallel_languages(tmp_path:
     ]
     (tmp_path / "mine.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
     rejudging.rejudge(tmp_path / "mine.jsonl", Counting(), tmp_path / "out")
-    (found,) = rates.summarize(samples.read(tmp_path / "out"))
+    (found,) = rates.summarize(judged_replies.read(tmp_path / "out"))
     assert found.languages["sw"]["refusal"].value == 0.5 and found.across["adaptive_compliance"].n == 4
 
 
@@ -262,7 +262,7 @@ def test_what_lm_eval_said_of_the_run_is_kept_and_other_tasks_are_left_aside(tmp
     made = rejudging.rejudge(run, Counting(), tmp_path / "out")
     assert made["config"]["model_args"] == {"pretrained": "m", "op": "suppress"}
     assert made["configs"] == {"ssn_lite_x_en": {"metadata": {"benchmark": "multijail", "translation": "human"}}}
-    assert {r.benchmark for r in samples.read(tmp_path / "out")} == {"multijail"}
+    assert {r.benchmark for r in judged_replies.read(tmp_path / "out")} == {"multijail"}
     assert samples.safety_files(tmp_path / "out")[1] == []
 
 
@@ -271,4 +271,4 @@ def test_a_code_switched_prompt_has_no_other_language(tmp_path: Path) -> None:
     for file in run.glob("samples_*"):
         file.write_text(file.read_text().replace('"translation": "human"', '"translation": null'))
     rejudging.rejudge(run, Counting(), tmp_path / "out")
-    assert not any(reply.knows_reply_lang for reply in samples.read(tmp_path / "out"))
+    assert not any(reply.knows_reply_lang for reply in judged_replies.read(tmp_path / "out"))

@@ -19,7 +19,7 @@ from ssn_eval.core.neurons import Geometry, NeuronSet
 from ssn_eval.core.store import holds_scores
 from ssn_eval.exchange.formats import carrying
 from ssn_eval.harness import rejudging
-from ssn_eval.harness.runs import samples
+from ssn_eval.harness.runs import judged_replies
 from ssn_eval.interventions import directions, reference
 from ssn_eval.interventions.reference import PERCENTILES, Activations
 from ssn_eval.judges import calibration
@@ -158,7 +158,7 @@ READERS = {
         ),
         _json({"format": "ssn-adapter/1", "model": MODEL.to_json(), "provenance": {}}),
     ),
-    "judged samples": Reader("samples_multijail_sw.jsonl", samples.read, _samples),
+    "judged samples": Reader("samples_multijail_sw.jsonl", judged_replies.read, _samples),
     "samples to judge": Reader("samples_multijail_sw.jsonl", rejudging.read, _samples),
     "replies to judge": Reader(
         "replies.jsonl",

@@ -14,7 +14,8 @@ from rich.console import Console
 from ssn_eval.core import params
 from ssn_eval.core.errors import EmptySetError, MismatchError, ParamsError, UnknownNameError
 from ssn_eval.report import claims, paper
-from ssn_eval.report.results import Condition, Results
+from ssn_eval.report.condition import Condition
+from ssn_eval.report.results import Results
 from ssn_eval.report.verdicts import Claim, Part
 from ssn_eval.stages import repetitions
 

@@ -16,7 +16,7 @@ from ssn_eval.core.moments import Moments, Statistics
 from ssn_eval.core.neurons import Geometry, NeuronSet
 from ssn_eval.core.rules import CONTRASTS, RULES
 from ssn_eval.core.settings import SelectParams
-from ssn_eval.identification import contrast, rules, selection, targets
+from ssn_eval.identification import contrast, rules, selection, single, targets
 from ssn_eval.identification.accumulate import Sums
 
 WIDTHS = {"layers.0.q_proj": 40, "layers.0.mlp": 200, "layers.1.q_proj": 40, "layers.1.mlp": 200}
@@ -50,12 +50,12 @@ def scored(seed: int, label: str, lang: str = "th", prompts: int = PROMPTS) -> s
     return store.ScoreFile(sums.mean(), MODEL, {"label": label, "lang": lang}, sums.statistics())
 
 
-def pair(seed: int, lang: str) -> targets.LanguageScores:
-    return targets.LanguageScores(scored(seed, "harmful", lang), scored(seed + 1, "harmless", lang))
+def pair(seed: int, lang: str) -> single.LanguageScores:
+    return single.LanguageScores(scored(seed, "harmful", lang), scored(seed + 1, "harmless", lang))
 
 
 @pytest.fixture(scope="module")
-def files() -> dict[str, targets.LanguageScores]:
+def files() -> dict[str, single.LanguageScores]:
     return {lang: pair(10 * i, lang) for i, lang in enumerate(("en", "th", "zh"))}
 
 
@@ -170,7 +170,7 @@ def test_every_rule_has_a_line_and_gives_sets_of_its_kind(files):
 
 
 def test_the_filter_leaves_out_common_neurons_by_every_rule(files):
-    strong = {lang: targets.LanguageScores(one.jail, _cut(one.norm)) for lang, one in files.items()}
+    strong = {lang: single.LanguageScores(one.jail, _cut(one.norm)) for lang, one in files.items()}
     evidence = rules.evidence_of("en", strong)
     assert ALWAYS.members <= evidence.families(SelectParams(p=5)).ms["th"].members
     for name in RULES:
@@ -222,7 +222,7 @@ def test_damaged_statistics_are_one_sentence(tmp_path: Path, monkeypatch, spoil,
 
 def test_one_set_says_its_rule_its_stability_and_every_interval(files, tmp_path: Path):
     settings = SelectParams(p=5, rule="contrast")
-    file = targets.select_one("ss", files["th"], files["en"], settings)
+    file = single.select_one("ss", files["th"], files["en"], settings)
     assert PLANTED.members <= file.neurons.members
     assert file.provenance["rule"] == "contrast" and file.provenance["hr"] == "en"
     stable = file.provenance["stability"]
@@ -241,27 +241,27 @@ def test_one_set_says_its_rule_its_stability_and_every_interval(files, tmp_path:
 
 def test_the_papers_sets_do_not_depend_on_statistics(files):
     """Old score files give the sets, and the provenance, that they always gave."""
-    old = {lang: targets.LanguageScores(*(replace(f, statistics=None) for f in one)) for lang, one in files.items()}
+    old = {lang: single.LanguageScores(*(replace(f, statistics=None) for f in one)) for lang, one in files.items()}
     for what in ("ms", "ss", "private", "random"):
-        with_them = targets.select_one(what, files["th"], files["en"], SelectParams(p=5))
-        without = targets.select_one(what, old["th"], old["en"], SelectParams(p=5))
+        with_them = single.select_one(what, files["th"], files["en"], SelectParams(p=5))
+        without = single.select_one(what, old["th"], old["en"], SelectParams(p=5))
         assert with_them.neurons == without.neurons and not without.contrast
         assert {k: v for k, v in with_them.provenance.items() if k != "stability"} == without.provenance
     ms = selection.ms(files["th"].jail.scores, files["th"].norm.scores, 5)
-    assert targets.select_one("ms", old["th"], None, SelectParams(p=5)).neurons == ms
+    assert single.select_one("ms", old["th"], None, SelectParams(p=5)).neurons == ms
 
 
 @pytest.mark.parametrize("settings", [SelectParams(rule="contrast"), SelectParams(without_common=True)])
 def test_rules_that_need_statistics_say_so(files, settings):
-    old = targets.LanguageScores(files["th"].jail, replace(files["th"].norm, statistics=None))
+    old = single.LanguageScores(files["th"].jail, replace(files["th"].norm, statistics=None))
     with pytest.raises(ParamsError, match="needs the statistics of two prompts or more"):
-        targets.select_one("ms", old, None, settings)
+        single.select_one("ms", old, None, settings)
 
 
 def test_no_discovery_says_what_to_do(files):
-    same = targets.LanguageScores(scored(3, "harmless"), scored(4, "harmless"))
+    same = single.LanguageScores(scored(3, "harmless"), scored(4, "harmless"))
     with pytest.raises(EmptySetError, match="within the false discovery rate"):
-        targets.select_one("ms", same, None, SelectParams(rule="contrast_fdr", rate=1e-6))
+        single.select_one("ms", same, None, SelectParams(rule="contrast_fdr", rate=1e-6))
 
 
 def test_presets_start_from_the_rules(files):

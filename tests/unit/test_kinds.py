@@ -11,7 +11,7 @@ from runs_made import C, write
 
 from ssn_eval.cli import main
 from ssn_eval.core.errors import FormatError
-from ssn_eval.harness.runs import rates, samples
+from ssn_eval.harness.runs import judged_replies, rates
 from ssn_eval.harness.scoring import harmful
 from ssn_eval.judges.judged import Judged, what_it_says
 from ssn_eval.judges.judging import mixed_with
@@ -58,7 +58,7 @@ def test_kinds_are_counted_by_language_and_change_no_rate(tmp_path: Path) -> Non
     kinds: list[Kind | None] = ["decline", "decline", "deflect", None]
     plain = write(tmp_path / "a", {"en": [verdict(None)] * 4, "th": [C] * 4})
     named = write(tmp_path / "b", {"en": [verdict(kind) for kind in kinds], "th": [C] * 4})
-    (without,), (found,) = (rates.summarize(samples.read(run)) for run in (plain, named))
+    (without,), (found,) = (rates.summarize(judged_replies.read(run)) for run in (plain, named))
     assert without.kinds == {} and found.kinds == {"en": {"decline": 2, "deflect": 1}}
     assert found.overall == without.overall
     shown = CliRunner().invoke(main, ["summarize", str(named)])
@@ -77,7 +77,7 @@ def test_strongrejects_score_is_a_metric_and_its_interval_is_no_wilson() -> None
 def test_the_mean_score_of_a_run_is_counted_by_hand(tmp_path: Path) -> None:
     scores = (0.0, 0.25, 1.0, 0.75)
     run = write(tmp_path, {"en": [Verdict(False, s >= 0.5, False, False, "x", score=s) for s in scores]})
-    (found,) = rates.summarize(samples.read(run))
+    (found,) = rates.summarize(judged_replies.read(run))
     share = found.overall["score"]
     assert (share.value, share.n) == (0.5, 4)
     assert share.low is not None and share.high is not None and 0 <= share.low < 0.5 < share.high <= 1

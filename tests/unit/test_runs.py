@@ -21,11 +21,11 @@ from ssn_eval.core.errors import (
     SsnError,
     UnknownNameError,
 )
-from ssn_eval.harness.runs import pairs, rates, samples
+from ssn_eval.harness.runs import judged_replies, pairs, rates, samples
 
 
 def one(path: Path) -> rates.Benchmark:
-    (found,) = rates.summarize(samples.read(path))
+    (found,) = rates.summarize(judged_replies.read(path))
     return found
 
 
@@ -116,7 +116,7 @@ def test_general_tasks_of_a_suite_are_left_aside(tmp_path: Path) -> None:
     assert samples.safety_files(run)[1] == ["mgsm_direct_en"]
     (tmp_path / "other").mkdir()
     with pytest.raises(FormatError, match="no sample of a safety task .mgsm_direct_en."):
-        samples.read(other_task(tmp_path / "other"))
+        judged_replies.read(other_task(tmp_path / "other"))
 
 
 def test_tasks_of_different_conditions_in_one_folder_are_refused(tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_tasks_of_different_conditions_in_one_folder_are_refused(tmp_path: Path)
     assert one(tmp_path).overall["refusal"].value == 0.5, "one condition, evaluated in two calls"
     results(tmp_path, time=later, neurons="ss.json")
     with pytest.raises(MismatchError, match="different models or conditions .*ss.json.*--output_path"):
-        samples.read(tmp_path)
+        judged_replies.read(tmp_path)
 
 
 def test_languages_count_alike_however_many_replies_were_scored(tmp_path: Path) -> None:
@@ -150,11 +150,11 @@ def test_languages_with_prompts_of_their_own_are_not_compared_prompt_by_prompt(t
 def test_languages_that_are_not_parallel_are_refused_or_cut_to_the_common_prompts(tmp_path: Path) -> None:
     run = write(tmp_path / "run", {"en": [R, R, C], "sw": [C, C]})
     with pytest.raises(MismatchError, match="not parallel: en has 3 prompt ids and sw 2, 2 in common.*--common"):
-        rates.summarize(samples.read(run))
-    (found,) = rates.summarize(samples.read(run), common=True)
+        rates.summarize(judged_replies.read(run))
+    (found,) = rates.summarize(judged_replies.read(run), common=True)
     assert found.languages["en"]["refusal"].n == 2 and found.across["adaptive_compliance"].n == 2
     with pytest.raises(EmptySetError, match="No prompt of multijail is asked in every language"):
-        rates.summarize(samples.read(write(tmp_path / "own", {"en": [R], "hi": [C]}, own_ids=True)), common=True)
+        rates.summarize(judged_replies.read(write(tmp_path / "own", {"en": [R], "hi": [C]}, own_ids=True)), common=True)
 
 
 def test_one_file_may_hold_several_languages(tmp_path: Path) -> None:
@@ -168,7 +168,7 @@ def test_one_file_may_hold_several_languages(tmp_path: Path) -> None:
 def test_an_unfinished_judgement_is_not_read(tmp_path: Path) -> None:
     (write(tmp_path, {"en": [R]}) / samples.BEGUN).write_text("{}")
     with pytest.raises(MismatchError, match="not finished"):
-        samples.read(tmp_path)
+        judged_replies.read(tmp_path)
 
 
 def broken(tmp_path: Path, **change: Any) -> Path:
@@ -190,26 +190,26 @@ def broken(tmp_path: Path, **change: Any) -> Path:
 )
 def test_another_format_is_one_sentence(tmp_path: Path, change: dict[str, Any], sentence: str) -> None:
     with pytest.raises(SsnError, match=sentence):
-        samples.read(broken(tmp_path, **change))
+        judged_replies.read(broken(tmp_path, **change))
 
 
 def test_missing_several_runs_and_duplicate_ids(tmp_path: Path) -> None:
     with pytest.raises(MissingInputError, match="no run at"):
-        samples.read(tmp_path / "nothing")
+        judged_replies.read(tmp_path / "nothing")
     (tmp_path / "empty").mkdir()
     with pytest.raises(MissingInputError, match="--log_samples"):
-        samples.read(tmp_path / "empty")
+        judged_replies.read(tmp_path / "empty")
     write(tmp_path / "two" / "a", {"en": [R]})
     write(tmp_path / "two" / "b", {"en": [R]})
     with pytest.raises(MismatchError, match="several runs"):
-        samples.read(tmp_path / "two")
+        judged_replies.read(tmp_path / "two")
     (file,) = write(tmp_path / "twice", {"en": [R]}).glob("samples_*")
     file.write_text(file.read_text() * 2)
     with pytest.raises(MismatchError, match="comes twice"):
-        samples.read(file)
+        judged_replies.read(file)
     file.write_text("{not json\n")
     with pytest.raises(FormatError, match="line 1 .*not valid JSON"):
-        samples.read(file)
+        judged_replies.read(file)
 
 
 def difference(pair: pairs.Paired) -> rates.Share:
@@ -219,7 +219,7 @@ def difference(pair: pairs.Paired) -> rates.Share:
 
 def compared(tmp_path: Path, first: dict[str, Any], second: dict[str, Any], **how: Any) -> pairs.Comparison:
     a, b = write(tmp_path / "a", first), write(tmp_path / "b", second)
-    (found,) = pairs.compare(samples.read(a), samples.read(b), **how)
+    (found,) = pairs.compare(judged_replies.read(a), judged_replies.read(b), **how)
     return found
 
 
@@ -291,7 +291,7 @@ def test_languages_count_alike_in_the_difference_over_all(tmp_path: Path) -> Non
 def test_the_same_ids_with_other_texts_are_not_pairs(tmp_path: Path) -> None:
     a, b = write(tmp_path / "a", {"en": [R, C]}), write(tmp_path / "b", {"en": [R, C]}, prompt="!")
     with pytest.raises(MismatchError, match="different texts under the same id of multijail .p0 in en."):
-        pairs.compare(samples.read(a), samples.read(b))
+        pairs.compare(judged_replies.read(a), judged_replies.read(b))
 
 
 def test_what_cannot_be_compared(tmp_path: Path) -> None:
@@ -299,12 +299,12 @@ def test_what_cannot_be_compared(tmp_path: Path) -> None:
         compared(tmp_path / "1", {"en": [R, C]}, {"en": [R]})
     with pytest.raises(MismatchError, match="same prompts"):
         compared(tmp_path / "2", {"en": [R], "th": [R]}, {"en": [R]})
-    a = samples.read(write(tmp_path / "3", {"en": [R]}))
-    other = samples.read(write(tmp_path / "4", {"en": [R]}, judge={"name": "other"}))
+    a = judged_replies.read(write(tmp_path / "3", {"en": [R]}))
+    other = judged_replies.read(write(tmp_path / "4", {"en": [R]}, judge={"name": "other"}))
     with pytest.raises(MismatchError, match="different judges"):
         pairs.compare(a, other)
     with pytest.raises(MismatchError, match="share no benchmark"):
-        pairs.compare(a, samples.read(write(tmp_path / "5", {"en": [R]}, benchmark="xsafety")))
+        pairs.compare(a, judged_replies.read(write(tmp_path / "5", {"en": [R]}, benchmark="xsafety")))
     with pytest.raises(UnknownNameError, match="Did you mean refusal"):
         pairs.compare(a, a, metric="refusals")
     with pytest.raises(UnknownNameError, match="Unknown correction"):

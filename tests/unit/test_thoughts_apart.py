@@ -13,7 +13,7 @@ from runs_made import SAFE, UNSAFE, C, I, R, X
 from ssn_eval.cli import main
 from ssn_eval.core.errors import FormatError, MismatchError, ParamsError
 from ssn_eval.harness import rejudging
-from ssn_eval.harness.runs import samples
+from ssn_eval.harness.runs import judged_replies
 from ssn_eval.harness.scoring import harmful, harmless
 from ssn_eval.harness.task import truth
 from ssn_eval.judges.judged import Judged, escaped, leaked
@@ -114,7 +114,7 @@ def test_ssn_judge_counts_them_where_asked(stored: Path, tmp_path: Path) -> None
         done = CliRunner().invoke(main, [*words, str(tmp_path / name), *more])
         assert done.exit_code == 0, done.stderr
     assert not [path for path in (tmp_path / "apart").iterdir() if path.name.startswith(".samples")]
-    replies = samples.read(tmp_path / "apart")
+    replies = judged_replies.read(tmp_path / "apart")
     assert [r.id for r in replies if r.flag("leak")] == ["leak", "leak"]
     assert [r.id for r in replies if r.flag("escape")] == ["escape", "escape"]
     shown = json.loads(CliRunner().invoke(main, ["summarize", str(tmp_path / "apart"), "--json"]).stdout)
@@ -151,7 +151,7 @@ def test_a_stopped_judgement_of_thoughts_resumes(stored: Path, tmp_path: Path, m
     monkeypatch.setattr(rejudging, "judge_replies", lambda *_a: pytest.fail("every reply is judged already"))
     rejudging.rejudge(stored, judge, out, thoughts=True)
     assert asked == [4] and sum(counted) == 2 * len(TEXTS) - 4
-    assert sum(bool(r.flag("leak")) for r in samples.read(out)) == 2
+    assert sum(bool(r.flag("leak")) for r in judged_replies.read(out)) == 2
 
 
 def test_the_switch_of_lm_eval_is_true_or_false() -> None:

@@ -15,8 +15,8 @@ import numpy as np
 
 from ssn_eval.core.errors import EmptySetError, MismatchError, UnknownNameError
 from ssn_eval.core.paired import paired_difference, paired_p
+from ssn_eval.harness.runs.judged_replies import HARMFUL_METRICS, HARMLESS_METRICS, Reply, judge_in_words
 from ssn_eval.harness.runs.rates import Share, danger
-from ssn_eval.harness.runs.samples import HARMFUL_METRICS, HARMLESS_METRICS, Reply, judge_in_words
 
 CORRECTIONS = {"holm": "holm", "bh": "fdr_bh", "none": None}
 """name on the command line → statsmodels' name"""

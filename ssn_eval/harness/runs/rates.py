@@ -19,7 +19,7 @@ import numpy as np
 from ssn_eval.core.errors import EmptySetError, MismatchError
 from ssn_eval.core.languages import HIGH_RESOURCE, TIERS
 from ssn_eval.core.statistics import cluster_bootstrap, contrast, wilson
-from ssn_eval.harness.runs.samples import HARMFUL_METRICS, HARMLESS_METRICS, Reply
+from ssn_eval.harness.runs.judged_replies import HARMFUL_METRICS, HARMLESS_METRICS, Reply
 
 
 @dataclass(frozen=True)
