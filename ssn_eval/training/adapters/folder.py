@@ -37,7 +37,7 @@ def save_adapter(
     """
     with files.atomic(folder) as temporary:
         model.peft_config["default"].base_model_name_or_path = base.id
-        given = {} if weights is None else {"state_dict": weights}
+        given: dict[str, Any] = {} if weights is None else {"state_dict": weights}
         model.save_pretrained(str(temporary), safe_serialization=True, **given)
         config_path = temporary / ADAPTER_CONFIG
         config = json.loads(config_path.read_text(encoding="utf-8"))
