@@ -34,7 +34,7 @@ PROTOCOL = "docs/decisions/0010-training-a-real-model.md"
 RESULTS, ARTIFACTS = Path("results"), Path("artifacts")
 MODEL, PROMPTS = ARTIFACTS / "model", ARTIFACTS / "prompts.jsonl"
 CONTROLS: Mapping[str, Sequence[str]] = {
-    "ssn": ("random", "random_1"),
+    "ssn": ("random", "ss.random_1"),
     "contrast": ("contrast.random_0",),
     "tied": ("tied_random",),
     "complement": ("complement_random",),

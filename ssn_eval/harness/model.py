@@ -30,7 +30,7 @@ from ssn_eval.harness.exits import one_sentence
 from ssn_eval.interventions import hooks, residual
 from ssn_eval.interventions.hooks import intervene
 from ssn_eval.interventions.ops import Op
-from ssn_eval.models import deltas, loading, quantization, residency, templates
+from ssn_eval.models import deltas, heads, loading, quantization, residency, templates
 from ssn_eval.models.classes import auto_class
 from ssn_eval.models.generation import NO_PENALTY
 from ssn_eval.models.loading import Loaded, ModelSpec
@@ -182,6 +182,7 @@ class SsnHFLM(Conditioned, _HFLM):
         assert self._spec is not None  # HFLM calls this only if `pretrained` is a text, which has a spec
         base_model: Any = getattr(self._model, "get_base_model", lambda: self._model)()
         self._ref = loading.reference(self._spec, base_model)
+        heads.keep_fast(base_model)
         if self._checkpoint:
             if not self._other_model:
                 self._checkpoint.refuse_other_base(self._ref)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ssn_eval.core.errors import FormatError, MissingInputError, ParamsError, UnknownNameError
 from ssn_eval.core.origin import ModelRef
 from ssn_eval.core.progress import waiting
-from ssn_eval.models import generation, memory, quantization, templates
+from ssn_eval.models import generation, heads, memory, quantization, templates
 from ssn_eval.models.classes import auto_class
 from ssn_eval.models.generation import Completion
 from ssn_eval.models.identity import reference as reference
@@ -165,6 +165,7 @@ def _load(spec: ModelSpec, device: str | None, device_map: str | None, trust_rem
     if device_map is None and quantization.method_of(model) is None:
         model.to(target_device)  # type: ignore[arg-type]
     model.eval()
+    heads.keep_fast(model)
     return Loaded(model, tokenizer, reference(spec, model))
 
 
