@@ -388,6 +388,105 @@ def refilling() -> str:
     return rows(("batches", "passes", "rows in them", "time", "equal replies", "equal verdicts"), body)
 
 
+def train_memory() -> str:
+    """Peak memory of a neuron-LoRA step in one pass, and in micro-batches with checkpointing, by tokens."""
+    body = []
+    for tokens, sides in load("train_memory_qwen_coder_05b")["tokens"].items():
+        seconds = [sides[side].get("seconds") for side in ("whole", "fitting")]
+        slower = f"{seconds[1] / seconds[0]:.1f} ×" if None not in seconds else "–"
+        body.append((tokens, _peak(sides["whole"]), _peak(sides["fitting"]), f"{sides['ratio']:.2f}", slower))
+    header = ("tokens of a pair", "in one pass, GiB", "in parts of one, checkpointing, GiB", "ratio", "time")
+    return rows(header, body)
+
+
+def _peak(side: Mapping[str, Any]) -> str:
+    return f"{side['peak_gib']:.2f}" if "peak_gib" in side else f"{side['extrapolated']:.1f} (extrapolated)"
+
+
+METHOD_NAMES = {
+    "base": "base",
+    "ssn": "SS",
+    "random": "random 0, as many as SS",
+    "ss.random_1": "random 1, as many as SS",
+    "contrast": "contrast",
+    "contrast.random_0": "random, as many as contrast",
+    "ms_hr": "MS of English",
+    "tied": "SS, `tied`",
+    "tied_random": "random 0, `tied`",
+    "mlc_ssn": "SS, `mlc`",
+    "lora": "LoRA of rank 8",
+    "sft_ablated": "`sft_ablated` with SS",
+    "sft_ablated_random": "`sft_ablated` with random 0",
+    "complement": "all but SS (`complement`)",
+    "complement_random": "all but random 0",
+    "full": "all weights",
+    "mlc": "all weights, `mlc`",
+    "pathway": "pathway of English",
+}
+
+
+def real_training() -> str:
+    """A real model trained by every method: refusal against the base and against random neurons, and the price."""
+    found = load("real_training_qwen_coder_05b")
+    header = (
+        "trained",
+        "parameters",
+        "zh, th, ko refused, %",
+        "change",
+        "minus random",
+        "harmless refused, %",
+        "XSTest-safe refused",
+        "JailbreakBench refused",
+        "KL",
+    )
+    body = []
+    order = list(METHOD_NAMES)
+    for name, entry in sorted(
+        found["methods"].items(),
+        key=lambda each: (each[0] not in order, order.index(each[0]) if each[0] in order else 0),
+    ):
+        by_lang, english = entry["heldout"]["by_lang"], entry["borderline"]["by_lang"]["en"]
+        refused = [by_lang[lang]["refusal"] for lang in found["languages"] if lang != "en"]
+        compared = found["compared"].get(name, {})
+        share = entry.get("trainable") and f"{100 * entry['trainable'] / entry['parameters']:.2f} %"
+        controls = compared.get("against_controls", {}).values()
+        body.append(
+            (
+                METHOD_NAMES.get(name, f"SS without {name.rpartition('_')[2]}"),
+                share or "–",
+                f"{100 * statistics.mean(c['successes'] / c['total'] for c in refused):.0f}",
+                _points(compared["against_base"]["nhr"]) if compared else "–",
+                "; ".join(_points(change) for change in controls) or "–",
+                f"{100 * entry['heldout']['rates']['over_refusal']:.0f}",
+                "{successes} of {total}".format(**english["harmless_refusal"]),
+                "{successes} of {total}".format(**english["refusal"]),
+                f"{entry['heldout']['rates']['kl']:.2f}",
+            )
+        )
+    return rows(header, body)
+
+
+def frontier_methods() -> str:
+    """The methods of other papers on the organism's frontier, each beside as many random neurons."""
+    found = load("frontier_methods")["scenarios"]["replay"]
+    base = found["base"]
+    body = [("base", "–", f"{100 * base['mean']:.0f}", "–", "–")]
+    for name, method in found["methods"].items():
+        at, area = method["at"]["0.05"], method["area"]
+        gain = at.get("minus_random")
+        body.append(
+            (
+                METHOD_NAMES[name],
+                f"{100 * max(method['trainable']) / max(method['parameters']):.2f} %",
+                f"{100 * at['mean']:.0f} ({', '.join(f'{100 * value:.0f}' for value in at['values'])})",
+                _spread(gain) if gain and name != "random" else "–",
+                f"{100 * area['mean']:.0f}",
+            )
+        )
+    header = ("trained", "parameters", "refused, mean (by seed), %", "minus random", "area")
+    return rows(header, body)
+
+
 TABLES: Mapping[str, Callable[[], str]] = {
     "accuracy": accuracy,
     "speed": speed,
@@ -407,6 +506,9 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "overlap": overlap,
     "engines": engines,
     "refilling": refilling,
+    "train_memory": train_memory,
+    "real_training": real_training,
+    "frontier_methods": frontier_methods,
 }
 
 

@@ -57,7 +57,7 @@ def trained(settings: Params, method: str) -> Path:
 def change(before: Condition, after: Condition, langs: Sequence[str]) -> dict[str, float] | None:
     """The change of refusal on the same prompts, languages with equal weights, with its paired interval."""
     found = before.change(after, langs)
-    return found and {"change": round(found.value, 4), "low": round(found.low, 4), "high": round(found.high, 4)}
+    return found and {"difference": round(found.value, 4), "low": round(found.low, 4), "high": round(found.high, 4)}
 
 
 def compared(run: Results) -> dict[str, Any]:
