@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import importlib.util
+import os
 import sys
 import threading
 from collections.abc import Iterator
@@ -117,3 +118,20 @@ def free() -> None:
         from vllm.distributed import cleanup_dist_env_and_memory  # pyright: ignore[reportMissingImports]
 
         cleanup_dist_env_and_memory()
+
+
+@contextmanager
+def shown_bars_only(llm: Any) -> Iterator[None]:
+    """Let vLLM draw its progress bar only where bars are shown.
+
+    vLLM 0.32 divides by the time that its bar has run, and a bar that `TQDM_DISABLE` hides has run for no time.
+    """
+    if llm is None or not os.environ.get("TQDM_DISABLE"):
+        yield
+        return
+    generate = llm.generate
+    llm.generate = lambda *args, **kwargs: generate(*args, **kwargs | {"use_tqdm": False})
+    try:
+        yield
+    finally:
+        llm.generate = generate
