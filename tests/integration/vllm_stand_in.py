@@ -72,6 +72,8 @@ def _tokenizer(name: str, **_: Any) -> Any:
 @contextmanager
 def installed() -> Iterator[Any]:
     """`ssn_vllm` on the stand-in, in place of vLLM; the modules that know it are forgotten afterwards."""
+    from lm_eval.api.registry import model_registry
+
     from ssn_eval.harness.served import library
 
     ours, theirs = "ssn_eval.harness.served.model", "lm_eval.models.vllm_causallms"
@@ -96,9 +98,12 @@ def installed() -> Iterator[Any]:
         patch.setattr(importlib.metadata, "version", lambda name: "0.32.0" if name == "vllm" else version(name))
         for name in (ours, theirs):
             sys.modules.pop(name, None)
+        # an earlier test may have read lm_eval's class; it is imported again, so the registry gets its place back in the meantime
+        patch.setitem(model_registry._objs, "vllm", f"{theirs}:VLLM")
         library._lm_eval_class.cache_clear()
         ENGINES.clear()
         found = importlib.import_module(ours).SsnVLLM
+        assert theirs in sys.modules, library._lm_eval_class()[1]
         patch.setattr(sys.modules[theirs], "find_spec", lambda name: True if name == "vllm" else find(name))
         yield found
         for name in (ours, theirs):
