@@ -32,8 +32,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.quick:
         options.batch, options.length, options.tokens, options.repeats = 2, 8, 2, 1
-    asked = {name: getattr(options, name) for name in ("batch", "length", "tokens", "repeats")}
-    print(json.dumps({"model": Path(options.path).name, **asked, **measure(options), "machine": machine()}))
+    settings = {name: getattr(options, name) for name in ("batch", "length", "tokens", "repeats")}
+    print(json.dumps({"model": Path(options.path).name, **settings, **measure(options), "machine": machine()}))
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:

@@ -422,6 +422,9 @@ METHOD_NAMES = {
     "full": "all weights",
     "mlc": "all weights, `mlc`",
     "pathway": "pathway of English",
+    "ssn.without_th": "SS without Thai",
+    "ssn.without_zh": "SS without Chinese",
+    "ssn.without_ko": "SS without Korean",
 }
 
 
@@ -431,39 +434,43 @@ def real_training() -> str:
     header = (
         "trained",
         "parameters",
-        "zh, th, ko refused, %",
+        "harmful refused, %",
         "change",
         "minus random",
         "harmless refused, %",
+        "harmful minus harmless",
         "XSTest-safe refused",
         "JailbreakBench refused",
         "KL",
     )
     body = []
-    order = list(METHOD_NAMES)
-    for name, entry in sorted(
-        found["methods"].items(),
-        key=lambda each: (each[0] not in order, order.index(each[0]) if each[0] in order else 0),
-    ):
+    for name in sorted(found["methods"], key=list(METHOD_NAMES).index):
+        entry = found["methods"][name]
         by_lang, english = entry["heldout"]["by_lang"], entry["borderline"]["by_lang"]["en"]
-        refused = [by_lang[lang]["refusal"] for lang in found["languages"] if lang != "en"]
+        weaker = [by_lang[lang] for lang in found["languages"] if lang != "en"]
+        refusal, harmless = (_mean_share(weaker, label) for label in ("refusal", "harmless_refusal"))
         compared = found["compared"].get(name, {})
         share = entry.get("trainable") and f"{100 * entry['trainable'] / entry['parameters']:.2f} %"
         controls = compared.get("against_controls", {}).values()
         body.append(
             (
-                METHOD_NAMES.get(name, f"SS without {name.rpartition('_')[2]}"),
+                METHOD_NAMES[name],
                 share or "–",
-                f"{100 * statistics.mean(c['successes'] / c['total'] for c in refused):.0f}",
+                f"{100 * refusal:.0f}",
                 _points(compared["against_base"]["nhr"]) if compared else "–",
                 "; ".join(_points(change) for change in controls) or "–",
-                f"{100 * entry['heldout']['rates']['over_refusal']:.0f}",
+                f"{100 * harmless:.0f}",
+                f"{100 * (refusal - harmless):.0f}",
                 "{successes} of {total}".format(**english["harmless_refusal"]),
                 "{successes} of {total}".format(**english["refusal"]),
                 f"{entry['heldout']['rates']['kl']:.2f}",
             )
         )
     return rows(header, body)
+
+
+def _mean_share(by_lang: list[Mapping[str, Any]], label: str) -> float:
+    return statistics.mean(counts[label]["successes"] / counts[label]["total"] for counts in by_lang)
 
 
 def frontier_methods() -> str:

@@ -179,7 +179,7 @@ class SsnVLLM(Conditioned, _Base):
     def _model_generate(self, requests: Any, generate: bool = False, sampling_params: Any = None) -> Any:
         """As `vllm`; an engine that had left the device for a judge starts again, and one that dies is an `EngineError`."""
         self._enter()
-        with engine.one_failure("answering", self.model), engine.shown_bars_only(getattr(self, "model", None)):
+        with engine.one_failure("answering", self.model), engine.shown_bars_only(self.model):
             outputs = super()._model_generate(requests, generate, sampling_params)
         if generate and isinstance(self.cache_hook, Endings):
             answers = [output.outputs[0] for output in outputs]

@@ -90,7 +90,7 @@ def _undone_on_error(folder: Path, texts: Mapping[str, str]) -> Iterator[None]:
     new_templates = [folder / name for name in PLOTS if not (folder / name).exists()]
     try:
         yield
-    except BaseException:
+    except BaseException:  # Ctrl-C too: it goes on below, after the folder is as it was
         for path in (*new, *new_templates, *missing[:1]):
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         for path, content in old.items():
