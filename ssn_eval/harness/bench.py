@@ -106,7 +106,7 @@ class Bench:
         return self._conditions().has(_own(neurons, op))
 
     def trained(self, folder: Path) -> Measured:
-        """The model with an adapter, or a full checkpoint in its place.
+        """The model with an adapter or a delta, or a full checkpoint in its place.
 
         Raises:
             ParamsError: the model is a trained one already.
@@ -119,6 +119,8 @@ class Bench:
         def with_model() -> AbstractContextManager[Model]:
             if self._settings.engine == "vllm":
                 return self._base().trained(folder)
+            if folder.is_file():
+                return self._base().edited(folder)
             return self._replaced(folder) if is_full else self._base().adapted(folder)
 
         return self._measure(own, with_model)

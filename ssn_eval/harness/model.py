@@ -27,7 +27,7 @@ from ssn_eval.harness.arguments import ModelArguments
 from ssn_eval.harness.conditioned import Conditioned, folder_hash, refuse_several
 from ssn_eval.harness.endings import Endings
 from ssn_eval.harness.exits import one_sentence
-from ssn_eval.interventions import hooks, residual
+from ssn_eval.interventions import hooks, residual, weights
 from ssn_eval.interventions.hooks import intervene
 from ssn_eval.interventions.ops import Op
 from ssn_eval.models import deltas, heads, loading, quantization, residency, templates
@@ -144,8 +144,7 @@ class SsnHFLM(Conditioned, _HFLM):
             SsnError: the model has an adapter already, or this one does not fit.
         """
         with one_sentence():
-            if self._adapter or self._checkpoint:
-                raise ParamsError("This model has an adapter or a checkpoint already; load the base model alone.")
+            self._refuse_more()
             base: Any = self._model
             tuned = load_adapter(base, adapter, self._ref, other_weights=self._other_model)
         self._model, self._adapter = tuned.eval(), str(adapter)
@@ -155,6 +154,36 @@ class SsnHFLM(Conditioned, _HFLM):
             yield self
         finally:
             self._model, self._adapter = tuned.unload(), None
+
+    @contextmanager
+    def edited(self, delta_file: Path) -> Iterator[SsnHFLM]:
+        """This model with a delta (`ssn edit`) while the body runs; the weights are what they were afterwards.
+
+        Raises:
+            SsnError: the model has an adapter, a checkpoint or neurons already, or the delta is of another model.
+        """
+        with one_sentence():
+            self._refuse_more()
+            checkpoint = arguments.checkpoint(str(delta_file))
+            assert checkpoint is not None
+            assert checkpoint.delta is not None  # a file is a delta
+            if not self._other_model:
+                checkpoint.refuse_other_base(self._ref)
+        with deltas.applied(self._model, checkpoint.delta):
+            self._checkpoint = checkpoint
+            try:
+                yield self
+            finally:
+                self._checkpoint = None
+
+    def _refuse_more(self) -> None:
+        """Stop if the model is not the base alone.
+
+        Raises:
+            ParamsError: it has an adapter, a checkpoint or neurons.
+        """
+        if self._adapter or self._checkpoint or self._treatment.interventions:
+            raise ParamsError("This model has an adapter, a checkpoint or neurons= already; load the base model alone.")
 
     def _weights(self, pretrained: Any, kwargs: dict[str, Any]) -> Any:
         """The model that `HFLM` loads, or the full checkpoint in its place; a checkpoint without a tokenizer gets the base's."""
@@ -169,7 +198,7 @@ class SsnHFLM(Conditioned, _HFLM):
         return str(folder)
 
     def _create_model(self, pretrained: str, **kwargs: Any) -> None:
-        """Load as `HFLM`, add the delta or the adapter, then attach the hooks: an intervention acts on base and adapter together."""
+        """Load as `HFLM`, add the delta or the adapter, then the interventions: they act on base and adapter together."""
         if self.backend == "causal":
             self.AUTO_MODEL_CLASS = auto_class(self.config)  # a wrapper with images may have no causal class
         has_report = not any(kwargs.get(name) for name in ("peft", "delta", "autogptq", "gptqmodel"))
@@ -197,7 +226,8 @@ class SsnHFLM(Conditioned, _HFLM):
                 self._model.to(self.device)
         self._treatment.refuse_other(self._ref, self._ancestors(), self._other_model)
         model: Any = self._model
-        hooks.attach(model, self._treatment.interventions, self._treatment.reference)
+        if not weights.bake_exact(model, self._treatment.interventions, self._treatment.reference):
+            hooks.attach(model, self._treatment.interventions, self._treatment.reference)
         if self._treatment.direction and self._treatment.direction_op:
             residual.attach(base_model, self._treatment.direction, self._treatment.direction_op)
 

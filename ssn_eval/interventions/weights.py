@@ -7,13 +7,14 @@ after the row, so they see the same numbers. The logits equal those under `inter
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ssn_eval.core.errors import ParamsError
 from ssn_eval.core.neurons import Geometry, NeuronSet
 from ssn_eval.interventions.ops import Intervention, Op
-from ssn_eval.interventions.plan import plan
+from ssn_eval.interventions.plan import Changes, plan
 from ssn_eval.interventions.reference import Reference
 from ssn_eval.models import quantization
 
@@ -36,8 +37,6 @@ def bake_all(model: PreTrainedModel, interventions: Sequence[Intervention], refe
         ParamsError: weights cannot express it: positions, a constant where there is no bias, an adapter beside the weights,
             quantised weights.
     """
-    import torch
-
     from ssn_eval.models.architectures.resolving import resolve
 
     refuse_unbakeable(model, interventions)
@@ -46,6 +45,46 @@ def bake_all(model: PreTrainedModel, interventions: Sequence[Intervention], refe
     for key, changes in planned.items():
         if any(constant for _, constant in changes.values()):
             _refuse_without_bias(sites[key])
+    _write(sites, planned)
+
+
+def bake_exact(
+    model: PreTrainedModel, interventions: Sequence[Intervention], reference: Reference | None = None
+) -> bool:
+    """Write interventions into the model's weights if a hook would give the same numbers bit for bit; hooks cost time at every token.
+
+    A factor of 0, 1, 2, 4 and so on is exact: such a product of two floating-point numbers is not rounded.
+
+    Returns:
+        Whether they were written; if not, nothing was.
+
+    Raises:
+        SsnError: as `plan.plan`.
+    """
+    from ssn_eval.models.architectures.resolving import resolve
+
+    is_plain = not hasattr(model, "peft_config") and quantization.method_of(model) is None
+    if not is_plain or any(intervention.positions != "all" for intervention in interventions):
+        return False
+    sites = resolve(model)
+    planned = plan(Geometry({key: site.width for key, site in sites.items()}), interventions, reference).prompt
+    if any(sites[key].expert is not None or sites[key].weight().is_meta for key in planned):
+        return False  # a hook changes the order in which experts are added up; accelerate holds the weights of meta tensors elsewhere
+    if not all(_is_exact(*change) for changes in planned.values() for change in changes.values()):
+        return False
+    _write(sites, planned)
+    return True
+
+
+def _is_exact(factor: float, constant: float) -> bool:
+    """Whether `factor · a + constant` needs no rounding for any `a`."""
+    return constant == 0 and (factor == 0 or (factor >= 1 and math.frexp(factor)[0] == 0.5))
+
+
+def _write(sites: Mapping[str, Site], planned: Mapping[str, Changes]) -> None:
+    """Change the weights of the sites."""
+    import torch
+
     with torch.no_grad():
         for key, changes in planned.items():
             factors, constants = zip(*changes.values(), strict=True)

@@ -7,7 +7,8 @@ columns, (n,) for entries. The values are not differences, so base and delta giv
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -45,6 +46,13 @@ class Patch(NamedTuple):
             weight[..., index] = values
         else:
             weight.view(-1)[index] = values
+
+    def values_in(self, weight: torch.Tensor) -> torch.Tensor:
+        """What a weight holds at the positions now, in the form of `values`; a copy."""
+        index = self.positions.to(weight.device)
+        if self.where == "rows":
+            return weight[index]
+        return weight[..., index] if self.where == "columns" else weight.view(-1)[index]
 
 
 @dataclass(frozen=True)
@@ -99,16 +107,41 @@ def apply(model: nn.Module, delta: Delta) -> None:
     Raises:
         MismatchError: a weight is missing or has another shape.
     """
-    import torch
+    _write(_fitting(model, delta), delta.patches)
 
+
+@contextmanager
+def applied(model: nn.Module, delta: Delta) -> Iterator[None]:
+    """A model with a delta while the body runs; its weights are what they were afterwards. Raises what `apply` raises."""
+    weights = _fitting(model, delta)
+    before = {name: patch._replace(values=patch.values_in(weights[name])) for name, patch in delta.patches.items()}
+    _write(weights, delta.patches)
+    try:
+        yield
+    finally:
+        _write(weights, before)
+
+
+def _fitting(model: nn.Module, delta: Delta) -> Mapping[str, torch.Tensor]:
+    """The weights of a model that has every weight of the delta, in its shape.
+
+    Raises:
+        MismatchError: it has not.
+    """
     weights = model.state_dict()
     for name, patch in delta.patches.items():
         if name not in weights or not _fits(patch, weights[name]):
             raise MismatchError(
                 f"The delta of {delta.base.id} changes {name!r}, but this model lacks that weight or has it in another shape."
             )
+    return weights
+
+
+def _write(weights: Mapping[str, torch.Tensor], patches: Mapping[str, Patch]) -> None:
+    import torch
+
     with torch.no_grad():
-        for name, patch in delta.patches.items():
+        for name, patch in patches.items():
             patch.apply(weights[name])
 
 

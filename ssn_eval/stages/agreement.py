@@ -57,7 +57,7 @@ def main(
     for text in settings.agreement[name]:
         choice = choices.parse(text, ALONE)
         if choice.is_pathway:
-            rows[text] = _pathway(source, name, *own)
+            rows[text] = on_pathway(source, name, *own)
         else:
             evidence, halves = own if choice.scorer is None else source.evidence(choice)
             rows[text] = of_rule(choice.rule, name, evidence, halves, settings.select, ref.geometry)
@@ -144,7 +144,7 @@ class Source:
         return Second(files.sha256(folder), cache(lambda: open_trained(self.spec, folder)))
 
 
-def _pathway(source: Source, which: str, evidence: Evidence, halves: tuple[Evidence, Evidence] | None) -> Row:
+def on_pathway(source: Source, which: str, evidence: Evidence, halves: tuple[Evidence, Evidence] | None) -> Row:
     """The neurons of the paper's set that lie on a pathway of HR by co-activation; in the halves, set and samples are halved."""
     settings = source.settings
     harmful, harmless = (

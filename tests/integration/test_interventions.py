@@ -24,7 +24,7 @@ from ssn_eval.interventions import measuring
 from ssn_eval.interventions.hooks import intervene, intervene_all
 from ssn_eval.interventions.ops import MEAN, POSITIONS, SUPPRESS, Intervention, Layers, Op, Positions, parse_op
 from ssn_eval.interventions.reference import PERCENTILES, Activations, Reference
-from ssn_eval.interventions.weights import bake, bake_all
+from ssn_eval.interventions.weights import bake, bake_all, bake_exact
 from ssn_eval.models import loading
 from ssn_eval.models.architectures.resolving import decoder, geometry, resolve
 from ssn_eval.training.adapters.neuron_lora import build
@@ -66,6 +66,31 @@ def constants(model, chosen, value=0.7) -> Reference:
         for key, index in chosen.by_key().items()
     }
     return Reference(sites, ModelRef("tiny", "0" * 64, model.config.model_type, geometry(model)))
+
+
+@pytest.mark.parametrize("op", [SUPPRESS, Op(2.0)], ids=str)
+def test_exact_factors_give_the_same_bits_in_weights(any_model, op):
+    """Experts are left to hooks; torch multiplies such small ones in float32 alone."""
+    ids = tokens(2, 9)
+    chosen = existing(any_model, CHOSEN)
+    has_experts = any(resolve(any_model)[key].expert is not None for key in chosen.by_key())
+    for dtype in (torch.float32,) if has_experts else (torch.float32, torch.bfloat16):
+        model = any_model.to(dtype)
+        with torch.no_grad():
+            with intervene(model, chosen, op):
+                hooked = model(ids).logits
+            assert bake_exact(model, [Intervention(chosen, op)]) != has_experts
+            assert has_experts or torch.equal(model(ids).logits, hooked)
+
+
+def test_what_weights_would_round_or_cannot_express_is_left_to_hooks(any_model):
+    chosen = existing(any_model, CHOSEN)
+    before = {name: weight.clone() for name, weight in any_model.named_parameters()}
+    assert not bake_exact(any_model, [Intervention(chosen, Op(1.5))])
+    assert not bake_exact(any_model, [Intervention(chosen, Op(0.5))])
+    assert not bake_exact(any_model, [Intervention(chosen, SUPPRESS, positions="prompt")])
+    assert not bake_exact(any_model, [Intervention(chosen, MEAN)], constants(any_model, chosen))
+    assert all(torch.equal(weight, before[name]) for name, weight in any_model.named_parameters())
 
 
 @pytest.mark.parametrize("op", [SUPPRESS, Op(3.0), Op(-1.0)], ids=str)

@@ -31,7 +31,7 @@ from ssn_eval.interventions.ops import Intervention, Op
 from ssn_eval.models import engine, loading, residency, templates
 from ssn_eval.models.loading import ModelSpec
 from ssn_eval.models.tokens import leave_out_end
-from ssn_eval.training.adapters.folder import refuse_other_base
+from ssn_eval.training.adapters.folder import is_weights, refuse_other_base
 
 DOOR = "ssn_vllm"
 _PARALLEL = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "quantization", "max_model_len")
@@ -236,11 +236,10 @@ class SsnVLLM(Conditioned, _Base):
 
     @contextmanager
     def trained(self, folder: Path) -> Iterator[SsnVLLM]:
-        """This model with an adapter, or a full checkpoint in its place, while the body runs, in the same engine."""
-        is_full = (folder / "config.json").is_file()
+        """This model with an adapter or a delta, or a full checkpoint in its place, while the body runs, in the same engine."""
         with one_sentence():
-            checkpoint = arguments.checkpoint(str(folder)) if is_full else None
-        with self._changed(Treatment(), checkpoint, None if is_full else folder):
+            checkpoint = arguments.checkpoint(str(folder)) if is_weights(folder) else None
+        with self._changed(Treatment(), checkpoint, None if checkpoint else folder):
             yield self
 
     @contextmanager
