@@ -19,7 +19,9 @@ from ssn_eval.harness.conditions import Conditions
 from ssn_eval.harness.evaluate import Evaluation
 from ssn_eval.harness.model import SsnHFLM
 from ssn_eval.interventions import directions, residual
-from ssn_eval.models import loading
+from ssn_eval.interventions.ops import SUPPRESS
+from ssn_eval.interventions.weights import bake
+from ssn_eval.models import deltas, loading
 from ssn_eval.models.loading import ModelSpec
 from ssn_eval.prompts.jsonl import read_jsonl
 from ssn_eval.stages import validate
@@ -97,6 +99,27 @@ def test_an_adapter_is_taken_off_and_leaves_the_model_as_it_was(tmp_path: Path) 
             assert torch.equal(lm.model(IDS).logits, before)
     assert lm.get_model_info()["ssn_eval"]["adapter"] is None
     assert weights.keys() == lm.model.state_dict().keys()
+    assert all(torch.equal(p, weights[name]) for name, p in lm.model.state_dict().items())
+
+
+def test_a_delta_is_taken_off_and_leaves_the_model_as_it_was(tmp_path: Path) -> None:
+    models_on_disk.llama(tmp_path / "m")
+    loaded = loading.load(ModelSpec(str(tmp_path / "m")))
+    weights = {name: p.clone() for name, p in loaded.model.state_dict().items()}
+    bake(loaded.model, CHOSEN, SUPPRESS)
+    patches = deltas.between(weights, loaded.model.state_dict())
+    deltas.save(tmp_path / "edit.safetensors", deltas.Delta(patches, loaded.ref))
+    lm = SsnHFLM(str(tmp_path / "m"), device="cpu")
+    with torch.no_grad():
+        before, expected = lm.model(IDS).logits, loaded.model(IDS).logits
+        for _ in range(2):
+            with lm.edited(tmp_path / "edit.safetensors") as changed:
+                assert torch.equal(changed.model(IDS).logits, expected)
+                assert changed.get_model_info()["ssn_eval"]["checkpoint"] == "edit.safetensors"
+                with pytest.raises(SystemExit), lm.edited(tmp_path / "edit.safetensors"):
+                    pass
+            assert torch.equal(lm.model(IDS).logits, before)
+    assert "checkpoint" not in lm.get_model_info()["ssn_eval"]
     assert all(torch.equal(p, weights[name]) for name, p in lm.model.state_dict().items())
 
 
