@@ -65,6 +65,7 @@ class Run:
     """A working copy of the pipeline, and the result that is written after every condition."""
 
     def __init__(self, folder: Path | None, out: Path) -> None:
+        """Measure the base; `folder` holds the borderline prompts, `out` is the result's file."""
         self.settings: Params = params.load(Path("params.yaml"))
         self.spec = loading.read_spec(MODEL / "spec.json")
         self.languages = list(self.settings.languages)

@@ -1,0 +1,1 @@
+"""The tables of the documents, each as one function that returns Markdown."""
