@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from ssn_eval.cli.loading import ModelOptions, model_options
+from ssn_eval.cli.options import BATCH_SIZE
 from ssn_eval.cli.output import FILE, JSON, emit
 
 
@@ -16,7 +17,7 @@ from ssn_eval.cli.output import FILE, JSON, emit
 @click.option("--harmless", "harmless_file", required=True, type=FILE, help="Harmless prompts, likewise.")
 @click.option("--lang", default="en", show_default=True, help="Language code; both papers take English.")
 @click.option("--layer", type=click.IntRange(0), help="The layer; by default the one that separates best.")
-@click.option("--batch-size", default=8, show_default=True, type=click.IntRange(1), help="Prompts in one forward pass.")
+@BATCH_SIZE
 @click.option("--limit", type=click.IntRange(2), help="The largest number of prompts of each label, drawn at random.")
 @click.option("--seed", default=0, show_default=True, help="Seed of that draw.")
 @click.option("--out", required=True, type=FILE, help="The file of the direction (.safetensors).")

@@ -9,6 +9,7 @@ import click
 
 from ssn_eval.cli.group import Group
 from ssn_eval.cli.loading import ModelOptions, model_options
+from ssn_eval.cli.options import BATCH_SIZE, codes_of
 from ssn_eval.cli.output import FILE, JSON, emit
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def edit() -> None:
     type=click.FloatRange(0, min_open=True),
     help="Weight of a small change, as a share of the inputs' mean square.",
 )
-@click.option("--batch-size", default=8, show_default=True, type=click.IntRange(1), help="Prompts in one forward pass.")
+@BATCH_SIZE
 @click.option("--heldout", default=0.25, show_default=True, help="Share of the ids that is left for evaluation.")
 @click.option("--limit", type=click.IntRange(1), help="The largest number of ids of each label.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the split.")
@@ -73,13 +74,12 @@ def sparse(
     Example: ssn edit sparse --model Qwen/Qwen3-8B --neurons found/sets/ss.json --languages th --out edited.safetensors
     """
     from ssn_eval.core import tensors
-    from ssn_eval.core.languages import language
     from ssn_eval.core.settings import PromptParams
     from ssn_eval.prompts.corpus import TRAIN, from_sources
     from ssn_eval.training import editing
 
     tensors.refuse_other_ending(out, "An edit")
-    langs = list(dict.fromkeys(language(code.strip()).code for code in languages.split(",") if code.strip()))
+    langs = codes_of(languages)
     settings = PromptParams(harmful=harmful_file, harmless=harmless_file, heldout=heldout, limit=limit, seed=seed)
     prompts = [p for p in from_sources((hr, *langs), settings) if p.split == TRAIN]
     english = {p.id: p.prompt for p in prompts if (p.lang, p.label) == (hr, "harmful")}

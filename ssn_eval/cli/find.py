@@ -8,17 +8,16 @@ from typing import Any
 
 import click
 
-from ssn_eval.cli.harden import settings_among
 from ssn_eval.cli.loading import ModelOptions, model_options
-from ssn_eval.cli.options import settings_options
+from ssn_eval.cli.options import HR, LANGUAGES, codes_of, settings_among, settings_options
 from ssn_eval.cli.output import FILE, JSON, emit, table
 from ssn_eval.core.settings import PromptParams, ScoreParams, SelectParams
 
 
 @click.command()
 @model_options(required=True)
-@click.option("--languages", required=True, help="Language codes with commas between them, for example en,zh,th.")
-@click.option("--hr", default="en", show_default=True, help="The high-resource language, one of --languages.")
+@LANGUAGES
+@HR
 @settings_options(PromptParams, "harmful", "harmless", "heldout", "limit", "seed")
 @settings_options(
     ScoreParams,
@@ -47,7 +46,7 @@ def find(
     from ssn_eval.core.languages import language
     from ssn_eval.stages.finding import find as find_sets
 
-    langs = list(dict.fromkeys(language(code.strip()).code for code in languages.split(",") if code.strip()))
+    langs = codes_of(languages)
     score = settings_among(ScoreParams, {k: v for k, v in values.items() if k != "seed"})
     select = settings_among(SelectParams, values)
     found = find_sets(

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ssn_eval.cli.loading import ModelOptions, model_options
-from ssn_eval.cli.options import settings_from, settings_options
+from ssn_eval.cli.options import LANGUAGES, codes_of, settings_among, settings_options, values_of
 from ssn_eval.cli.output import FILE, JSON, emit, table
 from ssn_eval.core.settings import EvaluateParams, HardenParams, PromptParams, TrainParams
 
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from ssn_eval.models.loading import ModelSpec
     from ssn_eval.prompts.prompt import Prompt
 
-S = TypeVar("S")
 RESULT = "harden.json"
 NEURONS = "neurons.json"
 
@@ -30,7 +28,7 @@ NEURONS = "neurons.json"
 @click.command()
 @model_options(required=True)
 @click.option("--neurons", "neuron_file", required=True, type=FILE, help="A neuron set of this model (`ssn select`).")
-@click.option("--languages", required=True, help="Language codes with commas between them, for example en,zh,th.")
+@LANGUAGES
 @click.option(
     "--by",
     "way",
@@ -67,7 +65,6 @@ def harden(
     """
     from ssn_eval.core import files, store
     from ssn_eval.core.errors import ParamsError
-    from ssn_eval.core.languages import language
     from ssn_eval.core.origin import versions
     from ssn_eval.models import loading
     from ssn_eval.prompts.corpus import HELDOUT, from_sources
@@ -75,7 +72,7 @@ def harden(
 
     if out.exists():
         raise ParamsError(f"{out} exists already; name a new folder, nothing is overwritten.")
-    langs = list(dict.fromkeys(language(code.strip()).code for code in languages.split(",") if code.strip()))
+    langs = codes_of(languages)
     limits, prompt_settings = settings_among(HardenParams, values), settings_among(PromptParams, values)
     settings = replace(settings_among(EvaluateParams, values), capability=None, limit=None)
     neurons = store.load_neurons(neuron_file)
@@ -104,18 +101,6 @@ def harden(
         files.write_json(out / RESULT, result)
         shutil.rmtree(work, ignore_errors=True)
     emit(result | {"out": out.as_posix() if out.exists() else None}, as_json, _shown(result, out, keep_apart))
-
-
-def values_of(settings: Any) -> dict[str, Any]:
-    """A settings value as plain JSON."""
-    from dataclasses import asdict
-
-    return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(settings).items()}
-
-
-def settings_among(kind: type[S], values: Mapping[str, Any]) -> S:
-    """The settings of one class among the options of several."""
-    return settings_from(kind, {name: value for name, value in values.items() if name in kind.__dataclass_fields__})  # type: ignore[attr-defined]
 
 
 def _refuse_other(neurons: NeuronFile, weights: str, path: Path) -> None:

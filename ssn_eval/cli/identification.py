@@ -69,7 +69,9 @@ def identify(
     if (against is None) == (settings.method == "model_diff"):
         raise ParamsError("--against MODEL and --method model_diff go together; give both, or neither.")
     loaded = model.load()
-    second = loading.load(ModelSpec.parse(against, None, None, "auto"), loaded.model.device) if against else None
+    second = (
+        loading.load(ModelSpec.parse(against, None, None, "auto"), device=str(loaded.model.device)) if against else None
+    )
     if restricted is not None:
         restricted.model.refuse_other(loaded.ref, f"The neuron set {neuron_file}")
     with identification.work_folder(out.with_name(f".{out.name}.work")) as work:

@@ -4,12 +4,32 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import click
 
 F = TypeVar("F", bound=Callable[..., Any])
 S = TypeVar("S")
+
+LANGUAGES = click.option(
+    "--languages", required=True, help="Language codes with commas between them, for example en,zh,th."
+)
+HR = click.option("--hr", default="en", show_default=True, help="The high-resource language, one of --languages.")
+BATCH_SIZE = click.option(
+    "--batch-size", default=8, show_default=True, type=click.IntRange(1), help="Prompts in one forward pass."
+)
+
+
+def codes_of(text: str) -> list[str]:
+    """The codes of languages with commas between them, each once.
+
+    Raises:
+        UnknownNameError: a language is not known.
+    """
+    from ssn_eval.core.languages import language
+
+    return list(dict.fromkeys(language(code.strip()).code for code in text.split(",") if code.strip()))
 
 
 class CommaSeparated(click.ParamType):
@@ -50,6 +70,16 @@ def settings_from(kind: type[S], values: Mapping[str, Any]) -> S:
     from ssn_eval.core import params
 
     return params.build(kind, values, click.get_current_context().command_path)
+
+
+def settings_among(kind: type[S], values: Mapping[str, Any]) -> S:
+    """The settings of one class among the options of several; raises what `settings_from` raises."""
+    return settings_from(kind, {name: value for name, value in values.items() if name in kind.__dataclass_fields__})  # type: ignore[attr-defined]
+
+
+def values_of(settings: Any) -> dict[str, Any]:
+    """A settings value as plain JSON."""
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(settings).items()}
 
 
 def _option(kind: Any, name: str, flag: str) -> Callable[[F], F]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from ssn_eval.cli.loading import ModelOptions, model_options
+from ssn_eval.cli.options import BATCH_SIZE
 from ssn_eval.cli.output import FILE, JSON, emit
 
 
@@ -22,7 +23,7 @@ from ssn_eval.cli.output import FILE, JSON, emit
 )
 @click.option("--lang", default="en", show_default=True, help="Language code.")
 @click.option("--propagation", is_flag=True, help="Edges of propagation too: a pass over 50 prompts for every neuron.")
-@click.option("--batch-size", default=8, show_default=True, type=click.IntRange(1), help="Prompts in one forward pass.")
+@BATCH_SIZE
 @click.option("--limit", type=click.IntRange(2), help="The largest number of prompts of each label, drawn at random.")
 @click.option("--seed", default=0, show_default=True, help="Seed of that draw, of permutations and of random neurons.")
 @click.option("--out", required=True, type=FILE, help="The neurons that are kept (.json or .safetensors).")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ssn_eval.cli.loading import ModelOptions, model_options
-from ssn_eval.cli.options import CommaSeparated
+from ssn_eval.cli.options import BATCH_SIZE, CommaSeparated
 from ssn_eval.cli.output import FILE, JSON, emit
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @click.option(
     "--neurons", "neuron_files", type=FILE, multiple=True, help="Only the neurons of this set; may be repeated."
 )
-@click.option("--batch-size", default=8, show_default=True, type=click.IntRange(1), help="Prompts in one forward pass.")
+@BATCH_SIZE
 @click.option("--limit", type=click.IntRange(1), help="The largest number of prompts, drawn at random.")
 @click.option("--seed", default=0, show_default=True, help="Seed of that draw.")
 @click.option("--out", required=True, type=FILE, help="The file of the activations (.safetensors).")

@@ -9,9 +9,8 @@ from typing import Any
 
 import click
 
-from ssn_eval.cli.harden import settings_among, values_of
 from ssn_eval.cli.loading import ModelOptions, model_options
-from ssn_eval.cli.options import settings_options
+from ssn_eval.cli.options import HR, LANGUAGES, codes_of, settings_among, settings_options, values_of
 from ssn_eval.cli.output import FILE, JSON, emit, table
 from ssn_eval.core.settings import EvaluateParams, HardenParams, PromptParams, ScoreParams, SelectParams
 
@@ -22,8 +21,8 @@ from ssn_eval.core.settings import EvaluateParams, HardenParams, PromptParams, S
     "--adapter", type=FILE, help="What hardened it: the folder of an adapter (`ssn train`, `ssn harden --by train`)."
 )
 @click.option("--checkpoint", type=FILE, help="Or a full checkpoint's folder, or the file of an edit or a delta.")
-@click.option("--languages", required=True, help="Language codes with commas between them, for example en,zh,th.")
-@click.option("--hr", default="en", show_default=True, help="The high-resource language, one of --languages.")
+@LANGUAGES
+@HR
 @click.option(
     "--set",
     "which",
@@ -70,7 +69,7 @@ def robustness(
     from ssn_eval.prompts.corpus import HELDOUT, from_sources
     from ssn_eval.stages import robustness as stage
 
-    langs = list(dict.fromkeys(language(code.strip()).code for code in languages.split(",") if code.strip()))
+    langs = codes_of(languages)
     hr = language(hr).code
     if adapter and checkpoint:
         raise ParamsError("Give --adapter or --checkpoint, the one that hardened the model, not both.")

@@ -86,6 +86,18 @@ def identify(made: Made, out: Path, *more: object) -> dict:
     return done("identify", "--model", made.model, "--prompts", made.prompts, "--sites", "both", "--out", out, *more)
 
 
+def test_identify_against_a_second_model(made, tmp_path):
+    """A model does not differ from itself, and differs from one with other weights."""
+    biggest = {}
+    for name, other in (("same", made.model), ("other", save_model(tmp_path / "other", 1))):
+        out = tmp_path / f"{name}.safetensors"
+        words = ("--lang", "en", "--label", "harmful", "--method", "model_diff", "--against", other)
+        assert identify(made, out, *words)["method"] == "model_diff"
+        biggest[name] = max(float(values.max()) for values in store.load_scores(out).scores.values())
+    assert biggest["same"] == 0 < biggest["other"]
+    refused(ssn("identify", "--model", made.model, "--prompts", made.prompts, "--lang", "en", "--label", "harmful", "--method", "model_diff", "--out", tmp_path / "x.safetensors"), "--against")  # fmt: skip
+
+
 def test_end_to_end(made, tmp_path):
     scores: dict[tuple[str, str], Path] = {}
     for lang in ("en", "th"):
