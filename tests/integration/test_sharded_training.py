@@ -1,7 +1,8 @@
-"""FSDP2 by the shipped file, on two processes of this machine's CPU: the weights of one process, and shards that resume."""
+"""FSDP2 and DeepSpeed by the shipped files, on two processes of this machine's CPU: the weights of one process, and shards that resume."""
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import signal
@@ -27,7 +28,11 @@ from ssn_eval.prompts.pairs import Pair, write_pairs
 
 ROOT = Path(__file__).resolve().parents[2]
 FSDP = ROOT / "docs" / "howto" / "fsdp2.yaml"
-ON_CPU = ROOT / "tests" / "fsdp_on_cpu.py"
+DEEPSPEED = FSDP.with_name("deepspeed.yaml")
+ON_CPU = {FSDP: ROOT / "tests" / "fsdp_on_cpu.py", DEEPSPEED: ROOT / "tests" / "deepspeed_on_cpu.py"}
+NEEDS_DEEPSPEED = pytest.mark.skipif(
+    importlib.util.find_spec("deepspeed") is None, reason="DeepSpeed is not installed (pip install deepspeed)"
+)
 CHOSEN = NeuronSet.of([(0, "q_proj", 1), (1, "mlp", 3), (1, "o_proj", 5)])
 PAIRS = [
     Pair(f"{label}-{i}", lang, label, f"how {i} {lang}?" + " very" * (i % 4), "no" + " no" * (i % 5))
@@ -56,14 +61,25 @@ def words(folder: Path, out: Path, method: str, *more: str) -> list[str]:
     return ["train", *files, "--method", method, "--json", "--out", str(out), *more]
 
 
-def sharded(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    return launched([str(ON_CPU), *command], FSDP)
+def sharded(command: Sequence[str], config: Path = FSDP) -> subprocess.CompletedProcess[str]:
+    return launched([str(ON_CPU[config]), *command], config)
 
 
 def result(done: subprocess.CompletedProcess[str], out: Path) -> tuple[dict[str, np.ndarray], list[float]]:
     assert done.returncode == 0, done.stderr[-3000:]
     weights = {name: w for file in out.glob("*.safetensors") for name, w in load_file(file).items()}
-    return weights, [entry["loss"] for entry in json.loads(done.stdout)["loss"]]
+    return weights, [entry["loss"] for entry in json.loads(done.stdout.strip().splitlines()[-1])["loss"]]
+
+
+def killed(command: Sequence[str], config: Path, work: Path) -> None:
+    """Start a sharded run, and kill it when its first checkpoint is whole."""
+    words = launch([str(ON_CPU[config]), *command], config)
+    process = subprocess.Popen(words, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)  # fmt: skip
+    while process.poll() is None and not list(work.glob("checkpoint-*/trainer_state.json")):
+        time.sleep(0.01)
+    assert process.poll() is None, "it ended before it could be killed: give it more steps"
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def alone(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
@@ -118,16 +134,44 @@ def test_what_shards_cannot_train_is_one_sentence(folder, tmp_path, method, said
 def test_killed_shards_resume_to_the_same_bytes(folder, tmp_path, method):
     steps = ("--steps", "40", "--micro-batch", "4")
     whole, curve = result(sharded(words(folder, tmp_path / "whole", method, *steps)), tmp_path / "whole")
-    command = launch([str(ON_CPU), *words(folder, tmp_path / "out", method, *steps)], FSDP)
-    process = subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)  # fmt: skip
-    work = tmp_path / ".work-out"
-    while process.poll() is None and not list(work.glob("checkpoint-*/trainer_state.json")):
-        time.sleep(0.01)
-    assert process.poll() is None, "it ended before it could be killed: give it more steps"
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    killed(words(folder, tmp_path / "out", method, *steps), FSDP, work := tmp_path / ".work-out")
     shards = [p.name for p in work.glob("checkpoint-*/pytorch_model_fsdp_0/*.distcp")]
     assert {"__0_0.distcp", "__1_0.distcp"} <= set(shards) and not (tmp_path / "out").exists()
     resumed, same_curve = result(sharded(words(folder, tmp_path / "out", method, *steps)), tmp_path / "out")
     assert same_curve == curve and all(np.array_equal(resumed[name], w) for name, w in whole.items())
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "whole"]
+
+
+@NEEDS_DEEPSPEED
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["ssn", "full"])
+def test_deepspeed_trains_what_one_process_trains(folder, tmp_path, method):
+    few = ("--steps", "4", "--warmup-ratio", "0")
+    one, curve = result(alone(words(folder, tmp_path / "one", method, *few)), tmp_path / "one")
+    fitting = (*few, "--micro-batch", "4", "--checkpointing")
+    done = sharded(words(folder, tmp_path / "two", method, *fitting), DEEPSPEED)
+    two, sharded_curve = result(done, tmp_path / "two")
+    assert sharded_curve == pytest.approx(curve, abs=1e-4) and set(one) == set(two)
+    for name, weight in one.items():
+        np.testing.assert_allclose(two[name], weight, atol=1e-4)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["one", "two"]
+
+
+@NEEDS_DEEPSPEED
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["ssn", "full"])
+def test_a_killed_deepspeed_run_resumes_to_the_same_bytes(folder, tmp_path, method):
+    steps = ("--steps", "40", "--micro-batch", "4")
+    whole, curve = result(sharded(words(folder, tmp_path / "whole", method, *steps), DEEPSPEED), tmp_path / "whole")
+    killed(words(folder, tmp_path / "out", method, *steps), DEEPSPEED, tmp_path / ".work-out")
+    done = sharded(words(folder, tmp_path / "out", method, *steps), DEEPSPEED)
+    resumed, same_curve = result(done, tmp_path / "out")
+    assert same_curve == curve and all(np.array_equal(resumed[name], w) for name, w in whole.items())
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "whole"]
+
+
+@NEEDS_DEEPSPEED
+@pytest.mark.slow
+def test_masked_gradients_under_deepspeed_are_one_sentence(folder, tmp_path):
+    done = sharded(words(folder, tmp_path / "out", "grad_mask", "--steps", "1"), DEEPSPEED)
+    assert done.returncode != 0 and "use FSDP" in done.stderr and not (tmp_path / "out").exists()
