@@ -30,7 +30,8 @@ def prepare(trainer: Trainer, masks: Mapping[str, torch.Tensor] | None) -> None:
     Raises:
         ParamsError: accelerate does not share the weights here, or DeepSpeed keeps the gradients to itself.
     """
-    if is_on() and not (trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled):
+    is_shared = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
+    if is_on() and not (is_shared and trainer.args.world_size == processes.count()):
         raise ParamsError(
             "The processes should share the weights, but accelerate does so on GPUs alone and with several processes; start two or "
             "more on GPUs, or leave out --config_file."

@@ -172,6 +172,18 @@ def test_a_killed_deepspeed_run_resumes_to_the_same_bytes(folder, tmp_path, meth
 
 @NEEDS_DEEPSPEED
 @pytest.mark.slow
+@pytest.mark.parametrize("seen", ["true", "false"], ids=["told-of-cpus", "not-told"])
+def test_deepspeed_on_cpus_is_one_sentence(folder, tmp_path, monkeypatch, seen):
+    """accelerate starts no group of processes there, so each would train alone."""
+    monkeypatch.setenv("DS_ACCELERATOR", "cpu")
+    command = launch(["-m", "ssn_eval.cli", *words(folder, tmp_path / "out", "ssn", "--steps", "1")], DEEPSPEED)
+    told = {**environment(), "ACCELERATE_USE_CPU": seen}
+    done = subprocess.run(command, capture_output=True, text=True, env=told, check=False)
+    assert done.returncode != 0 and "leave out --config_file" in done.stderr and not (tmp_path / "out").exists()
+
+
+@NEEDS_DEEPSPEED
+@pytest.mark.slow
 def test_masked_gradients_under_deepspeed_are_one_sentence(folder, tmp_path):
     done = sharded(words(folder, tmp_path / "out", "grad_mask", "--steps", "1"), DEEPSPEED)
     assert done.returncode != 0 and "use FSDP" in done.stderr and not (tmp_path / "out").exists()
