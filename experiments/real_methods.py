@@ -9,8 +9,8 @@ Run it in a working copy of the pipeline whose stages `select` and `train` are d
 - `sparse` and `transplant` edit the weights of SS, and of as many random neurons. The donor of the transplant is the model that `--donor` trained.
 - The set is found again on what `--donor` and `--robust` trained, and suppressed there.
 
-Everything is measured on the pipeline's held-out prompts, and what raises refusal also on XSTest's safe prompts (`xstest_safe.json` in FOLDER). Finished conditions are
-kept; the result is written after each. It holds counts, rates and sizes, and no text.
+Everything is measured on the pipeline's held-out prompts, and what raises refusal also on XSTest's safe prompts and JailbreakBench (`xstest_safe.json` and
+`jailbreakbench.json` in FOLDER). Finished conditions are kept; the result is written after each. It holds counts, rates and sizes, and no text.
 """
 
 from __future__ import annotations
@@ -71,8 +71,7 @@ class Run:
         self.languages = list(self.settings.languages)
         self._out = out
         self._heldout = evaluation.bench_of(self.settings, MODEL, PROMPTS)
-        safe = [p for p in borderline(folder) if p.label == "harmless"] if folder else []
-        self._safe = Bench(self.spec, safe, ["en"], self.settings.evaluate) if safe else None
+        self._other = Bench(self.spec, borderline(folder), ["en"], self.settings.evaluate) if folder else None
         self.base = self._heldout.unchanged()
         self.result: dict[str, Any] = {
             "protocol": PROTOCOL,
@@ -82,8 +81,8 @@ class Run:
             "sets": {},
             "conditions": {"base": {"heldout": counted(self.base, None, self.languages)}},
         }
-        if self._safe:
-            found = counted(self._safe.unchanged(), None, ["en"])
+        if self._other:
+            found = counted(self._other.unchanged(), None, ["en"])
             self.result["conditions"]["base"]["borderline"] = found
 
     def measure(self, name: str, how: str, *given: Any, raises: bool, control: Measured | None = None) -> Measured:
@@ -92,8 +91,8 @@ class Run:
         entry = {"heldout": counted(found, self.base["counts"], self.languages)}
         if control:
             entry["beyond_control"] = summary(control["counts"], found["counts"], self.languages)
-        if raises and self._safe:
-            entry["borderline"] = counted(getattr(self._safe, how)(*given), None, ["en"])
+        if raises and self._other:
+            entry["borderline"] = counted(getattr(self._other, how)(*given), None, ["en"])
         self.result["conditions"][name] = entry
         self.write()
         rates = {part: round(value, 3) for part, value in entry["heldout"]["rates"].items()}
