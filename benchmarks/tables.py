@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from documents import engines, organism, real, sketch
+from documents import engines, methods, organism, real, sketch
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES = (
@@ -72,6 +72,9 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "refilling": engines.refilling,
     "train_memory": engines.train_memory,
     "real_training": real.real_training,
+    "real_methods": methods.ways,
+    "real_edits": methods.edits,
+    "real_robustness": methods.robustness,
     "frontier_methods": organism.frontier_methods,
 }
 

@@ -80,7 +80,7 @@ class SsnHFLM(Conditioned, _HFLM):
             if kwargs.get("device") is None:  # HFLM's own default is "cuda" on every machine
                 kwargs["device"] = "cuda" if torch.cuda.is_available() else "cpu"
             try:
-                super().__init__(self._weights(pretrained, kwargs), **kwargs)
+                super().__init__(self._weights(pretrained, kwargs), **kwargs)  # pyright: ignore[reportCallIssue]  # lm_eval hides its type
                 self._refuse_endless()
                 if leave_out_end(self.tokenizer):
                     logger.warning("ssn_hf: the tokenizer would add an end token behind every prompt; it is left out.")

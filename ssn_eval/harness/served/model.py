@@ -146,7 +146,7 @@ class SsnVLLM(Conditioned, _Base):
         if served.lora is not None:
             kwargs |= {"lora_local_path": str(served.lora), "max_lora_rank": served.rank}
         with engine.one_failure("starting"):
-            super().__init__(served.model, **kwargs)
+            super().__init__(served.model, **kwargs)  # pyright: ignore[reportCallIssue]  # lm_eval hides its type
         self._in_engine = served.model
 
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
