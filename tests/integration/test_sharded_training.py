@@ -174,7 +174,7 @@ def test_a_killed_deepspeed_run_resumes_to_the_same_bytes(folder, tmp_path, meth
 @pytest.mark.slow
 @pytest.mark.parametrize("seen", ["true", "false"], ids=["told-of-cpus", "not-told"])
 def test_deepspeed_on_cpus_is_one_sentence(folder, tmp_path, monkeypatch, seen):
-    """accelerate starts no group of processes there, so each would train alone."""
+    """There accelerate starts no group of processes, so each would train alone."""
     monkeypatch.setenv("DS_ACCELERATOR", "cpu")
     command = launch(["-m", "ssn_eval.cli", *words(folder, tmp_path / "out", "ssn", "--steps", "1")], DEEPSPEED)
     told = {**environment(), "ACCELERATE_USE_CPU": seen}
