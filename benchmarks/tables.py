@@ -74,7 +74,6 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "real_training": real.real_training,
     "real_methods": methods.ways,
     "real_edits": methods.edits,
-    "real_robustness": methods.robustness,
     "frontier_methods": organism.frontier_methods,
 }
 

@@ -62,26 +62,6 @@ def edits() -> str:
     return rows(("what", "change", "minus random", "harmless refused, %", "XSTest-safe refused, %", "KL"), body)
 
 
-def robustness() -> str:
-    """What is left of refusal when SS is found again on a trained model and suppressed there."""
-    found, body = seeds(), []
-    for method in dict.fromkeys(name for seed in found for name in seed.get("robustness", {})):
-        again = [seed["robustness"].get(method) for seed in found]
-        body.append(
-            (
-                f"trained {'SS' if method == 'ssn' else 'LoRA of rank 8'}",
-                _each(again, lambda a: f"{a['jaccard_with_ss']:.2f}"),
-                _each(again, lambda a: f"{100 * a['suppressed']['all']['before']:.0f}"),
-                _each(again, lambda a: f"{100 * a['suppressed']['all']['after']:.0f}"),
-                _each(again, lambda a: f"{100 * a['controls'][0]['all']['after']:.0f}"),
-                _each(again, lambda a: _signed(a["beyond"][0]["all"])),
-                _each(again, lambda a: "yes" if a["hangs_on_the_set"] else "no"),
-            )
-        )
-    header = ("hardened by", "Jaccard with SS of the base", "refused, %", "set suppressed", "random suppressed")
-    return rows((*header, "set minus random", "hangs on the set"), body)
-
-
 def _condition(seed: Seed, name: str) -> Mapping[str, Any] | None:
     found = seed["conditions"].get(name) or seed["conditions"].get(f"{name} ss")
     return found if found and "heldout" in found else None

@@ -165,8 +165,7 @@ class SsnHFLM(Conditioned, _HFLM):
         with one_sentence():
             self._refuse_more()
             checkpoint = arguments.checkpoint(str(delta_file))
-            assert checkpoint is not None
-            assert checkpoint.delta is not None  # a file is a delta
+            assert checkpoint and checkpoint.delta, "a file is a delta"  # noqa: PT018
             if not self._other_model:
                 checkpoint.refuse_other_base(self._ref)
         with deltas.applied(self._model, checkpoint.delta):

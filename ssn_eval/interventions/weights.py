@@ -37,11 +37,8 @@ def bake_all(model: PreTrainedModel, interventions: Sequence[Intervention], refe
         ParamsError: weights cannot express it: positions, a constant where there is no bias, an adapter beside the weights,
             quantised weights.
     """
-    from ssn_eval.models.architectures.resolving import resolve
-
     refuse_unbakeable(model, interventions)
-    sites = resolve(model)
-    planned = plan(Geometry({key: site.width for key, site in sites.items()}), interventions, reference).prompt
+    sites, planned = _planned(model, interventions, reference)
     for key, changes in planned.items():
         if any(constant for _, constant in changes.values()):
             _refuse_without_bias(sites[key])
@@ -61,19 +58,26 @@ def bake_exact(
     Raises:
         SsnError: as `plan.plan`.
     """
-    from ssn_eval.models.architectures.resolving import resolve
-
     is_plain = not hasattr(model, "peft_config") and quantization.method_of(model) is None
     if not is_plain or any(intervention.positions != "all" for intervention in interventions):
         return False
-    sites = resolve(model)
-    planned = plan(Geometry({key: site.width for key, site in sites.items()}), interventions, reference).prompt
+    sites, planned = _planned(model, interventions, reference)
     if any(sites[key].expert is not None or sites[key].weight().is_meta for key in planned):
         return False  # a hook changes the order in which experts are added up; accelerate holds the weights of meta tensors elsewhere
     if not all(_is_exact(*change) for changes in planned.values() for change in changes.values()):
         return False
     _write(sites, planned)
     return True
+
+
+def _planned(
+    model: PreTrainedModel, interventions: Sequence[Intervention], reference: Reference | None
+) -> tuple[Mapping[str, Site], Mapping[str, Changes]]:
+    """The sites of a model, and the changes at each one that is touched."""
+    from ssn_eval.models.architectures.resolving import resolve
+
+    sites = resolve(model)
+    return sites, plan(Geometry({key: site.width for key, site in sites.items()}), interventions, reference).prompt
 
 
 def _is_exact(factor: float, constant: float) -> bool:

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +82,21 @@ def killed(command: Sequence[str], config: Path, work: Path) -> None:
     process.wait()
 
 
+def resumes_to_the_same_bytes(
+    folder: Path, tmp_path: Path, method: str, config: Path, shards: Set[str] = frozenset()
+) -> None:
+    """Kill a run behind its first checkpoint, which holds `shards`, and start it again: it gives what a run gives that was not killed."""
+    steps = ("--steps", "40", "--micro-batch", "4")
+    whole, curve = result(sharded(words(folder, tmp_path / "whole", method, *steps), config), tmp_path / "whole")
+    killed(words(folder, tmp_path / "out", method, *steps), config, work := tmp_path / ".work-out")
+    assert shards <= {p.name for p in work.glob("checkpoint-*/pytorch_model_fsdp_0/*.distcp")}
+    assert not (tmp_path / "out").exists()
+    done = sharded(words(folder, tmp_path / "out", method, *steps), config)
+    resumed, same_curve = result(done, tmp_path / "out")
+    assert same_curve == curve and all(np.array_equal(resumed[name], w) for name, w in whole.items())
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "whole"]
+
+
 def alone(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "ssn_eval.cli", *command], capture_output=True, text=True, env=environment(), check=False
@@ -132,14 +147,7 @@ def test_what_shards_cannot_train_is_one_sentence(folder, tmp_path, method, said
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["ssn", "full"])
 def test_killed_shards_resume_to_the_same_bytes(folder, tmp_path, method):
-    steps = ("--steps", "40", "--micro-batch", "4")
-    whole, curve = result(sharded(words(folder, tmp_path / "whole", method, *steps)), tmp_path / "whole")
-    killed(words(folder, tmp_path / "out", method, *steps), FSDP, work := tmp_path / ".work-out")
-    shards = [p.name for p in work.glob("checkpoint-*/pytorch_model_fsdp_0/*.distcp")]
-    assert {"__0_0.distcp", "__1_0.distcp"} <= set(shards) and not (tmp_path / "out").exists()
-    resumed, same_curve = result(sharded(words(folder, tmp_path / "out", method, *steps)), tmp_path / "out")
-    assert same_curve == curve and all(np.array_equal(resumed[name], w) for name, w in whole.items())
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "whole"]
+    resumes_to_the_same_bytes(folder, tmp_path, method, FSDP, {"__0_0.distcp", "__1_0.distcp"})
 
 
 @NEEDS_DEEPSPEED
@@ -161,13 +169,7 @@ def test_deepspeed_trains_what_one_process_trains(folder, tmp_path, method):
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["ssn", "full"])
 def test_a_killed_deepspeed_run_resumes_to_the_same_bytes(folder, tmp_path, method):
-    steps = ("--steps", "40", "--micro-batch", "4")
-    whole, curve = result(sharded(words(folder, tmp_path / "whole", method, *steps), DEEPSPEED), tmp_path / "whole")
-    killed(words(folder, tmp_path / "out", method, *steps), DEEPSPEED, tmp_path / ".work-out")
-    done = sharded(words(folder, tmp_path / "out", method, *steps), DEEPSPEED)
-    resumed, same_curve = result(done, tmp_path / "out")
-    assert same_curve == curve and all(np.array_equal(resumed[name], w) for name, w in whole.items())
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "whole"]
+    resumes_to_the_same_bytes(folder, tmp_path, method, DEEPSPEED)
 
 
 @NEEDS_DEEPSPEED
